@@ -1,0 +1,179 @@
+"""One suite, two worlds: prepares the environment before Django's settings load, and offers the shared fixtures.
+
+`MOOLAI_TEST_ON=sqlite` (default) or `postgres`; see `moolai/testing/world.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moolai.testing import chromium, totals
+from moolai.testing import processes as child
+from moolai.testing import world as worlds
+from moolai.testing.postgres import Postgres
+from moolai.testing.product import Installation, ServerProcess
+from moolai.testing.proxy import Proxy
+from moolai.testing.redis import Redis
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+if "DJANGO_SETTINGS_MODULE" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
+    raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: the tests choose their own database before settings load")
+
+_STACK = ExitStack()
+WORLD = worlds.enter(_STACK)
+DESELECTED = pytest.StashKey[Counter[str]]()
+OPTIONAL = ("faults", "services", "browser")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count what is deselected, so that the summary can name it."""
+    config.stash[DESELECTED] = Counter()
+
+
+def pytest_unconfigure() -> None:
+    """Stop the servers and remove the directories, also after Ctrl-C."""
+    _STACK.close()
+
+
+def pytest_report_header() -> str:
+    """Say at the top what this run tests against."""
+    return f"world: {WORLD.describe()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip browser tests by name when there is no browser."""
+    if chromium.executable() is None:
+        for item in items:
+            if "browser" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=chromium.MISSING))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count deselected tests by the marker that makes them optional."""
+    for item in items:
+        marker = next((name for name in OPTIONAL if name in item.keywords), "other")
+        item.config.stash[DESELECTED][marker] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the first process what this worker of pytest-xdist deselected."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["deselected"] = dict(session.config.stash[DESELECTED])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker deselected; all workers deselect the same tests."""
+    node.config.stash[DESELECTED] |= Counter(getattr(node, "workeroutput", {}).get("deselected", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what did not run, and why; keep the counts for `make test` to add up."""
+    if WORLD.worker != "main":
+        return
+    reports = terminalreporter.stats
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports.get("skipped", []))
+    left_out = config.stash[DESELECTED]
+    if reasons or left_out:
+        terminalreporter.section("not run")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} skipped: {reason}")
+    for marker, count in left_out.most_common():
+        terminalreporter.line(f"{count} deselected: {marker}" + (" (make faults)" if marker == "faults" else ""))
+    totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES})
+
+
+@pytest.fixture(scope="session")
+def world() -> worlds.World:
+    """What this run tests against; `world.engine` is `sqlite` or `postgres`."""
+    return WORLD
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Leave the test database alone at the end: its whole server or directory goes away with the run."""
+    return True
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    return child.free_port()
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _redis() -> Iterator[Redis]:
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(_postgres: Postgres) -> Iterator[Postgres]:
+    """A durable PostgreSQL to stop, kill and freeze, in either world; it runs again for the next test."""
+    yield _postgres
+    _postgres.resume()
+    if not _postgres.is_running:
+        _postgres.start()
+
+
+@pytest.fixture
+def redis_server(_redis: Redis) -> Iterator[Redis]:
+    """A Redis to stop, kill, freeze and flush, in either world; it runs again, empty, for the next test."""
+    yield _redis
+    _redis.resume()
+    _redis.restart()
+
+
+@pytest.fixture
+def installation() -> Iterator[Callable[..., Installation]]:
+    """Make installations of the product: `installation(env={…})`; migrated, nothing running yet, killed at the end."""
+    with ExitStack() as stack:
+        yield lambda env=None: stack.enter_context(WORLD.installation(env))
+
+
+@pytest.fixture
+def web(installation: Callable[..., Installation]) -> Callable[..., ServerProcess]:
+    """Start web processes with a database each: `web(env={…})`; killed at the end."""
+    return lambda env=None: installation(env).serve()
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., Proxy]]:
+    """Put a bad network in front of a port: `proxy(port, delay_ms=500)`."""
+    with ExitStack() as stack:
+        yield lambda port, **options: stack.enter_context(Proxy(port, **options))
+
+
+@pytest.fixture(scope="module")
+def _browser() -> Iterator[Browser]:
+    with chromium.running() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser_context(_browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh browser profile; the module that uses it must not touch the ORM (see `chromium.running`)."""
+    context = _browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def chromium_page(browser_context: BrowserContext) -> Page:
+    """A page in a fresh browser profile."""
+    return browser_context.new_page()

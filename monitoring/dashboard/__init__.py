@@ -1,0 +1,1 @@
+"""Dashboards: live views of the fleet over `/ws` (PROTOCOL §2)."""

@@ -1,0 +1,127 @@
+"""The feed: while anybody watches, one task per process reads what changed and hands it to every subscriber."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from django.db import DatabaseError, InterfaceError
+
+from monitoring.dashboard import topics
+from monitoring.dashboard.topics import Frame
+from orchestrators import hub as hubs
+from orgs import events
+
+logger = logging.getLogger(__name__)
+PERIOD_SECONDS: Final = 1.0
+FLEET_EVERY: Final = 2
+STATUS_KINDS: Final = ("orchestrator.", "independence.", "config.")
+
+
+class Subscriber(Protocol):
+    """Somebody who watches."""
+
+    scope: topics.Scope
+    topics: set[str]
+
+    def offer(self, frame: Frame) -> None:
+        """Take a frame without waiting."""
+        ...
+
+
+class Feed:
+    """Reads rows once for all dashboards of this process."""
+
+    def __init__(self) -> None:
+        self.subscribers: set[Subscriber] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._cursor: events.Cursor | None = None
+        self._mark = None
+
+    async def snapshot(self, work: Callable[[], list[Frame]]) -> list[Frame]:
+        """Run a topic's snapshot in the hub's thread for such work."""
+        return await hubs.current().at_desk(work)
+
+    def join(self, subscriber: Subscriber) -> None:
+        """Begin to offer frames to `subscriber`."""
+        self.subscribers.add(subscriber)
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Stop offering; the last one out stops the reading."""
+        self.subscribers.discard(subscriber)
+        if not self.subscribers and self._task is not None:
+            self._task.cancel()
+            self._task, self._cursor, self._mark = None, None, None
+
+    def poke(self) -> None:
+        """Look now; callable from any thread."""
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def _run(self) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            try:
+                frames = await self.snapshot(lambda: self._read(with_fleet=turn % FLEET_EVERY == 0))
+                for frame in frames:
+                    self._offer(frame)
+                if turn % FLEET_EVERY == 0:
+                    await self._offer_fleet()
+            except (DatabaseError, InterfaceError):
+                logger.warning("dashboards are stale: the database does not answer")
+            except Exception:
+                logger.exception("the dashboards' feed failed")
+            try:
+                async with asyncio.timeout(PERIOD_SECONDS):
+                    await self._wake.wait()
+                self._wake.clear()
+                await asyncio.sleep(0.02)
+            except TimeoutError:
+                continue
+
+    def _read(self, *, with_fleet: bool) -> list[Frame]:
+        if self._cursor is None:
+            self._cursor = events.Cursor()
+        rows = self._cursor.read()
+        moved, self._mark = topics.moved(since=self._mark)
+        told = [row for row in rows if row.kind.startswith(STATUS_KINDS)]
+        ids = {row.orchestrator_id for row in told if row.orchestrator_id}
+        organizations = {row.organization_id for row in told if not row.orchestrator_id}
+        changed = topics.named(ids, organizations) if told else []
+        latest = {frame["orchestrator_id"]: frame for frame in [*moved, *changed]}
+        return [*latest.values(), *(topics.event_frame(row) for row in rows)]
+
+    def _offer(self, frame: Frame) -> None:
+        topic = "orchestrators" if frame["type"] == "orchestrator_status" else "events"
+        for subscriber in self.subscribers:
+            if topic in subscriber.topics and subscriber.scope.allows(frame["organization_id"]):
+                subscriber.offer(frame)
+
+    async def _offer_fleet(self) -> None:
+        watching = [subscriber for subscriber in self.subscribers if "fleet" in subscriber.topics]
+        for scope in {subscriber.scope for subscriber in watching}:
+            [frame] = await self.snapshot(lambda scope=scope: topics.fleet(scope))  # type: ignore[misc]
+            for subscriber in watching:
+                if subscriber.scope == scope:
+                    subscriber.offer(frame)
+
+
+_current: Feed | None = None
+
+
+def current() -> Feed:
+    """Return the running loop's feed."""
+    global _current
+    if _current is None or _current._loop is not asyncio.get_running_loop():
+        _current = Feed()
+    return _current
+
+
+def wake() -> None:
+    """Tell this process's feed to look now; callable from any thread."""
+    if _current is not None and not _current._loop.is_closed():
+        _current.poke()

@@ -1,0 +1,20 @@
+"""Every async door: `/ws` sockets, and Django for HTTP."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moolai.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from moolai import ws
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Hand a connection to the door for its kind (ASGI)."""
+    if scope["type"] == "websocket":
+        await ws.endpoint(scope, receive, send)
+    else:
+        await django_application(scope, receive, send)

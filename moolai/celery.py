@@ -1,0 +1,11 @@
+"""The Celery application. Rows are the queue; a task is a wake-up that may get lost, a sweep finds the row anyway."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moolai.settings")
+
+app = Celery("moolai")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

@@ -1,0 +1,65 @@
+"""System checks: wrong or unsafe combinations of settings stop the start with a sentence about what to set."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+WELL_KNOWN: Final = frozenset({"fake-dev-token", "dev-token", "test-token", "changeme", "change-me", "secret", "token"})
+WEAK_PASSWORDS: Final = frozenset({"admin", "password", "changeme", "moolai", "admin123", "12345678"})
+
+
+@register
+def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse what must not run in production (ENVIRONMENT=production)."""
+    if not settings.IS_PRODUCTION:
+        return []
+    token = settings.DEV_BEARER_TOKEN
+    problems = {
+        "DEBUG must be off.": settings.DEBUG,
+        "Set SECRET_KEY to 50 or more random characters.": len(settings.SECRET_KEY) < 50
+        or settings.SECRET_KEY.startswith("django-insecure-"),
+        "Set ENCRYPTION_KEY to 32 or more random characters; keep it apart from the database.": len(
+            settings.ENCRYPTION_KEY
+        )
+        < 32,
+        "Set ALLOWED_HOSTS to the names this controller is reached by, without *.": not settings.ALLOWED_HOSTS
+        or "*" in settings.ALLOWED_HOSTS,
+        "DEV_BEARER_TOKEN is a well-known or short value; unset it or make it 24 or more random characters.": bool(token)
+        and (token.lower() in WELL_KNOWN or len(token) < 24),
+        "MOOLAI_ADMIN_PASSWORD is a well-known or short value.": bool(settings.MOOLAI_ADMIN_PASSWORD)
+        and (settings.MOOLAI_ADMIN_PASSWORD.lower() in WEAK_PASSWORDS or len(settings.MOOLAI_ADMIN_PASSWORD) < 10),
+        "ALLOW_ANONYMOUS_REGISTRATION must be off.": settings.ALLOW_ANONYMOUS_REGISTRATION,
+        "CORS_ALLOWED_ORIGINS must name origins, not *.": "*" in settings.CORS_ALLOWED_ORIGINS,
+    }
+    return [Error(f"ENVIRONMENT=production: {text}", id="moolai.E001") for text, is_wrong in problems.items() if is_wrong]
+
+
+@register
+def environment_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a misspelt ENVIRONMENT, which would silently be development."""
+    if settings.ENVIRONMENT in ("development", "production"):
+        return []
+    return [Error("ENVIRONMENT must be development or production.", id="moolai.E002")]
+
+
+@register
+def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse TLS_ENABLED without its two files."""
+    if not settings.TLS_ENABLED:
+        return []
+    missing = [
+        name
+        for name in ("TLS_CERT_PATH", "TLS_KEY_PATH")
+        if not getattr(settings, name) or not Path(getattr(settings, name)).is_file()
+    ]
+    return [Error(f"TLS_ENABLED needs {name} to name a readable file.", id="moolai.E003") for name in missing]
+
+
+@register
+def heartbeats_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a heartbeat interval that the TTL does not allow to be missed once."""
+    if 0 < settings.HEARTBEAT_INTERVAL_SEC * 2 <= settings.HEARTBEAT_TTL_SEC or settings.HEARTBEAT_TTL_SEC < 4:
+        return []
+    return [Error("HEARTBEAT_TTL_SEC must be at least twice HEARTBEAT_INTERVAL_SEC.", id="moolai.E004")]

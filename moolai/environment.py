@@ -1,0 +1,87 @@
+"""How settings read the environment: names with fallbacks, secrets kept in the data directory, database URLs.
+
+Used by `moolai.settings` alone; imports nothing of the product.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import environ
+
+env = environ.Env()
+
+
+def first(*names: str, default: str = "") -> str:
+    """Return the value of the first of `names` that is set and not empty, else `default`."""
+    for name in names:
+        if value := os.environ.get(name, "").strip():
+            return value
+    return default
+
+
+def flag(name: str, *, default: bool = False) -> bool:
+    """Return the boolean environment variable `name` (1, true, yes, on)."""
+    return bool(env.bool(name, default=default)) if first(name) else default
+
+
+def number(*names: str, default: int) -> int:
+    """Return the integer in the first of `names` that is set, else `default`."""
+    return int(first(*names, default=str(default)))
+
+
+def items(name: str) -> list[str]:
+    """Return the comma-separated values of `name`, without blanks."""
+    return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+def kept_secret(path: Path, *, length: int = 48) -> str:
+    """Return the secret kept in `path`, made (mode 0600) when it is not there yet; safe when processes race."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        secret = secrets.token_urlsafe(length)
+        file.write(secret)
+    return secret
+
+
+def database(url: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
+    """Return Django's settings for a database URL; a `+driver` in the scheme is ignored.
+
+    PostgreSQL gets psycopg's pool, never CONN_MAX_AGE (which leaks connections under ASGI) and statement and
+    connect timeouts; SQLite gets WAL and IMMEDIATE transactions, because three processes write to it.
+    """
+    scheme, _, rest = url.partition("://")
+    config: dict[str, Any] = dict(environ.Env.db_url_config(f"{scheme.partition('+')[0]}://{rest}"))
+    options = dict(config.get("OPTIONS") or {})
+    if "sqlite" in config["ENGINE"]:
+        name = Path(config["NAME"])
+        config["NAME"] = str(name if name.is_absolute() else data_dir / name)
+        pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=20000;"
+        options |= {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": pragmas}
+        # Tests share the database between threads (a live server, the hub's workers), so theirs is a file, too.
+        config["TEST"] = {"NAME": str(data_dir / "test.sqlite3")}
+    else:
+        timeouts = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+        options.setdefault("options", timeouts)
+        options.setdefault("connect_timeout", 5)
+        options |= {"pool": {"min_size": 0, "max_size": pool_size, "timeout": 5, "max_idle": 300}}
+    return config | {"OPTIONS": options, "CONN_MAX_AGE": 0}
+
+
+def database_url(prefix: str, default: str) -> str:
+    """Return `{prefix}_URL`, or a URL put together from `{prefix}_HOST/PORT/USER/PASSWORD/NAME`, else `default`."""
+    if url := first(f"{prefix}_URL", f"CONTROLLER_{prefix}_URL"):
+        return url
+    host = first(f"{prefix}_HOST")
+    if not host:
+        return default
+    user, password = quote(first(f"{prefix}_USER", default="moolai"), safe=""), first(f"{prefix}_PASSWORD")
+    login = f"{user}:{quote(password, safe='')}" if password else user
+    port, name = first(f"{prefix}_PORT", default="5432"), first(f"{prefix}_NAME", default="moolai")
+    return f"postgres://{login}@{host}:{port}/{name}"

@@ -1,0 +1,143 @@
+"""Errors: the one list of codes, and the only place where an error body is built (API §1)."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+
+logger = logging.getLogger(__name__)
+
+# code → (HTTP status, what to do). Codes of `/ws` frames stand in docs/protocol.md.
+CODES: Final[Mapping[str, tuple[int, str]]] = {
+    "invalid_json": (400, "Send well-formed JSON in UTF-8."),
+    "not_an_object": (400, "Send a JSON object."),
+    "invalid_field": (400, "See `fields`."),
+    "invalid_parameter": (400, "A query parameter is unknown or has an unusable value."),
+    "unknown_field": (400, "Leave out the fields named in `fields`."),
+    "reserved_message_type": (400, "This type belongs to the protocol; choose another name."),
+    "bad_request": (400, "The request could not be understood."),
+    "unauthenticated": (401, "Send a valid credential: `Authorization: Bearer …`."),
+    "forbidden": (403, "Your role does not allow this."),
+    "csrf_failed": (403, "The form's token is missing or stale; reload the page."),
+    "not_found": (404, "There is no such object."),
+    "method_not_allowed": (405, "See the Allow header."),
+    "conflict": (409, "The object is in a state that does not allow this."),
+    "payload_too_large": (413, "Send a smaller body."),
+    "unsupported_media_type": (415, "Send `Content-Type: application/json`."),
+    "rate_limited": (429, "Wait as long as Retry-After says."),
+    "internal_error": (500, "Something broke on our side; quote the request_id."),
+    "database_unavailable": (503, "The database does not answer; try again in a few seconds."),
+}
+
+
+class AppError(Exception):
+    """A refusal that any door can answer: `code` stands in CODES, `detail` says what to do."""
+
+    code = "internal_error"
+
+    def __init__(self, code: str = "", detail: str = "", *, fields: Mapping[str, str] | None = None) -> None:
+        self.code = code or self.code
+        self.http_status, default = CODES[self.code]
+        self.detail = detail or default
+        self.fields = dict(fields or {})
+        super().__init__(self.detail)
+
+
+class InvalidInput(AppError):
+    """What was sent cannot be used."""
+
+    code = "invalid_field"
+
+
+class Forbidden(AppError):
+    """The caller may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(AppError):
+    """There is no such object within the caller's reach."""
+
+    code = "not_found"
+
+
+class Conflict(AppError):
+    """The object's state does not allow this."""
+
+    code = "conflict"
+
+
+def body(code: str, detail: str, *, request_id: str, fields: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the one error object of the HTTP API."""
+    shape: dict[str, Any] = {"success": False, "error": code, "detail": detail, "request_id": request_id}
+    return shape | ({"fields": dict(fields)} if fields else {})
+
+
+def respond(request: HttpRequest, code: str, detail: str = "", *, fields: Mapping[str, str] | None = None) -> JsonResponse:
+    """Build the JSON answer for `code` with its status."""
+    status, default = CODES[code]
+    request_id = getattr(request, "request_id", "")
+    response = JsonResponse(body(code, detail or default, request_id=request_id, fields=fields), status=status)
+    if status == 503:
+        response["Retry-After"] = "5"
+    if status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="moolai"'
+    return response
+
+
+def classify(error: Exception) -> AppError:
+    """Turn any exception into the AppError that describes it to a client."""
+    from rest_framework import exceptions as drf
+
+    match error:
+        case AppError():
+            return error
+        case Http404():
+            return NotFound()
+        case PermissionDenied() | drf.PermissionDenied():
+            return Forbidden()
+        case drf.NotAuthenticated() | drf.AuthenticationFailed():
+            return AppError("unauthenticated")
+        case drf.ParseError():
+            return AppError("invalid_json")
+        case drf.ValidationError():
+            return InvalidInput(fields=_flatten(error.detail))
+        case drf.MethodNotAllowed():
+            return AppError("method_not_allowed")
+        case drf.UnsupportedMediaType():
+            return AppError("unsupported_media_type")
+        case drf.NotAcceptable():
+            return AppError("bad_request", "The API answers application/json.")
+        case drf.Throttled():
+            return AppError("rate_limited")
+        case OperationalError() | InterfaceError():
+            return AppError("database_unavailable")
+        case DatabaseError():
+            return AppError("internal_error")
+    return AppError("internal_error")
+
+
+def handle_drf(error: Exception, context: Mapping[str, Any]) -> JsonResponse:
+    """Answer any exception of a DRF view (REST_FRAMEWORK's EXCEPTION_HANDLER)."""
+    problem = classify(error)
+    if problem.http_status == 500:
+        logger.exception("unhandled error in %s", type(context.get("view")).__name__, exc_info=error)
+    request: HttpRequest = context["request"]._request
+    response = respond(request, problem.code, problem.detail, fields=problem.fields)
+    if problem.code == "method_not_allowed":
+        response["Allow"] = ", ".join(context["view"].allowed_methods)
+    return response
+
+
+def _flatten(detail: Any, path: str = "") -> dict[str, str]:
+    if isinstance(detail, Mapping):
+        flat: dict[str, str] = {}
+        for key, value in detail.items():
+            flat |= _flatten(value, f"{path}.{key}" if path else str(key))
+        return flat
+    if isinstance(detail, list):
+        return {path or "body": " ".join(str(item) for item in detail)}
+    return {path or "body": str(detail)}

@@ -1,0 +1,68 @@
+"""Is the controller alive, ready and healthy: the three public checks (API §7)."""
+
+import json
+from collections.abc import Callable
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer 200 while the process serves requests: asks nobody else."""
+    return _spaced({"status": "alive"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Answer 200 when the database answers, too; else 503, so that a proxy sends traffic elsewhere."""
+    if _works(_ask_database):
+        return _spaced({"status": "ready"})
+    return _spaced({"status": "not ready", "reason": "the database does not answer"}, status=503)
+
+
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
+    """Answer the health of the controller; unhealthy (503) only when it cannot serve. Redis is optional always."""
+    is_serving = _works(_ask_database)
+    word = "embedded" if not settings.REDIS_URL else "connected" if _works(_ask_redis) else "disconnected"
+    body = {"status": "healthy" if is_serving else "unhealthy", "redis": word}
+    return _spaced(body, status=200 if is_serving else 503)
+
+
+def _spaced(body: dict[str, str], *, status: int = 200) -> HttpResponse:
+    """Serialise with a space after the colon: uptime checks match the text `"status": "healthy"`."""
+    response = HttpResponse(json.dumps(body), content_type="application/json", status=status)
+    response["Cache-Control"] = "no-store"
+    if status == 503:
+        response["Retry-After"] = "5"
+    return response
+
+
+def _works(ask: Callable[[], None]) -> bool:
+    try:
+        ask()
+    except (DatabaseError, InterfaceError, redis.RedisError, OSError):
+        return False
+    return True
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _ask_redis() -> None:
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1) as client:
+        client.ping()
+
+
+@require_safe
+def root(request: HttpRequest) -> HttpResponse:
+    """Send a browser to the console; tell a client that wants JSON where things are."""
+    if "text/html" in request.headers.get("Accept", ""):
+        return HttpResponse(status=302, headers={"Location": "/admin/"})
+    return JsonResponse({"name": "moolai", "console": "/admin/"})

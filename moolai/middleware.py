@@ -1,0 +1,76 @@
+"""Middleware for HTTP: the request id, one log line per request, who changes are attributed to, and the CSP."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from moolai import errors, logs
+from orgs import audit
+
+logger = logging.getLogger("moolai.requests")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_API = re.compile(r"/(api/|v1/|health|healthz|readyz|stats|tasks|events|approvals|auth/|export/|metrics)")
+
+
+class RequestLogMiddleware:
+    """Gives every request an id (the client's when sane), logs it, and answers API errors Django raises as JSON."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serve one request."""
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(12)
+        request.request_id = request_id  # type: ignore[attr-defined]
+        token, started = logs.request_id.set(request_id), time.monotonic()
+        address = request.META.get("REMOTE_ADDR", "")
+        try:
+            with audit.origin("anonymous", remote_address=address, request_id=request_id):
+                response = self.get_response(request)
+            response = self._as_json(request, response)
+            response["X-Request-ID"] = request_id
+            elapsed_ms = round((time.monotonic() - started) * 1000, 1)
+            level = logging.DEBUG if request.path.startswith(("/healthz", "/readyz", "/static/")) else logging.INFO
+            logger.log(level, "%s %s %s", request.method, request.path, response.status_code, extra={"ms": elapsed_ms})
+            return response
+        finally:
+            logs.request_id.reset(token)
+
+    def _as_json(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Replace an HTML error page of Django's on an API path by the one error object."""
+        if response.status_code < 400 or not _API.match(request.path):
+            return response
+        if response.get("Content-Type", "").startswith("application/json"):
+            return response
+        codes = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
+        code = codes.get(response.status_code, "internal_error")
+        answer = errors.respond(request, code)
+        if allow := response.get("Allow"):
+            answer["Allow"] = allow
+        return answer
+
+
+class ContentSecurityPolicyMiddleware:
+    """Sends a strict policy; the console's own theme needs inline script, so it is relaxed there only."""
+
+    STRICT = "default-src 'none'; frame-ancestors 'none'"
+    CONSOLE = (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; "
+        "base-uri 'self'; form-action 'self'; object-src 'none'"
+    )
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Add the header."""
+        response = self.get_response(request)
+        policy = self.CONSOLE if request.path.startswith("/admin/") else self.STRICT
+        response.headers.setdefault("Content-Security-Policy", policy)
+        return response

@@ -1,0 +1,84 @@
+"""The web server: uvicorn with what our clients need beyond it (see docs/decisions/0002-web-server.md)."""
+
+import asyncio
+import socket as sockets
+from typing import Any, Final
+
+import uvicorn
+from django.conf import settings
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from orchestrators import hub
+
+WIRE_LIMIT_BYTES: Final = 1024 * 1024  # above the protocol's own 256 KiB, so that its refusal can be sent as a frame
+GONE_AFTER_SECONDS: Final = 2.0
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that notices a vanished peer by TCP keep-alive, and can be cut when its client does not read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Turn on keep-alive: 60 s idle, then a probe every 15 s, gone after four (PROTOCOL §4.5)."""
+        super().connection_made(transport)
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family in (sockets.AF_INET, sockets.AF_INET6):
+            raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, 1)
+            for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+                if hasattr(sockets, option):
+                    raw.setsockopt(sockets.IPPROTO_TCP, getattr(sockets, option), value)
+
+    def handle_connect(self, event: Any) -> None:
+        """Offer the session a way to end a socket that does not drain."""
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+            extensions["moolai.drop"] = self.drop
+
+    def drop(self, text: str, code: int) -> None:
+        """Leave a last frame and the close code in the buffer, whatever waits there, and cut the line soon after."""
+        if not self.transport.is_closing():
+            if not self.close_sent:
+                self.conn.send_text(text.encode())
+                self.conn.send_close(code)
+                self.close_sent = True
+                self.transport.write(b"".join(self.conn.data_to_send()))
+            self.loop.call_later(GONE_AFTER_SECONDS, self.transport.abort)
+
+
+class Server(uvicorn.Server):
+    """Says goodbye to every orchestrator before uvicorn closes the sockets."""
+
+    async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
+        """Stop listening, send `server_shutdown` and 1012 to all sessions, then shut down as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        await hub.shut_down()
+        await super().shutdown(sockets)
+
+
+def run(*, host: str, port: int, fd: int | None = None) -> None:
+    """Serve HTTP and `/ws` on host:port until SIGTERM or SIGINT."""
+    options: dict[str, Any] = {"fd": fd} if fd is not None else {"host": host, "port": port}
+    if settings.TLS_ENABLED:
+        options |= {"ssl_certfile": settings.TLS_CERT_PATH, "ssl_keyfile": settings.TLS_KEY_PATH}
+    config = uvicorn.Config(
+        "moolai.asgi:application",
+        loop="uvloop",
+        http="h11",
+        ws=SocketProtocol,
+        ws_max_size=WIRE_LIMIT_BYTES,
+        ws_ping_interval=None,
+        ws_per_message_deflate=settings.WS_COMPRESSION,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=4096,
+        proxy_headers=bool(settings.TRUSTED_PROXIES),
+        forwarded_allow_ips=settings.TRUSTED_PROXIES or None,
+        h11_max_incomplete_event_size=16 * 1024,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=3,
+        **options,
+    )
+    Server(config).run()

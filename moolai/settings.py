@@ -1,0 +1,250 @@
+"""Every setting of the controller, in sections; `.env.example` lists the variables with their meaning.
+
+The environment (and a `.env` beside `manage.py`) decides; wrong combinations are stopped by `moolai/checks.py`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from moolai.environment import database, database_url, env, first, flag, items, kept_secret, number
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.read_env(BASE_DIR / ".env")
+
+# --- Where and how -----------------------------------------------------------------------------------------------
+VERSION = "0.1.0"
+ENVIRONMENT = first("ENVIRONMENT", default="development")
+IS_PRODUCTION = ENVIRONMENT == "production"
+DEBUG = flag("DEBUG")
+DATA_DIR = Path(first("DATA_DIR", default=str(BASE_DIR / "data"))).resolve()
+HOST = first("HOST", "CONTROLLER_HOST", default="127.0.0.1")
+PORT = number("PORT", "CONTROLLER_PORT", default=8000)
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+# --- Secrets: generated once and kept in DATA_DIR in development, required in production (checks.py) ---------------
+SECRET_KEY = first("SECRET_KEY") or ("" if IS_PRODUCTION else kept_secret(DATA_DIR / "secret_key"))
+ENCRYPTION_KEY = first("ENCRYPTION_KEY") or ("" if IS_PRODUCTION else kept_secret(DATA_DIR / "encryption_key"))
+DEV_BEARER_TOKEN = first("DEV_BEARER_TOKEN")
+MOOLAI_ADMIN_PASSWORD = first("MOOLAI_ADMIN_PASSWORD")
+if IS_PRODUCTION and not SECRET_KEY:
+    SECRET_KEY = "missing"  # so that the checks can say so in one sentence instead of a traceback
+
+# --- Databases and Redis -----------------------------------------------------------------------------------------
+DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", default=10)
+DATABASES: dict[str, Any] = {
+    "default": database(
+        database_url("DATABASE", "sqlite:///moolai.sqlite3"), data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE
+    )
+}
+if monitoring_url := database_url("MONITORING_DATABASE", ""):
+    DATABASES["monitoring"] = database(monitoring_url, data_dir=DATA_DIR, pool_size=DATABASE_POOL_SIZE)
+DATABASE_ROUTERS = ["moolai.routers.MonitoringRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = first("REDIS_URL")
+CHANNEL_PREFIX = first("MOOLAI_CHANNEL_PREFIX", default="moolai")
+CHANNEL_LAYERS: dict[str, Any] = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": CHANNEL_PREFIX},
+    }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+
+# --- Applications ------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "corsheaders",
+    "rest_framework",
+    "django_celery_beat",
+    "moolai",
+    "orgs",
+    "orchestrators",
+    "llm_gateway",
+    "monitoring",
+]
+MIDDLEWARE = [
+    "moolai.middleware.RequestLogMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "moolai.middleware.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "moolai.urls"
+ASGI_APPLICATION = "moolai.asgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- People and access -------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "orgs.User"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+SESSION_COOKIE_NAME = f"moolai_session_{PORT}"  # two instances on one host keep their own logins
+CSRF_COOKIE_NAME = f"moolai_csrf_{PORT}"
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+ALLOW_ANONYMOUS_REGISTRATION = flag("ALLOW_ANONYMOUS_REGISTRATION")
+DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")
+CORS_ALLOWED_ORIGINS = items("CORS_ALLOWED_ORIGINS")
+ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
+TRUSTED_PROXIES = items("TRUSTED_PROXIES")
+CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
+
+# --- Transport security ------------------------------------------------------------------------------------------
+TLS_ENABLED = flag("TLS_ENABLED")
+TLS_CERT_PATH = first("TLS_CERT_PATH")
+TLS_KEY_PATH = first("TLS_KEY_PATH")
+IS_SECURE = IS_PRODUCTION or TLS_ENABLED
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_SECURE
+SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PRODUCTION
+# Health checks inside a cluster speak plain HTTP to the container, so they are not redirected.
+SECURE_SSL_REDIRECT = IS_PRODUCTION and flag("SECURE_SSL_REDIRECT", default=True)
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^healthz$", r"^readyz$"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- The life of an orchestrator (PROTOCOL §1) -------------------------------------------------------------------
+HEARTBEAT_TTL_SEC = number("HEARTBEAT_TTL_SEC", default=120)
+HEARTBEAT_INTERVAL_SEC = number("HEARTBEAT_INTERVAL_SEC", default=max(1, min(30, HEARTBEAT_TTL_SEC // 4)))
+HEARTBEAT_POKER_ENABLED = flag("HEARTBEAT_POKER_ENABLED")
+INACTIVE_GRACE_SECONDS = 5  # an instance is inactive at TTL + 5 s
+SWEEP_INTERVAL_SECONDS = 5
+REGISTER_TIMEOUT_SECONDS = number("REGISTER_TIMEOUT_SEC", default=10)
+WS_FRAMES_PER_SECOND = number("WS_FRAMES_PER_SECOND", default=20)
+WS_FRAMES_BURST = number("WS_FRAMES_BURST", default=100)
+WS_MAX_SESSIONS = number("WS_MAX_SESSIONS", default=20_000)
+WS_LAG_SECONDS = number("WS_LAG_SECONDS", default=10)
+WS_COMPRESSION = flag("WS_COMPRESSION")
+MESSAGE_ACK_TIMEOUT_SEC = number("MESSAGE_ACK_TIMEOUT_SEC", default=15)
+MESSAGE_MAX_ATTEMPTS = number("MESSAGE_MAX_ATTEMPTS", default=8)
+MESSAGE_WINDOW = 32
+RECONNECT_MIN_MS, RECONNECT_MAX_MS = 1_000, 30_000
+SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
+INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
+INDEPENDENCE_JSON_FILE = Path(
+    first("INDEPENDENCE_JSON_FILE", default=str(DATA_DIR / "orchestrator_independence.json"))
+)
+
+# --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+if REDIS_URL:
+    CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+        "global_keyprefix": f"{CHANNEL_PREFIX}.celery.",
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    }
+else:
+    for folder in ("queue", "control"):
+        (DATA_DIR / "broker" / folder).mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(DATA_DIR / "broker" / "queue"),
+        "data_folder_out": str(DATA_DIR / "broker" / "queue"),
+        "control_folder": str(DATA_DIR / "broker" / "control"),
+        "polling_interval": 0.1,
+    }
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "moolai"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "orchestrators.sweep",
+        "schedule": SWEEP_INTERVAL_SECONDS,
+        "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
+    },
+}
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# --- API ---------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "orgs.authentication.BearerAuthentication",
+        "orgs.authentication.ConsoleSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "moolai.errors.handle_drf",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- Time, language, static files --------------------------------------------------------------------------------
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "moolai" / "static"]
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+# --- Mail --------------------------------------------------------------------------------------------------------
+if email_url := first("EMAIL_URL"):
+    vars().update({key: value for key, value in env.email_url_config(email_url).items() if key.startswith("EMAIL_")})
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+# --- Logs and errors ---------------------------------------------------------------------------------------------
+LOG_LEVEL = first("LOG_LEVEL", default="INFO").upper()
+LOG_FORMAT = first("LOG_FORMAT", default="auto")  # auto: JSON unless standard output is a terminal
+LOGGING_CONFIG = None  # moolai/logs.py configures structlog and the standard library once, in moolai/apps.py
+SENTRY_DSN = first("SENTRY_DSN")
+
+# --- Console -----------------------------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "moolai",
+    "SITE_HEADER": "moolai",
+    "SITE_SUBHEADER": "Control plane for LLM orchestrators",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": "/admin/",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "moolai.console.dashboard",
+    "ENVIRONMENT": "moolai.console.environment_badge",
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "moolai.console.navigation"},
+}

@@ -1,0 +1,51 @@
+"""Every HTTP door."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, re_path
+
+from moolai import console, errors, health
+from orchestrators import api as fleet
+from orgs import api as registry
+
+urlpatterns = [
+    path("", health.root),
+    re_path(r"^health/?$", health.health),
+    re_path(r"^healthz/?$", health.healthz),
+    re_path(r"^readyz/?$", health.readyz),
+    re_path(r"^api/v1/controller/organizations/?$", registry.Organizations.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", fleet.Orchestrator.as_view()),
+    re_path(
+        r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/independence/?$", fleet.Independence.as_view()
+    ),
+    re_path(
+        r"^api/v1/internal/organizations/(?P<organization_id>[^/]+)/independence/?$",
+        fleet.OrganizationIndependence.as_view(),
+    ),
+    re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/messages/?$", fleet.Queue.as_view()),
+    re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
+    *console.urlpatterns,
+    path("admin/", admin.site.urls),
+]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer an unknown path."""
+    return errors.respond(request, "not_found", "There is nothing at this path.")
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    """Answer what no view caught, without a traceback."""
+    return errors.respond(request, "internal_error")
+
+
+def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request Django could not take in."""
+    return errors.respond(request, "bad_request")
+
+
+def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a denied request."""
+    return errors.respond(request, "forbidden")

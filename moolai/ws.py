@@ -1,0 +1,216 @@
+"""`/ws`: reads a socket's first frame and hands it to the orchestrator session or to the dashboard.
+
+The socket is accepted first, then told, then closed (PROTOCOL §3). Only an unknown path, a malformed header and a
+console cookie with a wrong Origin are refused before the upgrade.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from django.conf import settings
+
+from monitoring.dashboard import session as dashboard
+from orchestrators import hub as hubs
+from orchestrators import protocol, registration
+from orchestrators.protocol import FrameError
+from orchestrators.session import Limiter, Receive, Send, Session, new_id
+
+logger = logging.getLogger(__name__)
+QUERY_CREDENTIALS: Final = frozenset({"token", "access_token", "api_key", "key", "authorization"})
+OPENING_TYPES: Final = frozenset({"register", "handshake", "subscribe"})
+
+
+async def endpoint(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Serve one WebSocket (ASGI)."""
+    if scope["path"].rstrip("/") != "/ws":
+        await _reject(scope, receive, send, 404)
+        return
+    headers = {name: value for name, value in scope["headers"]}
+    if any(byte < 32 and byte != 9 or byte == 127 for value in headers.values() for byte in value) or _has_nel(headers):
+        await _reject(scope, receive, send, 400)
+        return
+    bearer, cookie = _bearer(headers), _session_cookie(headers)
+    if cookie and not bearer and not _is_same_origin(scope, headers):
+        await _reject(scope, receive, send, 403)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await Opening(scope, receive, send, bearer=bearer, cookie=cookie).run()
+
+
+def _has_nel(headers: dict[bytes, bytes]) -> bool:
+    return any(b"\x85" in value or b"\xc2\x85" in value for value in headers.values())
+
+
+def _bearer(headers: dict[bytes, bytes]) -> str:
+    scheme, _, value = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    return headers.get(b"x-api-key", b"").decode("latin-1").strip()
+
+
+def _session_cookie(headers: dict[bytes, bytes]) -> str:
+    try:
+        morsel = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
+    except CookieError:
+        return ""
+    return morsel.value if morsel else ""
+
+
+def _is_same_origin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> bool:
+    scheme = "https" if scope.get("scheme") == "wss" else "http"
+    if settings.TRUSTED_PROXIES and headers.get(b"x-forwarded-proto") == b"https":
+        scheme = "https"
+    expected = f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}"
+    return headers.get(b"origin", b"").decode("latin-1") == expected
+
+
+async def _reject(scope: dict[str, Any], receive: Receive, send: Send, status: int) -> None:
+    await receive()
+    if "websocket.http.response" in scope.get("extensions", {}):
+        body = b'{"success": false, "error": "%s", "detail": "%s"}'
+        words = {404: (b"not_found", b"The WebSocket is at /ws."), 400: (b"bad_request", b"A header is malformed.")}
+        code = words.get(status, (b"forbidden", b"The Origin is not this host."))
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body % code})
+    else:
+        await send({"type": "websocket.close", "code": 1008})
+
+
+class Opening:
+    """A socket until its first good frame says what it is."""
+
+    def __init__(self, scope: dict[str, Any], receive: Receive, send: Send, *, bearer: str, cookie: str) -> None:
+        self.scope, self.receive, self.send = scope, receive, send
+        self.bearer, self.cookie = bearer, cookie
+        self.limiter = Limiter(rate=settings.WS_FRAMES_PER_SECOND, burst=settings.WS_FRAMES_BURST)
+        self.was_warned = False
+
+    async def run(self) -> None:
+        """Wait for the first frame, serve the session, and answer whatever breaks with `internal_error`."""
+        try:
+            try:
+                async with asyncio.timeout(settings.REGISTER_TIMEOUT_SECONDS):
+                    frame = await self._first_frame()
+            except TimeoutError:
+                detail = f"Send register within {settings.REGISTER_TIMEOUT_SECONDS} s."
+                await self._end(FrameError("register_timeout", detail, close=protocol.TIMEOUT))
+                return
+            if frame is None:
+                return
+            if frame["type"] == "subscribe":
+                await dashboard.serve(self, frame)
+            else:
+                await self._serve_orchestrator(frame)
+        except Exception:
+            request_id = secrets.token_hex(8)
+            logger.exception("a socket failed", extra={"request_id": request_id})
+            detail = "Something broke on our side; quote the request_id."
+            await self._end(FrameError("internal_error", detail, close=protocol.INTERNAL, request_id=request_id))
+
+    async def _first_frame(self) -> dict[str, Any] | None:
+        """Return the frame that opens a session; None when the socket ended before."""
+        while True:
+            event = await self.receive()
+            if event["type"] != "websocket.receive":
+                return None
+            try:
+                if event.get("text") is None:
+                    raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
+                if not self.limiter.take(time.monotonic()):
+                    raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
+                frame = protocol.parse(event["text"])
+                kind = protocol.frame_type(frame)
+                if kind in OPENING_TYPES:
+                    self._check_query()
+                    return frame
+                raise self._not_registered(kind)
+            except FrameError as problem:
+                if problem.close is None and self.limiter.strike(time.monotonic()):
+                    problem.close = protocol.POLICY
+                await self._tell(protocol.error(problem))
+                if problem.close is not None:
+                    await self._close(problem.close)
+                    return None
+
+    def _check_query(self) -> None:
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        if QUERY_CREDENTIALS & {name.lower() for name in query}:
+            detail = "Credentials in the URL end up in logs; send Authorization: Bearer or `token`."
+            raise FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
+
+    def _not_registered(self, kind: str) -> FrameError:
+        if kind not in protocol.RESERVED_TYPES:
+            return protocol.unknown_type(kind)
+        again, self.was_warned = self.was_warned, True
+        detail = "Send register (or handshake, or subscribe) first."
+        return FrameError("not_registered", detail, close=protocol.POLICY if again else None)
+
+    async def _serve_orchestrator(self, frame: dict[str, Any]) -> None:
+        hub = hubs.current()
+        try:
+            claim = registration.claim(
+                frame, secret=self.bearer, remote_address=self.remote_address, session_id=new_id(), node=hub.node_id
+            )
+            grant = await hub.register(claim)
+        except FrameError as problem:
+            await self._tell(protocol.refusal(problem))
+            await self._close(problem.close or protocol.POLICY)
+            return
+        drop = self.scope.get("extensions", {}).get("moolai.drop")
+        session = Session(hub, grant, send=self.send, limiter=self.limiter, is_legacy=claim.is_legacy, drop=drop)
+        hub.add(session)
+        try:
+            await session.greet(_handshake_ack(grant), *([grant.provisioning] if grant.provisioning else []))
+            hub.deliver_soon(session.orchestrator_id)
+            await session.run(self.receive)
+        finally:
+            hub.remove(session)
+
+    @property
+    def remote_address(self) -> str:
+        """The client's address; behind a proxy the server has put the right one into the scope."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    async def _end(self, problem: FrameError) -> None:
+        await self._tell(protocol.error(problem))
+        await self._close(problem.close or protocol.INTERNAL)
+
+    async def _tell(self, text: str) -> None:
+        try:
+            await self.send({"type": "websocket.send", "text": text})
+        except Exception:  # the server's own word for "the client is gone" differs by server
+            logger.debug("frame not sent: the socket is gone")
+
+    async def _close(self, code: int) -> None:
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except Exception:
+            logger.debug("close not sent: the socket is gone")
+
+
+def _handshake_ack(grant: registration.Grant) -> str:
+    row = grant.instance
+    return protocol.dump(
+        {
+            "type": "handshake_ack",
+            "success": True,
+            "orchestrator_id": row.orchestrator_id,
+            "organization_id": row.organization_id,
+            "session_id": row.session_id,
+            "epoch": row.epoch,
+            "is_independent": grant.is_own_independent or grant.is_organization_independent,
+            "heartbeat_interval": settings.HEARTBEAT_INTERVAL_SEC,
+            "heartbeat_ttl": settings.HEARTBEAT_TTL_SEC,
+            "server_time": protocol.iso(row.connected_at),
+            "protocol": 1,
+            "reconnect": {"min_ms": settings.RECONNECT_MIN_MS, "max_ms": settings.RECONNECT_MAX_MS},
+        }
+    )

@@ -1,0 +1,192 @@
+"""REST doors of the fleet: read it, steer independence, queue messages (API §3, §4)."""
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from moolai.errors import AppError
+from orchestrators import hub as hubs
+from orchestrators import independence, messages, protocol
+from orchestrators.models import Instance, Message
+from orgs import access, rest
+from orgs.models import Organization, Role
+
+
+class InstanceRow(serializers.ModelSerializer[Instance]):
+    """An orchestrator as published (API §8), without URLs and variables that may hold secrets."""
+
+    organization_id = serializers.CharField()
+    independence_source = serializers.CharField(allow_null=True)
+
+    class Meta:
+        model = Instance
+        fields = [
+            "id", "orchestrator_id", "organization_id", "name", "organization_name", "status", "health_status",
+            "is_independent", "independence_source", "last_seen", "features", "session_config", "privacy_mode",
+            "internal_url", "container_id", "image_name", "phoenix_endpoint", "monitoring_enabled", "admin_email",
+            "support_email", "website", "last_activity", "created_at", "updated_at", "version", "capabilities",
+            "is_connected", "session_id", "epoch", "node", "connected_at", "remote_address", "config_version",
+            "config_hash", "config_reported_hash", "config_status", "config_error",
+        ]  # fmt: skip
+
+
+class LiveRow(serializers.Serializer[Instance]):
+    """An open session (API §3)."""
+
+    orchestrator_id = serializers.CharField()
+    organization_id = serializers.CharField()
+    status = serializers.CharField()
+    session_id = serializers.CharField()
+    connected_at = serializers.DateTimeField()
+    last_seen = serializers.DateTimeField()
+    is_independent = serializers.BooleanField(source="is_effectively_independent")
+    independence_source = serializers.CharField(allow_null=True)
+    node = serializers.CharField()
+    remote_address = serializers.CharField()
+    version = serializers.CharField()
+
+    def to_representation(self, instance: Instance) -> dict[str, Any]:
+        """Overlay what this process knows fresher than the row."""
+        row = super().to_representation(instance)
+        hub = hubs.running()
+        session = hub.sessions.get(instance.orchestrator_id) if hub else None
+        if session is not None and session.epoch == instance.epoch and not session.is_independent:
+            row["last_seen"] = protocol.iso(session.last_seen)
+        return row
+
+
+class MessageRow(serializers.ModelSerializer[Message]):
+    """A message either way."""
+
+    orchestrator_id = serializers.CharField()
+
+    class Meta:
+        model = Message
+        fields = [
+            "id", "message_id", "orchestrator_id", "direction", "message_type", "message_content", "status", "attempts",
+            "error", "result", "expires_at", "sent_at", "finished_at", "created_at", "updated_at",
+        ]  # fmt: skip
+
+
+def _fleet() -> Any:
+    return Instance.objects.present().select_related("organization")
+
+
+class Orchestrators(rest.View):
+    """`/api/v1/controller/orchestrators`."""
+
+    def get(self, request: Request) -> Response:
+        """List the fleet, filtered by `status`, `organization_id` and `search`."""
+        rows = access.narrow(request, _fleet())
+        if status := rest.choice(request, "status", Instance.Status.values):
+            rows = rows.filter(status=status)
+        if search := request.query_params.get("search", "")[:100]:
+            rows = rows.filter(orchestrator_id__icontains=search) | rows.filter(name__icontains=search)
+        return rest.page(request, rows.order_by("orchestrator_id"), InstanceRow)
+
+
+class Orchestrator(rest.View):
+    """`/api/v1/controller/orchestrators/{id}`."""
+
+    def get(self, request: Request, orchestrator_id: str) -> Response:
+        """Return one orchestrator."""
+        return rest.answer(InstanceRow(access.get(request, _fleet(), orchestrator_id=orchestrator_id)).data)
+
+
+class Live(rest.View):
+    """`/api/v1/controller/orchestrators/live`."""
+
+    def get(self, request: Request) -> Response:
+        """List the open sessions: a partial index, no table scan."""
+        rows = access.narrow(request, Instance.objects.connected().select_related("organization"))
+        return rest.page(request, rows.order_by("organization_id", "orchestrator_id"), LiveRow)
+
+
+class Flag(serializers.Serializer[Any]):
+    """The body of an independence call."""
+
+    is_independent = serializers.BooleanField()
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
+
+
+class Independence(rest.View):
+    """`/api/v1/internal/orchestrators/{id}/independence`."""
+
+    def put(self, request: Request, orchestrator_id: str) -> Response:
+        """Set an orchestrator's own flag."""
+        row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
+        who = access.require_admin(request, row.organization_id)
+        wish = rest.body(request, Flag)
+        row = independence.set_instance(
+            orchestrator_id,
+            is_independent=wish["is_independent"],
+            acting_user=who.user,
+            reason=wish.get("reason", ""),
+        )
+        return rest.answer(InstanceRow(row).data)
+
+
+class OrganizationIndependence(rest.View):
+    """`/api/v1/internal/organizations/{id}/independence`."""
+
+    def put(self, request: Request, organization_id: str) -> Response:
+        """Set the flag that all of an organization's orchestrators inherit."""
+        access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
+        who = access.require_admin(request, organization_id)
+        wish = rest.body(request, Flag)
+        row = independence.set_organization(
+            organization_id,
+            is_independent=wish["is_independent"],
+            acting_user=who.user,
+            reason=wish.get("reason", ""),
+        )
+        return rest.answer(
+            {"organization_id": row.pk, "name": row.name, "status": row.status, "is_independent": row.is_independent}
+        )
+
+
+class NewMessage(serializers.Serializer[Any]):
+    """The body that queues a message."""
+
+    message_type = serializers.CharField(max_length=protocol.MAX_MESSAGE_TYPE_LENGTH)
+    message_content = serializers.JSONField(required=False)
+    expires_in = serializers.FloatField(required=False, min_value=1, max_value=31_536_000)
+
+
+class Queue(rest.View):
+    """`/api/v1/internal/orchestrators/{id}/messages`."""
+
+    def post(self, request: Request, orchestrator_id: str) -> Response:
+        """Queue a message; it is sent when the orchestrator is connected."""
+        row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
+        who = access.caller(request)
+        if not who.is_superadmin and who.roles.get(row.organization_id) not in (Role.ADMIN, Role.OPERATOR):
+            raise AppError("forbidden")
+        wish = rest.body(request, NewMessage)
+        message = messages.queue(
+            orchestrator_id,
+            message_type=wish["message_type"],
+            content=wish.get("message_content", {}),
+            acting_user=who.user,
+            expires_in_seconds=wish.get("expires_in"),
+        )
+        return rest.answer(MessageRow(message).data, status=202)
+
+
+class Messages(rest.View):
+    """`/api/v1/internal/messages`."""
+
+    def get(self, request: Request) -> Response:
+        """List messages, newest first, filtered by `orchestrator_id`, `status`, `message_type` and `direction`."""
+        rows = access.narrow(request, Message.objects.all(), field="orchestrator__organization_id")
+        if orchestrator_id := request.query_params.get("orchestrator_id"):
+            rows = rows.filter(orchestrator_id=orchestrator_id)
+        if status := rest.choice(request, "status", Message.Status.values):
+            rows = rows.filter(status=status)
+        if direction := rest.choice(request, "direction", Message.Direction.values):
+            rows = rows.filter(direction=direction)
+        if message_type := request.query_params.get("message_type"):
+            rows = rows.filter(message_type=message_type)
+        return rest.page(request, rows.order_by("-id"), MessageRow)

@@ -1,0 +1,114 @@
+"""The command line of one orchestrator, shared by `python -m orchestrators.client` and `manage.py orchestrator`."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from websockets.exceptions import InvalidURI
+
+from .frames import Frame
+from .orchestrator import OrchestratorClient, logger
+
+DEFAULT_URL = "ws://127.0.0.1:8000/ws"
+KEY_VARIABLE = "MOOLAI_API_KEY"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; the API key is none of them, as an argument list is public."""
+    parser.add_argument("--id", required=True, dest="orchestrator_id", help="the orchestrator's id, e.g. orch-001")
+    parser.add_argument("--url", default=DEFAULT_URL, help="the controller (default %(default)s)")
+    parser.add_argument("--organization", help="organization id, when the credential does not name it")
+    parser.add_argument("--name", help="name shown in the console")
+    parser.add_argument("--metrics-interval", type=seconds, default=15.0, help="0 for none (default %(default)s)")
+    parser.add_argument("--heartbeat-interval", type=seconds, help="seconds, instead of what the controller asks for")
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds; raises ArgumentTypeError below 0 or above a day."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds between 0 and 86400")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one orchestrator until SIGINT or SIGTERM; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrators.client",
+        description=f"Run one orchestrator; its API key is read from {KEY_VARIABLE}.",
+    )
+    add_arguments(parser)
+    return execute(parser.parse_args(arguments))
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the orchestrator that `options` describe; return 0 after a goodbye, 2 for options that cannot work."""
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if not os.environ.get(KEY_VARIABLE):
+        logger.warning("%s is not set: connecting without a credential", KEY_VARIABLE)
+    try:
+        asyncio.run(run(options))
+    except (ValueError, InvalidURI) as error:
+        logger.error("%s", error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Hold the session until a signal asks to leave."""
+    client = OrchestratorClient(
+        options.url,
+        options.orchestrator_id,
+        api_key=os.environ.get(KEY_VARIABLE) or None,
+        organization_id=options.organization,
+        name=options.name,
+        heartbeat_interval=options.heartbeat_interval or None,
+        metrics_interval=options.metrics_interval or None,
+        on_config=take_config,
+        on_message=take_message,
+    )
+    stopping: list[asyncio.Task[None]] = []
+    on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))
+    await client.run()
+    await asyncio.gather(*stopping)
+
+
+def on_signals(act: Callable[[], Any]) -> None:
+    """Call `act` once at the first SIGINT or SIGTERM; a SIGINT more than a second later has its usual effect.
+
+    A terminal, a supervisor and `timeout` may each send theirs at the same moment: that is one wish, not two.
+    """
+    loop = asyncio.get_running_loop()
+    called: list[signal.Signals] = []
+
+    def once(number: signal.Signals) -> None:
+        if not called:
+            called.append(number)
+            loop.call_later(1.0, loop.remove_signal_handler, signal.SIGINT)
+            act()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, once, number)
+
+
+async def take_config(config: Frame) -> None:
+    """Log what a real orchestrator would apply."""
+    logger.info("new configuration with %s", ", ".join(sorted(config)) or "nothing in it")
+
+
+async def take_message(message_type: str, content: Any) -> Frame:
+    """Log what a real orchestrator would act upon, and say that it was seen."""
+    logger.debug("message %s: %s", message_type, content)
+    return {"handled": message_type}

@@ -1,0 +1,145 @@
+"""Many orchestrators in one process, for demonstrations and load: one event loop, one metrics sampler."""
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .frames import Frame
+from .metrics import Sampler
+from .orchestrator import OrchestratorClient
+
+CONNECTS_PER_SECOND = 200
+TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the fleet stands: counts since the start, `connected` and `outbox` at this moment."""
+
+    size: int
+    connected: int
+    configs_applied: int
+    messages: int
+    reconnects: int
+    outbox: int
+    closes: dict[str, int]
+
+    def __str__(self) -> str:
+        return (
+            f"connected {self.connected}/{self.size}, configs applied {self.configs_applied}, "
+            f"messages {self.messages}, reconnects {self.reconnects}"
+        )
+
+
+class Fleet:
+    """Run `size` orchestrators named `prefix-0001`, …; connects are spread over time, goodbyes too."""
+
+    def __init__(
+        self,
+        url: str,
+        size: int,
+        *,
+        api_key: str | None,
+        organization_id: str | None = None,
+        prefix: str = "demo",
+        heartbeat_interval: float | None = None,
+        metrics_interval: float | None = None,
+    ) -> None:
+        sampler = Sampler(reuse_seconds=5.0) if metrics_interval else None
+        shared = ssl.create_default_context() if url.startswith("wss:") else None
+        self._running: list[asyncio.Task[None]] = []
+        self.clients = [
+            OrchestratorClient(
+                url,
+                f"{prefix}-{number:04d}",
+                api_key=api_key,
+                organization_id=organization_id,
+                name=f"{prefix.capitalize()} {number}",
+                heartbeat_interval=heartbeat_interval,
+                metrics_interval=metrics_interval,
+                sampler=sampler,
+                on_config=take_config,
+                on_message=take_message,
+                ssl_context=shared,
+            )
+            for number in range(1, size + 1)
+        ]
+
+    async def run(self, stop: asyncio.Event, *, as_json: bool = False) -> Progress:
+        """Run until `stop` is set, printing the progress; then say goodbye for all and return the final counts."""
+        telling = asyncio.create_task(self._tell(as_json=as_json))
+        starting = asyncio.create_task(self._start())
+        try:
+            await stop.wait()
+        finally:
+            starting.cancel()
+            telling.cancel()
+            final = self.progress()
+            await self.stop()
+        return final
+
+    async def stop(self) -> None:
+        """Say goodbye for every orchestrator, fifty at a time, and wait for the last."""
+        room = asyncio.Semaphore(50)
+
+        async def leave(client: OrchestratorClient) -> None:
+            async with room:
+                await client.stop(grace_seconds=1.0)
+
+        await asyncio.gather(*(leave(client) for client in self.clients))
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def progress(self) -> Progress:
+        """Count."""
+        closes = Counter(
+            str(client.last_ended) for client in self.clients if client.last_ended and not client.is_connected
+        )
+        return Progress(
+            size=len(self.clients),
+            connected=sum(client.is_connected for client in self.clients),
+            configs_applied=sum(client.configuration.applied for client in self.clients),
+            messages=sum(client.messages.handled for client in self.clients),
+            reconnects=sum(max(client.connections - 1, 0) for client in self.clients),
+            outbox=sum(len(client.outbox) for client in self.clients),
+            closes=dict(closes.most_common(5)),
+        )
+
+    async def _start(self) -> None:
+        for client in self.clients:
+            self._running.append(asyncio.create_task(client.run()))
+            await asyncio.sleep(1 / CONNECTS_PER_SECOND)
+
+    async def _tell(self, *, as_json: bool) -> None:
+        is_live = sys.stdout.isatty() and not as_json
+        started = time.monotonic()
+        while True:
+            await asyncio.sleep(TTY_SECONDS if is_live else PLAIN_SECONDS)
+            progress = self.progress()
+            elapsed = time.monotonic() - started
+            if as_json:
+                say(json.dumps({"elapsed_seconds": round(elapsed, 1), **asdict(progress)}) + "\n")
+            elif is_live:
+                say(f"\r\x1b[K{elapsed:6.1f} s  {progress}")
+            else:
+                waiting = "".join(f", {count} closed with {close}" for close, count in progress.closes.items())
+                say(f"{elapsed:6.1f} s  {progress}{waiting}\n")
+
+
+def say(text: str) -> None:
+    """Show text at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+async def take_config(config: Frame) -> None:
+    """Apply nothing."""
+
+
+async def take_message(message_type: str, content: Any) -> Frame:
+    """Say that the message was seen."""
+    return {"handled": message_type}

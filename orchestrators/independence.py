@@ -1,0 +1,126 @@
+"""Independence: take an orchestrator, or a whole organization, out of the controller's hands and back.
+
+While one is independent its row does not move; leaving re-arms its deadline. The database is the truth, the two
+mirror files are written after the commit (`orchestrators/mirror.py`).
+"""
+
+import logging
+
+from django.db import transaction
+from django.utils import timezone
+
+from moolai.errors import NotFound
+from orchestrators import hub, mirror, notices
+from orchestrators.models import Instance
+from orchestrators.registration import deadline
+from orgs import audit, events
+from orgs.models import Organization, User
+
+logger = logging.getLogger(__name__)
+Status = Instance.Status
+
+
+@transaction.atomic
+def set_instance(orchestrator_id: str, *, is_independent: bool, acting_user: User | None, reason: str = "") -> Instance:
+    """Set an orchestrator's own flag and return it; nothing is written when it has that value already."""
+    organization_id = (
+        Instance.objects.present().filter(orchestrator_id=orchestrator_id).values_list("organization_id", flat=True).first()
+    )
+    if organization_id is None:
+        raise NotFound
+    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+    instance = Instance.objects.select_for_update(no_key=True).get(orchestrator_id=orchestrator_id)
+    instance.organization = organization
+    if instance.is_independent == is_independent:
+        return instance
+    instance.is_independent = is_independent
+    _settle([instance])
+    _tell_sessions([instance])
+    _record(
+        "orchestrator",
+        instance.orchestrator_id,
+        organization_id,
+        is_independent=is_independent,
+        acting_user=acting_user,
+        reason=reason,
+    )
+    return instance
+
+
+@transaction.atomic
+def set_organization(
+    organization_id: str, *, is_independent: bool, acting_user: User | None, reason: str = ""
+) -> Organization:
+    """Set an organization's flag, which all its orchestrators inherit, and return it."""
+    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
+    if organization is None:
+        raise NotFound
+    if organization.is_independent == is_independent:
+        return organization
+    organization.is_independent = is_independent
+    organization.save(update_fields=["is_independent", "updated_at"])
+    instances = list(Instance.objects.filter(organization=organization).select_for_update(no_key=True).order_by("pk"))
+    for instance in instances:
+        instance.organization = organization
+    _settle(instances)
+    _tell_sessions(instances)
+    _record(
+        "organization",
+        organization_id,
+        organization_id,
+        is_independent=is_independent,
+        acting_user=acting_user,
+        reason=reason,
+    )
+    return organization
+
+
+def _settle(instances: list[Instance]) -> None:
+    """Bring status and deadline of locked rows in line with their flags; `last_seen` is not touched."""
+    now = timezone.now()
+    for instance in instances:
+        if instance.is_effectively_independent:
+            instance.status, instance.deadline_at = Status.INDEPENDENT, None
+        elif instance.status == Status.INDEPENDENT:
+            has_lived = instance.is_connected or instance.last_seen is not None
+            instance.status = Status.ACTIVE if has_lived else Status.INACTIVE
+            instance.deadline_at = deadline(now) if has_lived else None
+        instance.updated_at = now
+    Instance.objects.bulk_update(instances, ["is_independent", "status", "deadline_at", "updated_at"], batch_size=200)
+
+
+def _tell_sessions(instances: list[Instance]) -> None:
+    """Flip the sessions held by this process with the commit; other processes read the event."""
+    found = [
+        notices.Independence(row.orchestrator_id, row.is_independent, row.organization.is_independent) for row in instances
+    ]
+
+    def apply() -> None:
+        local = hub.running()
+        if local is not None:
+            local.apply_soon(found)
+
+    transaction.on_commit(apply)
+
+
+def _record(
+    target_type: str, target_id: str, organization_id: str, *, is_independent: bool, acting_user: User | None, reason: str
+) -> None:
+    audit.record(
+        f"{target_type}.independence",
+        acting_user=acting_user,
+        organization_id=organization_id,
+        target=(target_type, target_id),
+        before={"is_independent": not is_independent},
+        after={"is_independent": is_independent},
+        reason=reason,
+    )
+    events.record(
+        "independence.changed",
+        organization_id=organization_id,
+        orchestrator_id=target_id if target_type == "orchestrator" else "",
+        data={"is_independent": is_independent},
+    )
+    state = "independent" if is_independent else "managed"
+    transaction.on_commit(lambda: logger.info("%s %s is now %s", target_type.capitalize(), target_id, state))
+    transaction.on_commit(mirror.write)

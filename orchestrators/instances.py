@@ -1,0 +1,99 @@
+"""Instances: make, change and delete the registry's rows of orchestrators."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from moolai.errors import Conflict, InvalidInput
+from orchestrators import configuration, mirror, protocol
+from orchestrators.models import Instance
+from orgs import audit, events
+from orgs.models import Organization, User
+
+
+@transaction.atomic
+def create(
+    orchestrator_id: str, *, organization: Organization, acting_user: User | None, name: str = "", **fields: Any
+) -> Instance:
+    """Make an orchestrator that has not registered yet (or make a deleted one anew); returns its row."""
+    if orchestrator_id in protocol.RESERVED_IDS:
+        raise InvalidInput(fields={"orchestrator_id": "This word is reserved."})
+    before = Instance.objects.filter(orchestrator_id=orchestrator_id).first()
+    if before is not None and before.deleted_at is None:
+        raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
+    if before is not None:
+        before.delete()
+    status = Instance.Status.INDEPENDENT if organization.is_independent else Instance.Status.INACTIVE
+    instance = Instance(
+        orchestrator_id=orchestrator_id,
+        organization=organization,
+        organization_name=organization.name,
+        name=name or orchestrator_id,
+        status=status,
+        **fields,
+    )
+    validate(instance)
+    configuration.refresh(instance)
+    instance.save()
+    _note("create", instance, acting_user=acting_user, after={"name": instance.name})
+    events.record("orchestrator.created", organization_id=organization.pk, orchestrator_id=orchestrator_id)
+    return instance
+
+
+def validate(instance: Instance) -> None:
+    """Raise `invalid_field` for values the columns do not take."""
+    try:
+        instance.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
+
+
+@transaction.atomic
+def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> Instance:
+    """Change registry columns; what changes the desired configuration is pushed to the session."""
+    instance = Instance.objects.select_for_update(of=("self",)).select_related("organization").get(pk=instance.pk)
+    before = {name: getattr(instance, name) for name in fields}
+    changed = [name for name, value in fields.items() if before[name] != value]
+    if not changed:
+        return instance
+    for name in changed:
+        setattr(instance, name, fields[name])
+    validate(instance)
+    instance.save(update_fields=[*changed, "updated_at"])
+    configuration.republish([instance])
+    _note(
+        "update",
+        instance,
+        acting_user=acting_user,
+        before={name: before[name] for name in changed},
+        after={name: fields[name] for name in changed},
+    )
+    data = {"fields": changed}
+    events.record("orchestrator.updated", organization_id=instance.organization_id, orchestrator_id=instance.orchestrator_id, data=data)
+    return instance
+
+
+@transaction.atomic
+def delete(instance: Instance, *, acting_user: User | None) -> None:
+    """Delete an orchestrator: its session is closed, and its id stays blocked until it is created anew."""
+    now = timezone.now()
+    changed = {"deleted_at": now, "is_connected": False, "status": Instance.Status.INACTIVE, "deadline_at": None}
+    if not Instance.objects.present().filter(pk=instance.pk).update(**changed, updated_at=now):
+        return
+    _note("delete", instance, acting_user=acting_user, before={"name": instance.name})
+    events.record(
+        "orchestrator.deleted", organization_id=instance.organization_id, orchestrator_id=instance.orchestrator_id
+    )
+    transaction.on_commit(mirror.write)
+
+
+def _note(action: str, instance: Instance, *, acting_user: User | None, **change: Any) -> None:
+    audit.record(
+        f"orchestrator.{action}",
+        acting_user=acting_user,
+        organization_id=instance.organization_id,
+        target=("orchestrator", instance.orchestrator_id),
+        **change,
+    )

@@ -1,0 +1,214 @@
+"""Messages down: the row is the queue; `pending → sent → delivered | failed | expired`."""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+from django.utils import timezone
+
+from moolai.errors import AppError, InvalidInput, NotFound
+from orchestrators import protocol
+from orchestrators.models import Instance, Message
+from orchestrators.protocol import FrameError
+from orgs import audit, events
+from orgs.models import User
+
+Status = Message.Status
+OPEN: Final = Q(direction=Message.Direction.OUTBOUND, status__in=[Status.PENDING, Status.SENT])
+MAX_BACKOFF_SECONDS: Final = 300
+
+
+@transaction.atomic
+def queue(
+    orchestrator_id: str,
+    *,
+    message_type: str,
+    content: Any,
+    acting_user: User | None,
+    expires_in_seconds: float | None = None,
+) -> Message:
+    """Queue a message to an orchestrator and wake the process that holds its session; returns the pending row.
+
+    Raises NotFound, `reserved_message_type`, or `invalid_field`.
+    """
+    instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).first()
+    if instance is None:
+        raise NotFound
+    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
+        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
+        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
+    if message_type in protocol.RESERVED_TYPES:
+        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
+    if len(protocol.dump({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
+        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
+    now = timezone.now()
+    message = Message.objects.create(
+        orchestrator_id=orchestrator_id,
+        message_id=f"msg_{secrets.token_hex(12)}",
+        message_type=message_type,
+        message_content=content,
+        expires_at=now + timedelta(seconds=expires_in_seconds) if expires_in_seconds is not None else None,
+        created_by=acting_user,
+    )
+    target = ("orchestrator", orchestrator_id)
+    after = {"message_id": message.message_id, "message_type": message_type}
+    organization_id = instance.organization_id
+    audit.record("message.queue", acting_user=acting_user, organization_id=organization_id, target=target, after=after)
+    events.record("message.queued", organization_id=organization_id, orchestrator_id=orchestrator_id, data=after)
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message marked `sent` whose frame may go on the wire."""
+
+    pk: int
+    orchestrator_id: str
+    message_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """An open session to send to: what is in flight on it already, and whether it can acknowledge at all."""
+
+    orchestrator_id: str
+    in_flight: frozenset[str]
+    is_legacy: bool
+
+
+@transaction.atomic
+def take(recipients: Sequence[Recipient]) -> list[list[Parcel]]:
+    """Mark what may be sent now as `sent` and return it per recipient, oldest first.
+
+    At most MESSAGE_WINDOW are in flight for each. A message already in flight on the session is taken again only when
+    its acknowledgement is overdue; one sent on an earlier session is taken at once. To a session that acknowledges
+    nothing the message counts as delivered.
+    """
+    now = timezone.now()
+    by_id = {recipient.orchestrator_id: recipient for recipient in recipients}
+    parcels: dict[str, list[Parcel]] = defaultdict(list)
+    exhausted: list[Message] = []
+    for message in _window(by_id):
+        recipient = by_id[message.orchestrator_id]
+        is_due = message.next_attempt_at is None or message.next_attempt_at <= now
+        if message.message_id in recipient.in_flight and not is_due:
+            continue
+        if message.expires_at is not None and message.expires_at <= now:
+            continue  # the sweep says so
+        if message.attempts >= settings.MESSAGE_MAX_ATTEMPTS:
+            exhausted.append(message)
+        elif _mark_sent(message, recipient, now=now):
+            parcels[message.orchestrator_id].append(_parcel(message))
+    _fail(exhausted, now=now)
+    return [parcels[recipient.orchestrator_id] for recipient in recipients]
+
+
+def _window(orchestrator_ids: Collection[str]) -> QuerySet[Message]:
+    """Return the oldest MESSAGE_WINDOW open messages of each orchestrator: those that may be in flight."""
+    place = Window(RowNumber(), partition_by=F("orchestrator_id"), order_by=F("id").asc())
+    rows = Message.objects.filter(OPEN, orchestrator_id__in=orchestrator_ids).annotate(place=place)
+    return rows.filter(place__lte=settings.MESSAGE_WINDOW).order_by("id")
+
+
+def _mark_sent(message: Message, recipient: Recipient, *, now: datetime) -> bool:
+    attempts = message.attempts + 1
+    pause = min(settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** (attempts - 1), MAX_BACKOFF_SECONDS)
+    changed: dict[str, Any] = {"status": Status.SENT, "attempts": attempts, "sent_at": now, "updated_at": now}
+    changed["next_attempt_at"] = now + timedelta(seconds=pause)
+    if recipient.is_legacy:
+        changed |= {"status": Status.DELIVERED, "finished_at": now, "next_attempt_at": None}
+    message.attempts = attempts
+    return bool(Message.objects.filter(OPEN, pk=message.pk).update(**changed))
+
+
+def _parcel(message: Message) -> Parcel:
+    frame = {
+        "type": message.message_type,
+        "message_id": message.message_id,
+        "content": message.message_content,
+        "attempt": message.attempts,
+    }
+    return Parcel(message.pk, message.orchestrator_id, message.message_id, protocol.dump(frame))
+
+
+def _fail(rows: Sequence[Message], *, now: datetime) -> None:
+    for message in rows:
+        reason = f"not acknowledged in {message.attempts} attempts"
+        changed = {"status": Status.FAILED, "error": reason, "finished_at": now, "updated_at": now}
+        if Message.objects.filter(OPEN, pk=message.pk).update(**changed):
+            data = {"message_id": message.message_id, "error": reason}
+            events.record("message.failed", orchestrator_id=message.orchestrator_id, data=data)
+
+
+def awaiting(node_id: str, *, now: datetime) -> list[str]:
+    """Return the orchestrators connected to `node_id` that have a message due: what a lost wake-up left behind."""
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
+    rows = Message.objects.filter(OPEN, due, orchestrator__is_connected=True, orchestrator__node=node_id)
+    return list(rows.order_by().values_list("orchestrator_id", flat=True).distinct()[:2000])
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A validated `ack` frame."""
+
+    orchestrator_id: str
+    message_id: str
+    is_success: bool
+    error: str
+    result: Any
+
+
+def check_ack(session: Any, frame: dict[str, Any]) -> Receipt:
+    """Validate an `ack` (PROTOCOL §1)."""
+    success = frame.get("success", True)
+    if type(success) is not bool:
+        raise FrameError("invalid_field", "success must be true or false.", path="success")
+    reference = protocol.message_id(frame)
+    error = protocol.text_field(frame, "error", limit=protocol.MAX_STRING_BYTES)[:1000]
+    return Receipt(session.orchestrator_id, reference, success, error, frame.get("result"))
+
+
+@transaction.atomic
+def acknowledge(receipts: Sequence[Receipt]) -> list[None | FrameError]:
+    """Settle messages as their receivers say; an ack for what was never sent is `unknown_ref`, a repeat is ignored."""
+    now = timezone.now()
+    rows = Message.objects.filter(
+        orchestrator_id__in={receipt.orchestrator_id for receipt in receipts},
+        direction=Message.Direction.OUTBOUND,
+        message_id__in={receipt.message_id for receipt in receipts},
+    )
+    known: Mapping[tuple[str, str], tuple[int, int]] = {
+        (orchestrator_id, message_id): (pk, attempts)
+        for orchestrator_id, message_id, pk, attempts in rows.values_list("orchestrator_id", "message_id", "pk", "attempts")
+    }
+    answers: list[None | FrameError] = []
+    for receipt in receipts:
+        pk, attempts = known.get((receipt.orchestrator_id, receipt.message_id), (0, 0))
+        if not attempts:
+            answers.append(FrameError("unknown_ref", "No message of this id was sent to this orchestrator."))
+            continue
+        _settle(pk, receipt, now=now)
+        answers.append(None)
+    return answers
+
+
+def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
+    status = Status.DELIVERED if receipt.is_success else Status.FAILED
+    changed = {"status": status, "error": receipt.error, "result": receipt.result, "finished_at": now, "updated_at": now}
+    if Message.objects.filter(pk=pk, status=Status.SENT).update(**changed, next_attempt_at=None):
+        data = {"message_id": receipt.message_id, "error": receipt.error}
+        events.record(f"message.{status}", orchestrator_id=receipt.orchestrator_id, data=data)
+
+
+def expire(*, now: datetime) -> int:
+    """Mark open messages past their expiry as expired; return how many."""
+    overdue = Message.objects.filter(OPEN, expires_at__lte=now)
+    return overdue.update(status=Status.EXPIRED, finished_at=now, updated_at=now, error="expired before it was delivered")

@@ -1,0 +1,145 @@
+"""An orchestrator instance: what it should be, what it reported, whether it is alive and where its socket is held."""
+
+from datetime import datetime
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+
+from orgs.models import Organization
+from orgs.models.organization import validate_identifier
+
+
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    """Reads of the fleet that more than one door needs."""
+
+    def present(self) -> Self:
+        """Return the instances that were not deleted."""
+        return self.filter(deleted_at__isnull=True)
+
+    def connected(self) -> Self:
+        """Return the instances with an open session, through the partial index."""
+        return self.present().filter(is_connected=True)
+
+
+class Instance(models.Model):
+    """A registered orchestrator; the first block of columns is published (API §8)."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        INDEPENDENT = "independent"
+        INACTIVE = "inactive"
+        DEGRADED = "degraded"
+        ERROR = "error"
+
+    class ConfigStatus(models.TextChoices):
+        UNKNOWN = "unknown"
+        PENDING = "pending"
+        APPLYING = "applying"
+        APPLIED = "applied"
+        FAILED = "failed"
+
+    orchestrator_id = models.CharField(
+        "orchestrator id", max_length=50, unique=True, validators=[validate_identifier]
+    )
+    organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="orchestrators")
+    name = models.CharField(max_length=200, blank=True)
+    organization_name = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=20, choices=Status, default=Status.INACTIVE)
+    health_status = models.JSONField(default=dict, blank=True)
+    is_independent = models.BooleanField("independent", default=False)
+    last_seen = models.DateTimeField(null=True, blank=True)
+    features = models.JSONField(default=dict, blank=True)
+    session_config = models.JSONField(default=dict, blank=True)
+    privacy_mode = models.BooleanField(default=False)
+    internal_url = models.TextField(blank=True)
+    database_url = models.TextField(blank=True)
+    redis_url = models.TextField(blank=True)
+    container_id = models.CharField(max_length=200, blank=True)
+    image_name = models.CharField(max_length=300, blank=True)
+    environment_variables = models.JSONField(default=dict, blank=True)
+    phoenix_endpoint = models.CharField(max_length=500, blank=True)
+    monitoring_enabled = models.BooleanField(default=True)
+    admin_email = models.EmailField(blank=True)
+    support_email = models.EmailField(blank=True)
+    website = models.URLField(blank=True)
+    last_activity = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # What it said of itself when it registered.
+    version = models.CharField(max_length=100, blank=True)
+    capabilities = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+
+    # Its open session; written once at connect and cleared at disconnect. `epoch` fences older sockets.
+    is_connected = models.BooleanField("connected", default=False)
+    session_id = models.CharField(max_length=32, blank=True)
+    epoch = models.BigIntegerField(default=0)
+    node = models.CharField(max_length=100, blank=True)
+    connected_at = models.DateTimeField(null=True, blank=True)
+    remote_address = models.CharField(max_length=64, blank=True)
+    credential_id = models.CharField(max_length=32, blank=True)
+    takeovers = models.JSONField(default=list, editable=False)
+
+    # When it is due to be declared inactive; set with every flush of last_seen.
+    deadline_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # Configuration: desired, reported and status are three separate facts.
+    config_version = models.PositiveIntegerField(default=1)
+    config_hash = models.CharField(max_length=80, blank=True)
+    config_reported_hash = models.CharField(max_length=200, blank=True)
+    config_status = models.CharField(max_length=20, choices=ConfigStatus, default=ConfigStatus.UNKNOWN)
+    config_error = models.CharField(max_length=1000, blank=True)
+    config_reported_at = models.DateTimeField(null=True, blank=True)
+
+    objects = InstanceQuerySet.as_manager()
+
+    class Meta:
+        db_table = "orchestrator_instances"
+        ordering = ["orchestrator_id"]
+        verbose_name = "orchestrator"
+        indexes = [
+            models.Index(fields=["organization", "orchestrator_id"], name="instances_live", condition=Q(is_connected=True)),
+            models.Index(fields=["node"], name="instances_by_node", condition=Q(is_connected=True)),
+            models.Index(fields=["deadline_at"], name="instances_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.orchestrator_id
+
+    @property
+    def independence_source(self) -> str | None:
+        """Where its independence comes from: "own", "organization", or None when it is managed."""
+        if self.is_independent:
+            return "own"
+        return "organization" if self.organization.is_independent else None
+
+    @property
+    def is_effectively_independent(self) -> bool:
+        """Whether its own flag or its organization's makes it independent."""
+        return self.independence_source is not None
+
+    def config_document(self) -> dict[str, Any]:
+        """Return the desired configuration: the organization's base with this instance's own columns on top."""
+        base = self.organization.settings.get("config")
+        base = base if isinstance(base, dict) else {}
+        return base | {
+            "features": _section(base, "features") | self.features,
+            "session": _section(base, "session") | self.session_config,
+            "metadata": _section(base, "metadata")
+            | {"name": self.name, "organization_id": self.organization_id, "organization_name": self.organization.name},
+            "privacy_mode": self.privacy_mode or base.get("privacy_mode") is True,
+            "monitoring_enabled": self.monitoring_enabled,
+            "llm": _section(base, "llm"),
+        }
+
+    def seen_ago_seconds(self, *, now: datetime) -> float | None:
+        """Return how long ago it was last seen, in seconds; None when it never was."""
+        return (now - self.last_seen).total_seconds() if self.last_seen else None
+
+
+def _section(base: dict[str, Any], name: str) -> dict[str, Any]:
+    value = base.get(name)
+    return value if isinstance(value, dict) else {}

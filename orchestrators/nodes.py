@@ -1,0 +1,95 @@
+"""Nodes: which processes hold sockets, and clearing up after those that were killed."""
+
+import os
+import secrets
+import socket
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import psutil
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from orchestrators.models import Instance, Node
+from orgs import events
+from orgs.models import Event
+
+BEAT_SECONDS: Final = 5
+DEAD_AFTER_SECONDS: Final = 15
+HOSTNAME: Final = socket.gethostname()[:80]
+
+
+def new_id() -> str:
+    """Return a node id that no earlier process of this host had: host, pid and a random part."""
+    return f"{HOSTNAME}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def start(node_id: str) -> None:
+    """Announce this process, and clear what killed processes of this host left open."""
+    now = timezone.now()
+    row = {"hostname": HOSTNAME, "pid": os.getpid(), "started_at": now, "beat_at": now}
+    Node.objects.update_or_create(node_id=node_id, defaults=row)
+    killed = [
+        node.node_id
+        for node in Node.objects.filter(hostname=HOSTNAME).exclude(node_id=node_id)
+        if not _is_running(node, now=now)
+    ]
+    clear(killed, now=now)
+
+
+def _is_running(node: Node, *, now: datetime) -> bool:
+    if node.pid == os.getpid() or node.beat_at < now - timedelta(seconds=DEAD_AFTER_SECONDS):
+        return False
+    try:
+        return psutil.Process(node.pid).create_time() <= node.started_at.timestamp() + 1
+    except psutil.Error:
+        return False
+
+
+def beat(node_id: str, *, sessions: int, heartbeats: Sequence[tuple[int, int]]) -> None:
+    """Say that this process is alive, how many sessions it holds and its heartbeats in 5 s buckets."""
+    now = timezone.now()
+    changed = {"beat_at": now, "sessions": sessions, "heartbeats": [list(pair) for pair in heartbeats]}
+    if not Node.objects.filter(node_id=node_id).update(**changed):
+        row = changed | {"hostname": HOSTNAME, "pid": os.getpid(), "started_at": now}
+        Node.objects.update_or_create(node_id=node_id, defaults=row)
+
+
+def alive(names: Collection[str], *, now: datetime) -> set[str]:
+    """Return those of `names` whose beat is fresh."""
+    fresh = Node.objects.filter(node_id__in=names, beat_at__gte=now - timedelta(seconds=DEAD_AFTER_SECONDS))
+    return set(fresh.values_list("node_id", flat=True))
+
+
+def clear_dead(*, now: datetime) -> int:
+    """Clear the sessions of every node whose beat stopped; return how many sessions that were."""
+    dead = Node.objects.filter(beat_at__lt=now - timedelta(seconds=DEAD_AFTER_SECONDS))
+    return clear(list(dead.values_list("node_id", flat=True)), now=now)
+
+
+@transaction.atomic
+def clear(names: Sequence[str], *, now: datetime) -> int:
+    """Close the books of the nodes `names`: their sessions are disconnected, and have a fresh deadline to come back."""
+    if not names:
+        return 0
+    open_rows = Instance.objects.filter(is_connected=True, node__in=names).select_for_update().order_by("pk")
+    rows = list(open_rows.only("pk", "organization_id", "orchestrator_id", "session_id", "status"))
+    ids = [row.pk for row in rows]
+    grace = now + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
+    for start_at in range(0, len(ids), 500):
+        chunk = Instance.objects.filter(pk__in=ids[start_at : start_at + 500])
+        chunk.exclude(status=Instance.Status.INDEPENDENT).update(deadline_at=grace)
+        chunk.update(is_connected=False, session_id="", node="", connected_at=None)
+    events.record_many(
+        Event(
+            kind="orchestrator.disconnected",
+            organization_id=row.organization_id,
+            orchestrator_id=row.orchestrator_id,
+            data={"session_id": row.session_id, "reason": "the controller process ended"},
+        )
+        for row in rows
+    )
+    Node.objects.filter(node_id__in=names).delete()
+    return len(rows)

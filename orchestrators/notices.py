@@ -1,0 +1,207 @@
+"""Notices: what events of any process mean for the sessions of this one, with the rows they speak of already read."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrators import configuration, protocol
+from orchestrators.models import Instance
+from orchestrators.protocol import FrameError
+from orgs import events
+from orgs.models import Event
+
+if TYPE_CHECKING:
+    from orchestrators.hub import Hub
+
+
+class Notice:
+    """Something for the hub to do on its event loop."""
+
+    def apply(self, hub: "Hub") -> None:
+        """Do it; sessions that are gone meanwhile are passed over."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Independence(Notice):
+    """The flags of one orchestrator, as committed."""
+
+    orchestrator_id: str
+    is_own: bool
+    is_organization: bool
+
+    def apply(self, hub: "Hub") -> None:
+        """Flip the session's flags: from now on nothing of it moves, or it has a full TTL to send a heartbeat."""
+        session = hub.sessions.get(self.orchestrator_id)
+        if session is None:
+            return
+        was = session.is_independent
+        session.is_own_independent, session.is_organization_independent = self.is_own, self.is_organization
+        if was != session.is_independent:
+            session.last_log = 0.0
+            session.seen = time.monotonic()
+            hub.dirty.pop(session.instance_pk, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded(Notice):
+    """An orchestrator registered somewhere else, later than the session held here."""
+
+    orchestrator_id: str
+    epoch: int
+
+    def apply(self, hub: "Hub") -> None:
+        """Close the older session."""
+        session = hub.sessions.get(self.orchestrator_id)
+        if session is not None and session.epoch < self.epoch:
+            hub.supersede(session)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing(Notice):
+    """Sessions that must end: by orchestrator, organization or credential (the one that is not empty)."""
+
+    code: int
+    error: str
+    detail: str
+    orchestrator_id: str = ""
+    organization_id: str = ""
+    credential_id: str = ""
+
+    def apply(self, hub: "Hub") -> None:
+        """Tell them and close them."""
+        for session in list(hub.sessions.values()):
+            if (
+                (self.orchestrator_id and session.orchestrator_id == self.orchestrator_id)
+                or (self.organization_id and session.organization_id == self.organization_id)
+                or (self.credential_id and session.credential_id == self.credential_id)
+            ):
+                session.spawn(session.close(self.code, FrameError(self.error, self.detail)))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(Notice):
+    """Messages wait for an orchestrator."""
+
+    orchestrator_id: str
+
+    def apply(self, hub: "Hub") -> None:
+        """Send them."""
+        hub.deliver_soon(self.orchestrator_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Notice):
+    """A new desired configuration, as the two frames it may travel in."""
+
+    orchestrator_id: str
+    version: int
+    update: str
+    provisioning: str
+
+    def apply(self, hub: "Hub") -> None:
+        """Push it, unless something newer was pushed already."""
+        session = hub.sessions.get(self.orchestrator_id)
+        if session is not None and session.config_version < self.version:
+            session.config_version = self.version
+            session.spawn(session.write(self.update if session.is_acknowledging else self.provisioning))
+
+
+@dataclass(frozen=True, slots=True)
+class Dark(Notice):
+    """The sweep declared an orchestrator inactive whose socket is open here: its next heartbeat revives it."""
+
+    orchestrator_id: str
+
+    def apply(self, hub: "Hub") -> None:
+        """Remember that the row needs reviving."""
+        session = hub.sessions.get(self.orchestrator_id)
+        if session is not None:
+            session.is_dark = True
+
+
+def read(cursor: events.Cursor, *, held: Collection[str], node_id: str) -> list[Notice]:
+    """Read the new events and what they mean for the orchestrators in `held`."""
+    rows = cursor.read()
+    found: list[Notice] = []
+    flags: set[str] = set()
+    organizations: set[str] = set()
+    configs: set[str] = set()
+    for row in rows:
+        if row.kind == "independence.changed":
+            (flags if row.orchestrator_id else organizations).add(row.orchestrator_id or row.organization_id)
+        elif row.kind == "config.changed":
+            configs.add(row.orchestrator_id)
+        elif row.orchestrator_id in held or not row.orchestrator_id:
+            found += _plain(row, node_id)
+    found += _flags(flags & set(held), organizations)
+    found += _configs(configs & set(held))
+    return found
+
+
+def _plain(row: Event, node_id: str) -> list[Notice]:
+    match row.kind:
+        case "orchestrator.connected" if row.data["node"] != node_id:
+            return [Superseded(row.orchestrator_id, row.data["epoch"])]
+        case "orchestrator.inactive":
+            return [Dark(row.orchestrator_id)]
+        case "orchestrator.deleted":
+            return [_deleted(row.orchestrator_id)]
+        case "message.queued":
+            return [Delivery(row.orchestrator_id)]
+        case "organization.suspended":
+            detail = "The organization is suspended."
+            return [Closing(protocol.FORBIDDEN, "organization_suspended", detail, organization_id=row.organization_id)]
+        case "api_key.revoked":
+            detail = "The key was revoked; register with another one."
+            return [Closing(protocol.UNAUTHENTICATED, "unauthenticated", detail, credential_id=row.data["key_id"])]
+    return []
+
+
+def _deleted(orchestrator_id: str) -> Closing:
+    detail = "This orchestrator is not known here any more."
+    return Closing(protocol.FORBIDDEN, "unknown_orchestrator", detail, orchestrator_id=orchestrator_id)
+
+
+def _flags(ids: Collection[str], organizations: Collection[str]) -> list[Notice]:
+    if not ids and not organizations:
+        return []
+    rows = Instance.objects.filter(orchestrator_id__in=ids) | Instance.objects.filter(
+        organization_id__in=organizations, is_connected=True
+    )
+    columns = rows.values_list("orchestrator_id", "is_independent", "organization__is_independent")
+    return [Independence(*row) for row in columns]
+
+
+def _configs(ids: Collection[str]) -> list[Notice]:
+    rows = Instance.objects.filter(orchestrator_id__in=ids).select_related("organization") if ids else []
+    return [
+        Config(
+            row.orchestrator_id,
+            row.config_version,
+            configuration.frame(row, is_update=True),
+            configuration.frame(row, is_update=False),
+        )
+        for row in rows
+    ]
+
+
+def explain(sessions: Sequence[tuple[str, int]]) -> list[Notice]:
+    """Say why rows of these (orchestrator id, epoch) sessions did not move: deleted, superseded or independent."""
+    rows = {
+        row[0]: row
+        for row in Instance.objects.filter(orchestrator_id__in=[key for key, _ in sessions]).values_list(
+            "orchestrator_id", "epoch", "deleted_at", "is_independent", "organization__is_independent"
+        )
+    }
+    found: list[Notice] = []
+    for orchestrator_id, epoch in sessions:
+        row = rows.get(orchestrator_id)
+        if row is None or row[2] is not None:
+            found.append(_deleted(orchestrator_id))
+        elif row[1] > epoch:
+            found.append(Superseded(orchestrator_id, row[1]))
+        elif row[3] or row[4]:
+            found.append(Independence(orchestrator_id, row[3], row[4]))
+    return found

@@ -1,0 +1,294 @@
+"""An orchestrator session: one registered socket. Heartbeats are answered from memory, all else goes to a handler."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrators import protocol
+from orchestrators.messages.outbox import Parcel
+from orchestrators.protocol import FrameError
+from orchestrators.registration import Grant
+
+if TYPE_CHECKING:
+    from orchestrators.hub import Hub
+
+logger = logging.getLogger(__name__)
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+LOG_EVERY_SECONDS: Final = 10.0
+MAX_UNSETTLED: Final = 256
+ANSWERS: Final = frozenset({"ack", "config_status", "task_result"})  # free of the rate limit when outstanding
+
+
+def new_id() -> str:
+    """Return a ULID: 48 bits of milliseconds and 80 random ones in Crockford's base 32, sortable by time."""
+    value, text = (int(time.time() * 1000) << 80) | random.SystemRandom().getrandbits(80), ""
+    for _ in range(26):
+        value, digit = divmod(value, 32)
+        text = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[digit] + text
+    return text
+
+
+class Limiter:
+    """The frame budget and the strikes of one socket (PROTOCOL §3)."""
+
+    __slots__ = ("_burst", "_rate", "_strikes", "_tokens", "_updated")
+
+    def __init__(self, *, rate: float, burst: float) -> None:
+        self._rate, self._burst, self._tokens = rate, burst, burst
+        self._updated = time.monotonic()
+        self._strikes: list[float] = []
+
+    def take(self, now: float) -> bool:
+        """Spend one frame at monotonic time `now`; False when there is none left."""
+        tokens = self._tokens + (now - self._updated) * self._rate
+        self._updated = now
+        if tokens > self._burst:
+            tokens = self._burst
+        if tokens < 1.0:
+            self._tokens = tokens
+            return False
+        self._tokens = tokens - 1.0
+        return True
+
+    def give_back(self) -> None:
+        """Return one frame that turned out not to count."""
+        self._tokens += 1.0
+
+    def strike(self, now: float) -> bool:
+        """Count one error; True when it is one too many within the window."""
+        oldest = now - protocol.STRIKE_WINDOW_SECONDS
+        self._strikes = [*(moment for moment in self._strikes if moment > oldest), now]
+        return len(self._strikes) >= protocol.MAX_STRIKES
+
+
+class Session:
+    """The state of one open session; `run` reads its socket until it ends."""
+
+    __slots__ = (
+        "_early", "_push", "config_version", "credential_id", "epoch", "expires_at", "farewell", "has_been_poked",
+        "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark",
+        "is_organization_independent", "is_own_independent", "last_log", "limiter", "orchestrator_id",
+        "organization_id", "seen", "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
+    )  # fmt: skip
+
+    def __init__(self, hub: "Hub", grant: Grant, *, send: Send, limiter: Limiter, is_legacy: bool, drop: Any) -> None:
+        row = grant.instance
+        self.hub, self.send, self.limiter, self._push = hub, send, limiter, drop
+        self.instance_pk, self.orchestrator_id, self.organization_id = row.pk, row.orchestrator_id, row.organization_id
+        self.session_id, self.epoch = row.session_id, row.epoch
+        self.credential_id, self.expires_at = row.credential_id, grant.expires_at
+        self.is_own_independent = grant.is_own_independent
+        self.is_organization_independent = grant.is_organization_independent
+        self.is_acknowledging = not is_legacy
+        self.config_version = row.config_version
+        self.seen = time.monotonic()
+        self.seen_at: float = time.time()
+        self.last_log = 0.0
+        self.health: dict[str, Any] | None = None
+        self.in_flight: dict[str, int] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.sending, self.sending_since = 0, 0.0
+        self.is_closing = self.is_dark = self.has_been_warned = self.has_been_poked = False
+        self._early: list[Any] | None = []
+        self.farewell = "connection lost"
+        self.unsettled = 0
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether its own flag or its organization's is set: then nothing of it moves."""
+        return self.is_own_independent or self.is_organization_independent
+
+    @property
+    def last_seen(self) -> datetime:
+        """When it was last heard of, by the server's clock."""
+        return datetime.fromtimestamp(self.seen_at, UTC)
+
+    async def greet(self, *frames: str) -> None:
+        """Write the first frames; only then what others have to say to this session follows."""
+        for text in frames:
+            await self.write(text)
+        early, self._early = self._early or [], None
+        for work in early:
+            self.spawn(work)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def run(self, receive: Receive) -> None:
+        """Read frames until the socket ends or is closed for cause."""
+        while True:
+            event = await receive()
+            if event["type"] != "websocket.receive":
+                return
+            if self.is_closing:
+                continue
+            text = event.get("text")
+            now = time.monotonic()
+            frame: dict[str, Any] = {}
+            try:
+                if text is None:
+                    raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
+                frame = protocol.parse(text)
+                if not self.limiter.take(now) and not self._is_answer(frame):
+                    raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
+                await self._handle(frame, now)
+            except FrameError as problem:
+                reference = frame.get("message_id")
+                await self.refuse(problem, now=now, reference=reference if type(reference) is str else None)
+
+    async def _handle(self, frame: dict[str, Any], now: float) -> None:
+        kind = frame.get("type")
+        if kind == "i_am_alive":
+            await self._heartbeat(frame, now)
+            return
+        kind = protocol.frame_type(frame)
+        handler = self.hub.handlers.get(kind)
+        if handler is not None:
+            if kind in ANSWERS and self._is_answer(frame):
+                self.limiter.give_back()
+            self.touch(now)
+            await self._hand_over(handler, frame)
+        elif kind == "goodbye":
+            self.farewell = "goodbye"
+            await self.close(protocol.NORMAL)
+        elif kind in ("register", "handshake"):
+            detail = "This socket is registered; open another one."
+            raise FrameError("already_registered", detail, close=protocol.POLICY)
+        else:
+            raise protocol.unknown_type(kind)
+
+    def _is_answer(self, frame: dict[str, Any]) -> bool:
+        reference = frame.get("message_id")
+        kind = frame.get("type")
+        return (kind == "ack" and type(reference) is str and reference in self.in_flight) or kind == "config_status"
+
+    async def _heartbeat(self, frame: dict[str, Any], now: float) -> None:
+        named = frame.get("orchestrator_id")
+        if named is not None and named != self.orchestrator_id:
+            raise FrameError("orchestrator_mismatch", "This session belongs to another orchestrator_id.")
+        stamp = frame.get("timestamp")
+        if stamp is not None:
+            protocol.timestamp(stamp, now=datetime.now(UTC))
+        health = frame.get("health")
+        if health is not None:
+            self._note_health(frame)
+        if now - self.last_log >= LOG_EVERY_SECONDS:
+            self.last_log = now
+            self._log_heartbeat()
+        self.touch(now)
+        self.hub.heartbeats += 1
+        sequence = frame.get("seq")
+        if sequence is not None:
+            if type(sequence) is not int:
+                raise FrameError("invalid_field", "seq must be an integer.", path="seq")
+            await self.write(f'{{"type":"heartbeat_ack","seq":{sequence},"server_time":"{self.hub.clock_text()}"}}')
+
+    def _note_health(self, frame: dict[str, Any]) -> None:
+        health = protocol.object_field(frame, "health")
+        if health != self.health and not self.is_independent:
+            self.health = health
+            self.hub.health_reports[self.instance_pk] = health
+
+    def _log_heartbeat(self) -> None:
+        if self.is_independent:
+            logger.info("Ignoring heartbeat from independent orchestrator %s", self.orchestrator_id)
+        else:
+            logger.info("Processing heartbeat from orchestrator %s", self.orchestrator_id)
+
+    def touch(self, now: float) -> None:
+        """Note that the session is alive, unless it is independent; the hub's flusher writes it."""
+        if not (self.is_own_independent or self.is_organization_independent):
+            self.seen = now
+            self.seen_at = time.time()
+            self.hub.dirty[self.instance_pk] = self
+            self.has_been_poked = False
+
+    async def _hand_over(self, handler: Any, frame: dict[str, Any]) -> None:
+        """Validate the frame, queue it for its handler's next batch and answer when that is committed."""
+        if self.unsettled >= MAX_UNSETTLED:
+            detail = "Too many frames of yours wait to be stored; slow down and resend this one."
+            raise FrameError("rate_limited", detail, retry_after_ms=1000)
+        reference = frame.get("message_id")
+        item = handler.check(self, frame)
+        self.unsettled += 1
+        self.spawn(self._settle(self.hub.submit(handler, item), reference if type(reference) is str else None))
+
+    async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None) -> None:
+        try:
+            text = await answer
+        except FrameError as problem:
+            is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
+            await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)
+        else:
+            if reference is not None and self.in_flight.pop(reference, None) is not None:
+                self.hub.deliver_soon(self.orchestrator_id)
+            if text is not None:
+                await self.write(text)
+        finally:
+            self.unsettled -= 1
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    async def write(self, text: str) -> None:
+        """Send one frame; a socket that is gone is no error. The hub watches how long a write has been waiting."""
+        if not self.sending:
+            self.sending_since = time.monotonic()
+        self.sending += 1
+        try:
+            await self.send({"type": "websocket.send", "text": text})
+        except Exception:  # the server's own word for "the client is gone" differs by server
+            logger.debug("frame to %s not sent: the socket is gone", self.orchestrator_id)
+        finally:
+            self.sending -= 1
+
+    async def refuse(
+        self, problem: FrameError, *, now: float, reference: str | None = None, is_free: bool = False
+    ) -> None:
+        """Send an error frame; close when it is fatal or the strikes are used up."""
+        close = problem.close
+        if close is None and not is_free and self.limiter.strike(now):
+            close = protocol.POLICY
+        await self.write(protocol.error(problem, ref=reference and reference[:100], fatal=close is not None))
+        if close is not None:
+            self.farewell = problem.code
+            await self.close(close)
+
+    async def close(self, code: int, problem: FrameError | None = None) -> None:
+        """Close the socket, telling `problem` first; the session's reader then ends by itself."""
+        if self.is_closing:
+            return
+        self.is_closing = True
+        if problem is not None:
+            self.farewell = problem.code
+            await self.write(protocol.error(problem, fatal=True))
+        try:
+            await self.send({"type": "websocket.close", "code": code})
+        except Exception:
+            logger.debug("close of %s not sent: the socket is gone", self.orchestrator_id)
+
+    def drop(self, code: int, problem: FrameError) -> None:
+        """Close a socket whose client does not read: the frames are left in its buffer, and the rest is cut."""
+        self.is_closing, self.farewell = True, problem.code
+        if self._push is not None:
+            self._push(protocol.error(problem, fatal=True), code)
+        else:
+            self.spawn(self.close(code))
+
+    def spawn(self, work: Any) -> None:
+        """Run `work` beside the reader, after the greeting and until the session ends."""
+        if self._early is not None:
+            self._early.append(work)
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def deliver(self, parcels: list[Parcel]) -> None:
+        """Write messages in their order."""
+        for parcel in parcels:
+            await self.write(parcel.text)

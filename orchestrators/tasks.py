@@ -1,0 +1,16 @@
+"""What the clock asks of the fleet's rooms (Celery tasks; the schedule is `orchestrators/schedule.py`)."""
+
+import os
+
+from celery import shared_task
+from django.utils import timezone
+
+from orchestrators import nodes, presence
+from orchestrators.messages import outbox
+
+
+@shared_task(name="orchestrators.sweep")
+def sweep() -> None:
+    """Declare who went dark, clear killed nodes, expire messages."""
+    presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}")
+    outbox.expire(now=timezone.now())

@@ -1,0 +1,10 @@
+"""Django's handle on the app."""
+
+from django.apps import AppConfig
+
+
+class OrgsConfig(AppConfig):
+    """Names the app."""
+
+    name = "orgs"
+    verbose_name = "Organizations"

@@ -1,0 +1,72 @@
+"""Who calls the HTTP API: the superadmin's token, an API key, or the console's session."""
+
+import hmac
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.request import Request
+
+from moolai.errors import AppError, Forbidden
+from orgs import keys
+from orgs.models import Role, User
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody with a good credential: a superadmin, or a role in some organizations."""
+
+    name: str
+    is_superadmin: bool
+    roles: dict[str, str]
+    user: User | None = None
+    is_authenticated: bool = True
+
+    def may_write(self, organization_id: str) -> bool:
+        """Whether the caller administers the organization."""
+        return self.is_superadmin or self.roles.get(organization_id) == Role.ADMIN
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer …` or `X-API-Key: …` (API §2)."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, str] | None:
+        """Return the caller; None without such a header; 403 for one that fails (the paths' published contract)."""
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        secret = secret.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "").strip()
+        if not secret:
+            if scheme:
+                raise Forbidden(detail="Send `Authorization: Bearer …`.")
+            return None
+        if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
+            return Caller("DEV_BEARER_TOKEN", True, {}), "token"
+        credential = keys.lookup([secret], now=timezone.now()).get(secret)
+        if credential is None or not credential.is_organization_open:
+            raise Forbidden(detail="The credential is wrong, expired or revoked.")
+        name = f"key {credential.name} ({credential.key_id})"
+        return Caller(name, False, {credential.organization_id: credential.role} if credential.role else {}), "key"
+
+    def authenticate_header(self, request: Request) -> str:
+        """Make a missing credential a 401."""
+        return 'Bearer realm="moolai"'
+
+
+class ConsoleSessionAuthentication(SessionAuthentication):
+    """The console's cookie, with its CSRF token on writes."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:  # type: ignore[override]
+        """Return the signed-in user as a caller."""
+        user = getattr(request._request, "user", None)
+        if not isinstance(user, User) or not user.is_active:
+            return None
+        self.enforce_csrf(request)
+        roles = dict(user.memberships.filter(organization__is_active=True).values_list("organization_id", "role"))
+        return Caller(user.get_username(), user.is_superuser, roles, user), None
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Refuse a write without the form's token."""
+        try:
+            super().enforce_csrf(request)
+        except Exception:
+            raise AppError("csrf_failed") from None

@@ -1,0 +1,138 @@
+"""API keys: make, recognize, look up and revoke. Only a hash of the secret is ever stored."""
+
+import hashlib
+import re
+import secrets
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from moolai.errors import InvalidInput
+from orgs import audit, events
+from orgs.models import ApiKey, Organization, Role, User
+
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PREFIX_LENGTH: Final = 8
+RANDOM_LENGTH: Final = 32  # 62^32: 190 bits
+SCOPES: Final = frozenset({"orchestrator"})
+_SHAPE: Final = re.compile(rf"mk_[0-9A-Za-z]{{{PREFIX_LENGTH + RANDOM_LENGTH + 6}}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a usable key stands for; safe to keep in memory for a few seconds, holds no secret."""
+
+    key_id: str
+    organization_id: str
+    name: str
+    role: str
+    scopes: tuple[str, ...]
+    orchestrator_id: str
+    expires_at: datetime | None
+    is_organization_open: bool
+
+    @property
+    def may_register(self) -> bool:
+        """Whether it may open orchestrator sessions."""
+        return "orchestrator" in self.scopes
+
+
+def _checksum(body: str) -> str:
+    value, digits = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        value, digit = divmod(value, 62)
+        digits = ALPHABET[digit] + digits
+    return digits
+
+
+def generate() -> str:
+    """Return a new secret: `mk_`, 8 characters of prefix, 32 random ones, 6 of CRC-32 checksum (base 62)."""
+    body = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH + RANDOM_LENGTH))
+    return f"mk_{body}{_checksum(body)}"
+
+
+def is_well_formed(secret: str) -> bool:
+    """Whether `secret` has a key's shape and checksum: false means a typo, without asking the database."""
+    return _SHAPE.fullmatch(secret) is not None and _checksum(secret[3:-6]) == secret[-6:]
+
+
+def digest(secret: str) -> str:
+    """Return the hash under which a secret is stored. A 190-bit random secret needs no slow hash."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@transaction.atomic
+def create(
+    organization: Organization,
+    *,
+    name: str,
+    acting_user: User | None,
+    role: str = "",
+    scopes: Sequence[str] = (),
+    orchestrator_id: str = "",
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key with either a `role` or `scopes`; return its row and, this one time, its secret."""
+    if bool(role) == bool(scopes):
+        raise InvalidInput("invalid_field", "Give a key either a role or scopes.", fields={"role": "either or"})
+    if role and role not in Role.values:
+        raise InvalidInput("invalid_field", f"Roles are {', '.join(Role.values)}.", fields={"role": "unknown"})
+    if unknown := sorted(set(scopes) - SCOPES):
+        raise InvalidInput("invalid_field", f"Unknown scope {unknown[0]!r}.", fields={"scopes": "unknown"})
+    secret = generate()
+    row = ApiKey.objects.create(
+        key_id=f"key_{secrets.token_hex(8)}",
+        organization=organization,
+        name=name,
+        prefix=secret[: 3 + PREFIX_LENGTH],
+        secret_hash=digest(secret),
+        role=role,
+        scopes=list(scopes),
+        orchestrator_id=orchestrator_id,
+        expires_at=expires_at,
+        created_by=acting_user,
+    )
+    after = {"name": name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
+    audit.record(
+        "api_key.create", acting_user=acting_user, organization_id=organization.pk, target=("api_key", row.key_id), after=after
+    )
+    return row, secret
+
+
+@transaction.atomic
+def revoke(row: ApiKey, *, acting_user: User | None) -> None:
+    """Make the key useless everywhere within 5 s: sessions opened with it are closed."""
+    if row.revoked_at is not None:
+        return
+    row.revoked_at = timezone.now()
+    row.save(update_fields=["revoked_at"])
+    target = ("api_key", row.key_id)
+    audit.record("api_key.revoke", acting_user=acting_user, organization_id=row.organization_id, target=target)
+    events.record("api_key.revoked", organization_id=row.organization_id, data={"key_id": row.key_id})
+
+
+def lookup(secrets_: Iterable[str], *, now: datetime) -> dict[str, Credential]:
+    """Return the credentials of those `secrets_` that are usable at `now`, in one query, by secret."""
+    hashes = {digest(secret): secret for secret in secrets_ if is_well_formed(secret)}
+    if not hashes:
+        return {}
+    rows = ApiKey.objects.filter(secret_hash__in=hashes).select_related("organization")
+    return {hashes[row.secret_hash]: _credential(row) for row in rows if row.is_usable(now=now)}
+
+
+def _credential(row: ApiKey) -> Credential:
+    return Credential(
+        key_id=row.key_id,
+        organization_id=row.organization_id,
+        name=row.name,
+        role=row.role,
+        scopes=tuple(row.scopes),
+        orchestrator_id=row.orchestrator_id,
+        expires_at=row.expires_at,
+        is_organization_open=row.organization.is_open,
+    )

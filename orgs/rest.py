@@ -1,0 +1,86 @@
+"""What every API view shares: the envelope, pages, bodies and who a change is attributed to (API §1)."""
+
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer, Serializer
+from rest_framework.views import APIView
+
+from moolai.errors import AppError, InvalidInput
+from orgs import access, audit
+
+MAX_PAGE_SIZE = 1000
+
+
+class View(APIView):
+    """An API view whose changes are audited under its caller's name."""
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Serve the request with the audit trail's origin set."""
+        with audit.origin(
+            "anonymous", remote_address=request.META.get("REMOTE_ADDR", ""), request_id=getattr(request, "request_id", "")
+        ):
+            return super().dispatch(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Attribute what follows to the caller."""
+        super().initial(request, *args, **kwargs)
+        audit.attribute(access.caller(request).name)
+
+
+def answer(data: Any, *, status: int = 200) -> Response:
+    """Wrap `data` in the success envelope."""
+    moment = timezone.now().isoformat().replace("+00:00", "Z")
+    return Response({"success": True, "data": data, "timestamp": moment}, status=status)
+
+
+def page(request: Request, rows: QuerySet[Any], serializer: type[BaseSerializer[Any]]) -> Response:
+    """Answer one page of `rows`: `?page=1&page_size=100` (at most 1000); past the end it is empty."""
+    number = _positive(request, "page", 1)
+    size = min(_positive(request, "page_size", 100), MAX_PAGE_SIZE)
+    paginator = Paginator(rows, size)
+    pages = paginator.num_pages if paginator.count else 0
+    items = serializer(rows[(number - 1) * size : number * size], many=True).data if number <= pages else []
+    return answer(
+        {
+            "items": items,
+            "page": number,
+            "page_size": size,
+            "total_items": paginator.count,
+            "total_pages": pages,
+            "has_next": number < pages,
+            "has_prev": 1 < number <= pages + 1,
+        }
+    )
+
+
+def _positive(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text[:12]) < 1:
+        raise AppError("invalid_parameter", f"{name} must be a whole number from 1.")
+    return int(text[:12])
+
+
+def body(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+    """Return the validated body; unknown fields are refused by name."""
+    data = request.data
+    if not isinstance(data, dict):
+        raise AppError("not_an_object")
+    form = serializer(data=data)
+    if unknown := sorted(set(data) - set(form.fields)):
+        raise AppError("unknown_field", fields=dict.fromkeys(unknown, "unknown field"))
+    if not form.is_valid():
+        raise InvalidInput(fields={key: " ".join(map(str, texts)) for key, texts in form.errors.items()})
+    return dict(form.validated_data)
+
+
+def choice(request: Request, name: str, allowed: list[str]) -> str:
+    """Return the query parameter `name` when it is one of `allowed`, "" when absent."""
+    value = request.query_params.get(name, "")
+    if value and value not in allowed:
+        raise AppError("invalid_parameter", f"{name} is one of {', '.join(allowed)}.")
+    return value
