@@ -54,7 +54,7 @@ bench: $(VENV)/.dev ## The benchmarks; ARGS="…" is passed on
 	@exec $(PY) -m benchmarks $(ARGS)
 
 demo-fleet: $(VENV)/.runtime ## Connect N simulated orchestrators (N=100) to a running server
-	@exec $(PY) manage.py demo_fleet --count $(N) $(ARGS)
+	@exec $(PY) manage.py demo_fleet $(N) $(ARGS)
 
 requirements: $(VENV)/.dev ## Pin requirements*.in anew into requirements*.txt, with hashes
 	@$(PIP) install uv

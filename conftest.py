@@ -29,13 +29,13 @@ if "DJANGO_SETTINGS_MODULE" in os.environ and "PYTEST_XDIST_WORKER" not in os.en
 
 _STACK = ExitStack()
 WORLD = worlds.enter(_STACK)
-DESELECTED = pytest.StashKey[Counter[str]]()
+DESELECTED = pytest.StashKey[dict[str, int]]()
 OPTIONAL = ("faults", "services", "browser")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Count what is deselected, so that the summary can name it."""
-    config.stash[DESELECTED] = Counter()
+    config.stash[DESELECTED] = {}
 
 
 def pytest_unconfigure() -> None:
@@ -60,19 +60,20 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     """Count deselected tests by the marker that makes them optional."""
     for item in items:
         marker = next((name for name in OPTIONAL if name in item.keywords), "other")
-        item.config.stash[DESELECTED][marker] += 1
+        counts = item.config.stash[DESELECTED]
+        counts[marker] = counts.get(marker, 0) + 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tell the first process what this worker of pytest-xdist deselected."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["deselected"] = dict(session.config.stash[DESELECTED])
+        session.config.workeroutput["deselected"] = session.config.stash[DESELECTED]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker deselected; all workers deselect the same tests."""
-    node.config.stash[DESELECTED] |= Counter(getattr(node, "workeroutput", {}).get("deselected", {}))
+    node.config.stash[DESELECTED] = getattr(node, "workeroutput", {}).get("deselected", {})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -86,7 +87,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("not run")
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count} skipped: {reason}")
-    for marker, count in left_out.most_common():
+    for marker, count in left_out.items():
         terminalreporter.line(f"{count} deselected: {marker}" + (" (make faults)" if marker == "faults" else ""))
     totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES})
 

@@ -43,10 +43,13 @@ def check(session: Any, frame: dict[str, Any]) -> Batch:
     now = datetime.now(UTC)
     is_list = type(metrics) is list
     rows = tuple(
-        _row(session, sample, f"metrics[{index}]" if is_list else "metrics", now=now) for index, sample in enumerate(samples)
+        _row(session, sample, f"metrics[{index}]" if is_list else "metrics", now=now)
+        for index, sample in enumerate(samples)
     )
     for index, row in enumerate(rows):
-        row.metric_id = _metric_id(session.orchestrator_id, reference or f"{session.session_id}:{now.timestamp()}", index)
+        row.metric_id = _metric_id(
+            session.orchestrator_id, reference or f"{session.session_id}:{now.timestamp()}", index
+        )
         row.message_hash = fingerprint
     return Batch(session.orchestrator_id, reference, fingerprint, rows)
 

@@ -26,14 +26,18 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         < 32,
         "Set ALLOWED_HOSTS to the names this controller is reached by, without *.": not settings.ALLOWED_HOSTS
         or "*" in settings.ALLOWED_HOSTS,
-        "DEV_BEARER_TOKEN is a well-known or short value; unset it or make it 24 or more random characters.": bool(token)
+        "DEV_BEARER_TOKEN is a well-known or short value; unset it or make it 24 or more random characters.": bool(
+            token
+        )
         and (token.lower() in WELL_KNOWN or len(token) < 24),
         "MOOLAI_ADMIN_PASSWORD is a well-known or short value.": bool(settings.MOOLAI_ADMIN_PASSWORD)
         and (settings.MOOLAI_ADMIN_PASSWORD.lower() in WEAK_PASSWORDS or len(settings.MOOLAI_ADMIN_PASSWORD) < 10),
         "ALLOW_ANONYMOUS_REGISTRATION must be off.": settings.ALLOW_ANONYMOUS_REGISTRATION,
         "CORS_ALLOWED_ORIGINS must name origins, not *.": "*" in settings.CORS_ALLOWED_ORIGINS,
     }
-    return [Error(f"ENVIRONMENT=production: {text}", id="moolai.E001") for text, is_wrong in problems.items() if is_wrong]
+    return [
+        Error(f"ENVIRONMENT=production: {text}", id="moolai.E001") for text, is_wrong in problems.items() if is_wrong
+    ]
 
 
 @register

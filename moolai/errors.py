@@ -76,7 +76,9 @@ def body(code: str, detail: str, *, request_id: str, fields: Mapping[str, str] |
     return shape | ({"fields": dict(fields)} if fields else {})
 
 
-def respond(request: HttpRequest, code: str, detail: str = "", *, fields: Mapping[str, str] | None = None) -> JsonResponse:
+def respond(
+    request: HttpRequest, code: str, detail: str = "", *, fields: Mapping[str, str] | None = None
+) -> JsonResponse:
     """Build the JSON answer for `code` with its status."""
     status, default = CODES[code]
     request_id = getattr(request, "request_id", "")

@@ -31,7 +31,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Offer the session a way to end a socket that does not drain."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+            extensions: dict[str, Any] = self.scope["extensions"]
             extensions["moolai.drop"] = self.drop
 
     def drop(self, text: str, code: int) -> None:

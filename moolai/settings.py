@@ -22,12 +22,11 @@ PORT = number("PORT", "CONTROLLER_PORT", default=8000)
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 # --- Secrets: generated once and kept in DATA_DIR in development, required in production (checks.py) ---------------
-SECRET_KEY = first("SECRET_KEY") or ("" if IS_PRODUCTION else kept_secret(DATA_DIR / "secret_key"))
+# ("missing" lets the checks say what to set, in one sentence instead of Django's traceback)
+SECRET_KEY = first("SECRET_KEY") or ("missing" if IS_PRODUCTION else kept_secret(DATA_DIR / "secret_key"))
 ENCRYPTION_KEY = first("ENCRYPTION_KEY") or ("" if IS_PRODUCTION else kept_secret(DATA_DIR / "encryption_key"))
 DEV_BEARER_TOKEN = first("DEV_BEARER_TOKEN")
 MOOLAI_ADMIN_PASSWORD = first("MOOLAI_ADMIN_PASSWORD")
-if IS_PRODUCTION and not SECRET_KEY:
-    SECRET_KEY = "missing"  # so that the checks can say so in one sentence instead of a traceback
 
 # --- Databases and Redis -----------------------------------------------------------------------------------------
 DATABASE_POOL_SIZE = number("DATABASE_POOL_SIZE", default=10)
@@ -160,9 +159,7 @@ MESSAGE_WINDOW = 32
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 1_000, 30_000
 SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
 INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
-INDEPENDENCE_JSON_FILE = Path(
-    first("INDEPENDENCE_JSON_FILE", default=str(DATA_DIR / "orchestrator_independence.json"))
-)
+INDEPENDENCE_JSON_FILE = Path(first("INDEPENDENCE_JSON_FILE", default=str(DATA_DIR / "orchestrator_independence.json")))
 
 # --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"

@@ -17,9 +17,7 @@ urlpatterns = [
     re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
     re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),
     re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", fleet.Orchestrator.as_view()),
-    re_path(
-        r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/independence/?$", fleet.Independence.as_view()
-    ),
+    re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/independence/?$", fleet.Independence.as_view()),
     re_path(
         r"^api/v1/internal/organizations/(?P<organization_id>[^/]+)/independence/?$",
         fleet.OrganizationIndependence.as_view(),

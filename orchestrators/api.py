@@ -182,7 +182,7 @@ class Messages(rest.View):
         """List messages, newest first, filtered by `orchestrator_id`, `status`, `message_type` and `direction`."""
         rows = access.narrow(request, Message.objects.all(), field="orchestrator__organization_id")
         if orchestrator_id := request.query_params.get("orchestrator_id"):
-            rows = rows.filter(orchestrator_id=orchestrator_id)
+            rows = rows.filter(orchestrator__orchestrator_id=orchestrator_id)
         if status := rest.choice(request, "status", Message.Status.values):
             rows = rows.filter(status=status)
         if direction := rest.choice(request, "direction", Message.Direction.values):

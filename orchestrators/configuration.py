@@ -33,7 +33,12 @@ def refresh(instance: Instance) -> bool:
 def frame(instance: Instance, *, is_update: bool) -> str:
     """Build the `config_update` (or, for a fresh or older session, `provisioning`) frame of the desired state."""
     document = instance.config_document()
-    body = {"version": instance.config_version, "config_hash": instance.config_hash, "config": document, "data": document}
+    body = {
+        "version": instance.config_version,
+        "config_hash": instance.config_hash,
+        "config": document,
+        "data": document,
+    }
     if is_update:
         return protocol.dump({"type": "config_update", "message_id": f"config-{instance.config_version}"} | body)
     return protocol.dump({"type": "provisioning"} | body)

@@ -242,9 +242,7 @@ class Hub:
     def _flush_now(self) -> Callable[[], None]:
         dirty, self.dirty = self.dirty, {}
         health, self.health_reports = self.health_reports, {}
-        sightings = [
-            Sighting(pk, session.epoch, session.last_seen) for pk, session in dirty.items()
-        ]
+        sightings = [Sighting(pk, session.epoch, session.last_seen) for pk, session in dirty.items()]
         dark = [pk for pk, session in dirty.items() if session.is_dark]
         for pk in dark:
             dirty[pk].is_dark = False
@@ -343,7 +341,7 @@ class Hub:
 
 
 def _guarded(work: Callable[[], T]) -> T:
-    """Run database work in a hub thread; after an outage the dead connection is replaced and the work tried once more."""
+    """Run database work in a hub thread; a dead connection is replaced, and the work tried once more."""
     try:
         return work()
     except (DatabaseError, InterfaceError):
@@ -384,5 +382,3 @@ async def shut_down() -> None:
     hub, _current = _current, None
     if hub is not None:
         await hub.stop()
-
-

@@ -24,7 +24,10 @@ Status = Instance.Status
 def set_instance(orchestrator_id: str, *, is_independent: bool, acting_user: User | None, reason: str = "") -> Instance:
     """Set an orchestrator's own flag and return it; nothing is written when it has that value already."""
     organization_id = (
-        Instance.objects.present().filter(orchestrator_id=orchestrator_id).values_list("organization_id", flat=True).first()
+        Instance.objects.present()
+        .filter(orchestrator_id=orchestrator_id)
+        .values_list("organization_id", flat=True)
+        .first()
     )
     if organization_id is None:
         raise NotFound
@@ -92,7 +95,8 @@ def _settle(instances: list[Instance]) -> None:
 def _tell_sessions(instances: list[Instance]) -> None:
     """Flip the sessions held by this process with the commit; other processes read the event."""
     found = [
-        notices.Independence(row.orchestrator_id, row.is_independent, row.organization.is_independent) for row in instances
+        notices.Independence(row.orchestrator_id, row.is_independent, row.organization.is_independent)
+        for row in instances
     ]
 
     def apply() -> None:
@@ -104,7 +108,13 @@ def _tell_sessions(instances: list[Instance]) -> None:
 
 
 def _record(
-    target_type: str, target_id: str, organization_id: str, *, is_independent: bool, acting_user: User | None, reason: str
+    target_type: str,
+    target_id: str,
+    organization_id: str,
+    *,
+    is_independent: bool,
+    acting_user: User | None,
+    reason: str,
 ) -> None:
     audit.record(
         f"{target_type}.independence",

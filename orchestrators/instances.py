@@ -71,7 +71,12 @@ def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> In
         after={name: fields[name] for name in changed},
     )
     data = {"fields": changed}
-    events.record("orchestrator.updated", organization_id=instance.organization_id, orchestrator_id=instance.orchestrator_id, data=data)
+    events.record(
+        "orchestrator.updated",
+        organization_id=instance.organization_id,
+        orchestrator_id=instance.orchestrator_id,
+        data=data,
+    )
     return instance
 
 

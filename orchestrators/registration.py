@@ -65,7 +65,9 @@ def claim(frame: dict[str, Any], *, secret: str, remote_address: str, session_id
     organization_id = source.get("organization_id")
     capabilities = source.get("capabilities") or []
     if type(capabilities) is not list or not all(type(item) is str and len(item) <= 50 for item in capabilities):
-        raise FrameError("invalid_field", "capabilities must be a list of short strings.", close=POLICY, path="capabilities")
+        raise FrameError(
+            "invalid_field", "capabilities must be a list of short strings.", close=POLICY, path="capabilities"
+        )
     extra = metadata if is_handshake else frame
     try:
         return Claim(
@@ -243,7 +245,9 @@ def _make(item: Claim, organization: Organization, credential: keys.Credential |
     variable = f"ORCHESTRATOR_{item.orchestrator_id.upper().replace('-', '_')}_INDEPENDENT"
     wish = os.environ.get(variable, "").strip().lower()
     return Instance(
-        orchestrator_id=item.orchestrator_id, organization=organization, is_independent=wish in ("1", "true", "yes", "on")
+        orchestrator_id=item.orchestrator_id,
+        organization=organization,
+        is_independent=wish in ("1", "true", "yes", "on"),
     )
 
 
@@ -275,7 +279,7 @@ def _config_status(item: Claim, *, is_current: bool) -> str:
 
 def _note_opening(item: Claim, instance: Instance, world: _World) -> None:
     common = {"organization_id": instance.organization_id, "orchestrator_id": instance.orchestrator_id}
-    if instance.pk is None:
+    if instance._state.adding:
         world.rows.append(Event(kind="orchestrator.registered", data={"version": instance.version}, **common))
     data = {
         "session_id": item.session_id,
@@ -303,8 +307,8 @@ def _note_refusal(item: Claim, problem: FrameError, world: _World) -> None:
 
 
 def _write(instances: Sequence[Instance]) -> None:
-    new = [instance for instance in instances if instance.pk is None]
-    known = [instance for instance in instances if instance.pk is not None]
+    new = [instance for instance in instances if instance._state.adding]
+    known = [instance for instance in instances if not instance._state.adding]
     if new:
         Instance.objects.bulk_create(new)
     if known:

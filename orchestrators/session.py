@@ -48,8 +48,7 @@ class Limiter:
         """Spend one frame at monotonic time `now`; False when there is none left."""
         tokens = self._tokens + (now - self._updated) * self._rate
         self._updated = now
-        if tokens > self._burst:
-            tokens = self._burst
+        tokens = min(tokens, self._burst)
         if tokens < 1.0:
             self._tokens = tokens
             return False

@@ -31,7 +31,7 @@ def publish() -> None:
     if local is not None and not local[0].is_closed():
         asyncio.run_coroutine_threadsafe(_publish(), local[0])
     else:
-        threading.Thread(target=lambda: async_to_sync(_publish)(), daemon=False).start()
+        threading.Thread(target=async_to_sync(_publish), daemon=False).start()
 
 
 async def _publish() -> None:

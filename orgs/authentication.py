@@ -55,7 +55,7 @@ class BearerAuthentication(BaseAuthentication):
 class ConsoleSessionAuthentication(SessionAuthentication):
     """The console's cookie, with its CSRF token on writes."""
 
-    def authenticate(self, request: Request) -> tuple[Caller, None] | None:  # type: ignore[override]
+    def authenticate(self, request: Request) -> tuple[Caller, None] | None:
         """Return the signed-in user as a caller."""
         user = getattr(request._request, "user", None)
         if not isinstance(user, User) or not user.is_active:

@@ -33,7 +33,9 @@ def record(
     kind: str, *, organization_id: str = "", orchestrator_id: str = "", data: Mapping[str, Any] | None = None
 ) -> None:
     """Write one event in the running transaction, and wake readers up once it is committed."""
-    record_many([Event(kind=kind, organization_id=organization_id, orchestrator_id=orchestrator_id, data=dict(data or {}))])
+    record_many(
+        [Event(kind=kind, organization_id=organization_id, orchestrator_id=orchestrator_id, data=dict(data or {}))]
+    )
 
 
 def record_many(rows: Iterable[Event]) -> None:

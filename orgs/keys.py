@@ -99,7 +99,11 @@ def create(
     )
     after = {"name": name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
     audit.record(
-        "api_key.create", acting_user=acting_user, organization_id=organization.pk, target=("api_key", row.key_id), after=after
+        "api_key.create",
+        acting_user=acting_user,
+        organization_id=organization.pk,
+        target=("api_key", row.key_id),
+        after=after,
     )
     return row, secret
 

@@ -23,6 +23,8 @@ def create(organization_id: str, *, name: str, acting_user: User | None, **field
     organization.save(force_insert=True)
     after = {"name": organization.name, "status": organization.status}
     target = ("organization", organization_id)
-    audit.record("organization.create", acting_user=acting_user, organization_id=organization_id, target=target, after=after)
+    audit.record(
+        "organization.create", acting_user=acting_user, organization_id=organization_id, target=target, after=after
+    )
     events.record("organization.created", organization_id=organization_id)
     return organization

@@ -22,7 +22,9 @@ class View(APIView):
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Serve the request with the audit trail's origin set."""
         with audit.origin(
-            "anonymous", remote_address=request.META.get("REMOTE_ADDR", ""), request_id=getattr(request, "request_id", "")
+            "anonymous",
+            remote_address=request.META.get("REMOTE_ADDR", ""),
+            request_id=getattr(request, "request_id", ""),
         ):
             return super().dispatch(request, *args, **kwargs)
 

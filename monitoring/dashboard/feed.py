@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import Final, Protocol
 
 from django.db import DatabaseError, InterfaceError
@@ -38,7 +40,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._cursor: events.Cursor | None = None
-        self._mark = None
+        self._mark: datetime | None = None
 
     async def snapshot(self, work: Callable[[], list[Frame]]) -> list[Frame]:
         """Run a topic's snapshot in the hub's thread for such work."""
@@ -66,7 +68,7 @@ class Feed:
         while True:
             turn += 1
             try:
-                frames = await self.snapshot(lambda: self._read(with_fleet=turn % FLEET_EVERY == 0))
+                frames = await self.snapshot(self._read)
                 for frame in frames:
                     self._offer(frame)
                 if turn % FLEET_EVERY == 0:
@@ -83,7 +85,7 @@ class Feed:
             except TimeoutError:
                 continue
 
-    def _read(self, *, with_fleet: bool) -> list[Frame]:
+    def _read(self) -> list[Frame]:
         if self._cursor is None:
             self._cursor = events.Cursor()
         rows = self._cursor.read()
@@ -104,7 +106,7 @@ class Feed:
     async def _offer_fleet(self) -> None:
         watching = [subscriber for subscriber in self.subscribers if "fleet" in subscriber.topics]
         for scope in {subscriber.scope for subscriber in watching}:
-            [frame] = await self.snapshot(lambda scope=scope: topics.fleet(scope))  # type: ignore[misc]
+            [frame] = await self.snapshot(partial(topics.fleet, scope))
             for subscriber in watching:
                 if subscriber.scope == scope:
                     subscriber.offer(frame)

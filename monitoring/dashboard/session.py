@@ -5,6 +5,7 @@ import hmac
 import re
 import time
 from collections import deque
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
@@ -59,9 +60,7 @@ class Watcher:
                 raise FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
         except (DatabaseError, InterfaceError):
             detail = "The database does not answer; reconnect."
-            await self._refuse(
-                FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000)
-            )
+            await self._refuse(FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000))
             return
         except FrameError as problem:
             await self._refuse(problem)
@@ -123,7 +122,7 @@ class Watcher:
         feed.current().join(self)
         self._put({"type": "subscribed", "topics": sorted(self.topics)})
         for topic in sorted(wanted):
-            for item in await feed.current().snapshot(lambda topic=topic: topics.SNAPSHOTS[topic](scope)):
+            for item in await feed.current().snapshot(partial(topics.SNAPSHOTS[topic], scope)):
                 self._put(item)
 
     async def _exists(self, organization_id: str) -> bool:
@@ -179,7 +178,9 @@ class Watcher:
     async def _reach(self) -> Scope | None:
         """Return what the credential may see now, None when it is no good."""
         if self.token:
-            if settings.DEV_BEARER_TOKEN and hmac.compare_digest(self.token.encode(), settings.DEV_BEARER_TOKEN.encode()):
+            if settings.DEV_BEARER_TOKEN and hmac.compare_digest(
+                self.token.encode(), settings.DEV_BEARER_TOKEN.encode()
+            ):
                 return Scope(None)
             return await hubs.current().at_desk(lambda: _reach_of_key(self.token))
         if self.opening.cookie:
@@ -212,7 +213,11 @@ def _reach_of_cookie(cookie: str) -> Scope | None:
     store = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
     user = User.objects.filter(pk=store.get(SESSION_KEY) or 0, is_active=True).first()
     is_known = store.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
-    if user is None or not is_known or not constant_time_compare(store.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
+    if (
+        user is None
+        or not is_known
+        or not constant_time_compare(store.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash())
+    ):
         return None
     if user.is_superuser:
         return Scope(None)

@@ -158,7 +158,7 @@ def enter(stack: ExitStack) -> World:
         postgres_url=os.environ[POSTGRES],
         redis_url=os.environ[REDIS],
     )
-    world.directory.mkdir(parents=True, exist_ok=True)
+    (world.directory / "static").mkdir(parents=True, exist_ok=True)
     _ignore_dotenv()
     os.environ.update(world.env)
     return world

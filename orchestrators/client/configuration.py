@@ -69,7 +69,7 @@ class Configuration:
                 raise TypeError("config is not an object")
             if self._handler is not None:
                 await invoke(self._handler, config)
-        except Exception as error:  # noqa: BLE001 - a callback of the user may raise anything
+        except Exception as error:
             self._is_clean = False
             self._log.warning("config v%s failed: %s", version, text_of(error))
             await self._report(config_hash, "failed", text_of(error))

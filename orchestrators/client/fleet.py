@@ -19,7 +19,7 @@ TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the fleet stands: counts since the start, `connected` and `outbox` at this moment."""
+    """Where the fleet stands: counts since the start (`ends`: how attempts ended), `connected` and `outbox` at this moment."""
 
     size: int
     connected: int
@@ -27,7 +27,7 @@ class Progress:
     messages: int
     reconnects: int
     outbox: int
-    closes: dict[str, int]
+    ends: dict[str, int]
 
     def __str__(self) -> str:
         return (
@@ -96,9 +96,9 @@ class Fleet:
 
     def progress(self) -> Progress:
         """Count."""
-        closes = Counter(
-            str(client.last_ended) for client in self.clients if client.last_ended and not client.is_connected
-        )
+        ends: Counter[str] = Counter()
+        for client in self.clients:
+            ends.update(client.ends)
         return Progress(
             size=len(self.clients),
             connected=sum(client.is_connected for client in self.clients),
@@ -106,7 +106,7 @@ class Fleet:
             messages=sum(client.messages.handled for client in self.clients),
             reconnects=sum(max(client.connections - 1, 0) for client in self.clients),
             outbox=sum(len(client.outbox) for client in self.clients),
-            closes=dict(closes.most_common(5)),
+            ends=dict(ends.most_common(8)),
         )
 
     async def _start(self) -> None:
@@ -126,8 +126,8 @@ class Fleet:
             elif is_live:
                 say(f"\r\x1b[K{elapsed:6.1f} s  {progress}")
             else:
-                waiting = "".join(f", {count} closed with {close}" for close, count in progress.closes.items())
-                say(f"{elapsed:6.1f} s  {progress}{waiting}\n")
+                ends = "".join(f", {count} × {end}" for end, count in progress.ends.items())
+                say(f"{elapsed:6.1f} s  {progress}{ends}\n")
 
 
 def say(text: str) -> None:

@@ -42,7 +42,7 @@ class Lane:
             while self._jobs:
                 try:
                     await self._jobs.popleft()()
-                except Exception:  # noqa: BLE001 - one bad job must not stop the next
+                except Exception:
                     self._log.exception("a job of the inbox failed")
         finally:
             self._worker = None

@@ -58,7 +58,7 @@ class Messages:
             return {"success": False, "error": "this orchestrator handles no messages"}
         try:
             value = await invoke(self._handler, frame["type"], frame.get("content"))
-        except Exception as error:  # noqa: BLE001 - a callback of the user may raise anything
+        except Exception as error:
             self._log.warning("message %s failed: %s", frame["type"], text_of(error))
             return {"success": False, "error": text_of(error)}
         return {"success": True} if value is None else {"success": True, "result": as_result(value)}

@@ -131,6 +131,6 @@ async def report_forever(client: Reporter, *, sampler: Sampler, interval: float)
             await client.report_metrics(sampler.sample())
         except ClientStoppedError:
             return
-        except Exception as error:  # noqa: BLE001 - a report that fails must not end the reports
+        except Exception as error:
             logger.warning("metrics were not taken: %s", error)
         await asyncio.sleep(interval)

@@ -5,6 +5,7 @@ import logging
 import random as random_module
 import ssl
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -98,7 +99,7 @@ class OrchestratorClient:
         self._connected, self._credential_changed = asyncio.Event(), asyncio.Event()
         self._is_stopping = False
         self.connections = 0
-        self.last_ended: Ended | None = None
+        self.ends: Counter[str] = Counter()
 
     @property
     def is_connected(self) -> bool:
@@ -144,7 +145,8 @@ class OrchestratorClient:
         try:
             while not self._is_stopping:
                 self._credential_changed.clear()
-                ended = self.last_ended = await self._attempt()
+                ended = await self._attempt()
+                self.ends[str(ended)] += 1
                 if not self._is_stopping:
                     await self._pause(ended)
         except asyncio.CancelledError:
@@ -205,9 +207,9 @@ class OrchestratorClient:
             return rejected(refusal.response.status_code, refusal.response.headers.get("Retry-After"))
         except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
             self._log.warning("cannot connect to %s: %s", self.url, error)
-        except Exception:  # noqa: BLE001 - whatever happens, the client connects again
+        except Exception:
             self._log.exception("the session failed")
-        return Ended(ABNORMAL)
+        return Ended(ABNORMAL, "unreachable")
 
     async def _serve(self, session: Session) -> None:
         self._reconnect.adopt(session.ack.get("reconnect"))

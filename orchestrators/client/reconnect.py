@@ -13,6 +13,8 @@ PATIENT = frozenset({1002, UNSUPPORTED, 1007, POLICY, 1009, UNAUTHENTICATED, FOR
 PATIENT_SECONDS, PATIENT_MAX_SECONDS = 60.0, 600.0
 SUPERSEDED_SECONDS, SUSPENDED_SECONDS = 60.0, 300.0
 RETRY_AFTER_MAX_SECONDS = 3600.0
+GROWTH = 1.5
+"""Slow enough that a fleet is back within about as long as the controller was away."""
 STABLE_SECONDS = 10.0
 """A session that lasted this long starts the backoff anew; one refused at once does not."""
 
@@ -80,7 +82,7 @@ class Reconnect:
         if ended.code == SUPERSEDED:
             return SUPERSEDED_SECONDS + self._random() * self._max_seconds
         self._failures += 1
-        cap: float = min(self._min_seconds * 2 ** min(self._failures, 30), self._max_seconds)
+        cap: float = min(self._min_seconds * 2 * GROWTH ** min(self._failures - 1, 50), self._max_seconds)
         return self._min_seconds + self._random() * (cap - self._min_seconds)
 
 

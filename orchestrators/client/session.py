@@ -126,7 +126,7 @@ class Session:
                 self._note(frame)
         try:
             await self._receive(frame)
-        except Exception:  # noqa: BLE001 - a frame nobody foresaw must not end the session
+        except Exception:
             self._log.exception("a %s frame could not be handled", frame["type"])
 
     def _note(self, frame: Frame) -> None:

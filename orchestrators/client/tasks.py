@@ -107,7 +107,7 @@ class Tasks:
             if frame["task_id"] not in self._running:
                 raise
             return {"success": False, "error": "cancelled"}
-        except Exception as error:  # noqa: BLE001 - a callback of the user may raise anything
+        except Exception as error:
             self._log.warning("task %s failed: %s", frame["task_id"], text_of(error))
             return {"success": False, "error": text_of(error)}
         return {"success": True, "result": as_result({} if value is None else value)}

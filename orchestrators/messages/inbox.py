@@ -82,7 +82,7 @@ def _known(items: Sequence[Inbound]) -> dict[tuple[str, str], str]:
         direction=Message.Direction.INBOUND,
         message_id__in={item.message_id for item in items},
     )
-    return {(a, b): c for a, b, c in rows.values_list("orchestrator_id", "message_id", "content_hash")}
+    return {(a, b): c for a, b, c in rows.values_list("orchestrator__orchestrator_id", "message_id", "content_hash")}
 
 
 def _row(item: Inbound, *, now: Any) -> Message:

@@ -114,7 +114,7 @@ def take(recipients: Sequence[Recipient]) -> list[list[Parcel]]:
 def _window(orchestrator_ids: Collection[str]) -> QuerySet[Message]:
     """Return the oldest MESSAGE_WINDOW open messages of each orchestrator: those that may be in flight."""
     place = Window(RowNumber(), partition_by=F("orchestrator_id"), order_by=F("id").asc())
-    rows = Message.objects.filter(OPEN, orchestrator_id__in=orchestrator_ids).annotate(place=place)
+    rows = Message.objects.filter(OPEN, orchestrator__orchestrator_id__in=orchestrator_ids).annotate(place=place)
     return rows.filter(place__lte=settings.MESSAGE_WINDOW).order_by("id")
 
 
@@ -152,7 +152,7 @@ def awaiting(node_id: str, *, now: datetime) -> list[str]:
     """Return the orchestrators connected to `node_id` that have a message due: what a lost wake-up left behind."""
     due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=now)
     rows = Message.objects.filter(OPEN, due, orchestrator__is_connected=True, orchestrator__node=node_id)
-    return list(rows.order_by().values_list("orchestrator_id", flat=True).distinct()[:2000])
+    return list(rows.order_by().values_list("orchestrator__orchestrator_id", flat=True).distinct()[:2000])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,9 @@ def acknowledge(receipts: Sequence[Receipt]) -> list[None | FrameError]:
     )
     known: Mapping[tuple[str, str], tuple[int, int]] = {
         (orchestrator_id, message_id): (pk, attempts)
-        for orchestrator_id, message_id, pk, attempts in rows.values_list("orchestrator_id", "message_id", "pk", "attempts")
+        for orchestrator_id, message_id, pk, attempts in rows.values_list(
+            "orchestrator__orchestrator_id", "message_id", "pk", "attempts"
+        )
     }
     answers: list[None | FrameError] = []
     for receipt in receipts:
@@ -202,7 +204,13 @@ def acknowledge(receipts: Sequence[Receipt]) -> list[None | FrameError]:
 
 def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
     status = Status.DELIVERED if receipt.is_success else Status.FAILED
-    changed = {"status": status, "error": receipt.error, "result": receipt.result, "finished_at": now, "updated_at": now}
+    changed = {
+        "status": status,
+        "error": receipt.error,
+        "result": receipt.result,
+        "finished_at": now,
+        "updated_at": now,
+    }
     if Message.objects.filter(pk=pk, status=Status.SENT).update(**changed, next_attempt_at=None):
         data = {"message_id": receipt.message_id, "error": receipt.error}
         events.record(f"message.{status}", orchestrator_id=receipt.orchestrator_id, data=data)
@@ -211,4 +219,6 @@ def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
 def expire(*, now: datetime) -> int:
     """Mark open messages past their expiry as expired; return how many."""
     overdue = Message.objects.filter(OPEN, expires_at__lte=now)
-    return overdue.update(status=Status.EXPIRED, finished_at=now, updated_at=now, error="expired before it was delivered")
+    return overdue.update(
+        status=Status.EXPIRED, finished_at=now, updated_at=now, error="expired before it was delivered"
+    )

@@ -6,49 +6,69 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('orchestrators', '0001_initial'),
-        ('orgs', '0001_initial'),
+        ("orchestrators", "0001_initial"),
+        ("orgs", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='instance',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orchestrators', to='orgs.organization'),
+            model_name="instance",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="orchestrators", to="orgs.organization"
+            ),
         ),
         migrations.AddField(
-            model_name='message',
-            name='created_by',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="message",
+            name="created_by",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='message',
-            name='orchestrator',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='orchestrators.instance', to_field='orchestrator_id'),
+            model_name="message",
+            name="orchestrator",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="messages",
+                to="orchestrators.instance",
+                to_field="orchestrator_id",
+            ),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(condition=models.Q(('is_connected', True)), fields=['organization', 'orchestrator_id'], name='instances_live'),
+            model_name="instance",
+            index=models.Index(
+                condition=models.Q(("is_connected", True)),
+                fields=["organization", "orchestrator_id"],
+                name="instances_live",
+            ),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(condition=models.Q(('is_connected', True)), fields=['node'], name='instances_by_node'),
+            model_name="instance",
+            index=models.Index(condition=models.Q(("is_connected", True)), fields=["node"], name="instances_by_node"),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['deadline_at'], name='instances_due'),
+            model_name="instance",
+            index=models.Index(fields=["deadline_at"], name="instances_due"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(condition=models.Q(('direction', 'outbound'), ('status__in', ['pending', 'sent'])), fields=['orchestrator', 'id'], name='messages_open'),
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("direction", "outbound"), ("status__in", ["pending", "sent"])),
+                fields=["orchestrator", "id"],
+                name="messages_open",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('orchestrator', 'direction', 'message_id'), name='message_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(fields=("orchestrator", "direction", "message_id"), name="message_once"),
         ),
     ]

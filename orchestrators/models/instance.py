@@ -39,9 +39,7 @@ class Instance(models.Model):
         APPLIED = "applied"
         FAILED = "failed"
 
-    orchestrator_id = models.CharField(
-        "orchestrator id", max_length=50, unique=True, validators=[validate_identifier]
-    )
+    orchestrator_id = models.CharField("orchestrator id", max_length=50, unique=True, validators=[validate_identifier])
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="orchestrators")
     name = models.CharField(max_length=200, blank=True)
     organization_name = models.CharField(max_length=200, blank=True)
@@ -101,7 +99,9 @@ class Instance(models.Model):
         ordering = ["orchestrator_id"]
         verbose_name = "orchestrator"
         indexes = [
-            models.Index(fields=["organization", "orchestrator_id"], name="instances_live", condition=Q(is_connected=True)),
+            models.Index(
+                fields=["organization", "orchestrator_id"], name="instances_live", condition=Q(is_connected=True)
+            ),
             models.Index(fields=["node"], name="instances_by_node", condition=Q(is_connected=True)),
             models.Index(fields=["deadline_at"], name="instances_due"),
         ]

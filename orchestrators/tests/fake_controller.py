@@ -184,7 +184,7 @@ def scripted(step: Callable[[Peer], Awaitable[Any]]) -> tuple[Script, asyncio.Fu
         await peer.welcome()
         try:
             result.set_result(await step(peer))
-        except Exception as error:  # noqa: BLE001 - the test that awaits the result raises it
+        except Exception as error:
             result.set_exception(error)
             return
         with contextlib.suppress(Exception):

@@ -59,8 +59,8 @@ def refusing(error: str, code: int, **extra: Any) -> Script:
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1011, 1012, 1013, 4408, 1000])
-async def test_passing_ends_wait_with_full_jitter_under_a_doubling_cap(code: int) -> None:
-    assert await waits_of(closing(code), limit=3) == [1.5, 2.5, 4.5]
+async def test_passing_ends_wait_with_full_jitter_under_a_growing_cap(code: int) -> None:
+    assert await waits_of(closing(code), limit=3) == [1.5, 2.0, 2.75]
 
 
 async def test_jitter_stays_between_the_bounds_of_the_ack() -> None:
@@ -70,15 +70,15 @@ async def test_jitter_stays_between_the_bounds_of_the_ack() -> None:
 
     assert await waits_of(script, limit=5, random=0.0) == [0.2] * 5
     highest = await waits_of(script, limit=5, random=0.999999)
-    assert highest == pytest.approx([0.4, 0.8, 1.0, 1.0, 1.0], rel=1e-3)
+    assert highest == pytest.approx([0.4, 0.6, 0.9, 1.0, 1.0], rel=1e-3)
 
 
 async def test_a_refused_connection_is_tried_again_with_jitter_up_to_the_maximum() -> None:
-    waits = Waits(8)
+    waits = Waits(9)
     client = OrchestratorClient("ws://127.0.0.1:1/ws", "orch-001", sleep=waits.sleep, random=lambda: 1.0)
     async with client:
         await asyncio.wait_for(waits.is_full.wait(), 5)
-    assert waits.seconds == [2, 4, 8, 16, 30, 30, 30, 30]
+    assert waits.seconds == pytest.approx([2, 3, 4.5, 6.75, 10.125, 15.1875, 22.78125, 30, 30])
 
 
 @pytest.mark.parametrize("code", [1003, 1008, 4401, 4403])
@@ -202,7 +202,7 @@ async def test_an_http_status_instead_of_an_upgrade(
 
 def test_a_stable_session_starts_the_backoff_anew_and_a_short_one_does_not() -> None:
     reconnect = Reconnect(random=lambda: 1.0)
-    assert [reconnect.delay(Ended(1006, lasted_seconds=1)) for _ in range(3)] == [2, 4, 8]
+    assert [reconnect.delay(Ended(1006, lasted_seconds=1)) for _ in range(3)] == [2, 3, 4.5]
     assert reconnect.delay(Ended(1006, lasted_seconds=60)) == 2
 
 

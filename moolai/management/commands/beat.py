@@ -1,13 +1,14 @@
 """`manage.py beat`: wake periodic work up on the schedule kept in the database."""
 
 import logging
-import os
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
+
+from moolai.management.commands.worker import quiet_celery
 
 logger = logging.getLogger("moolai.beat")
 ALIVE_FILE = "beat.alive"
@@ -36,14 +37,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Publish due tasks until the process is told to stop."""
-        os.umask(0o077)
-        from celery.signals import after_task_publish, setup_logging  # Celery is loaded by those that need it
-
-        from moolai.celery import app
-        from moolai.management.commands.worker import keep_logging
+        app = quiet_celery()
+        from celery.signals import after_task_publish
 
         logger.info("beat: starting")
         alive = AliveFile(Path(settings.DATA_DIR) / ALIVE_FILE)
         after_task_publish.connect(alive.touch, weak=False)
-        setup_logging.connect(keep_logging)
         app.Beat(scheduler=settings.CELERY_BEAT_SCHEDULER, loglevel="WARNING", quiet=True).run()

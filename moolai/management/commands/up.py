@@ -17,8 +17,7 @@ from django.core.management.base import BaseCommand
 from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
-from moolai import supervisor
-from moolai import bootstrap
+from moolai import bootstrap, supervisor
 
 DEMO_METRICS_SECONDS = 15
 STAGE_CLIENTS, STAGE_WEB, STAGE_BACKGROUND = range(3)
