@@ -48,6 +48,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 class Server(uvicorn.Server):
     """Says goodbye to every orchestrator before uvicorn closes the sockets."""
 
+    async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
+        """Announce this process before it takes sockets: what a killed one left open is cleared first."""
+        hub.current()
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
         """Stop listening, send `server_shutdown` and 1012 to all sessions, then shut down as uvicorn does."""
         for server in self.servers:
