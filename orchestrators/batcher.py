@@ -23,7 +23,8 @@ class Batcher(Generic[Item, Answer]):
     """Hands gathered items, in order, to `work` (items → one answer or FrameError each) through `run`.
 
     With `is_patient` a database outage is waited out: items stay queued, unanswered, up to `capacity`.
-    Without it they are refused with `database_unavailable`.
+    Without it they are refused with `database_unavailable`. `on_orphan` is given the answer to an item whose asker
+    gave up while the batch ran.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Batcher(Generic[Item, Answer]):
         size: int = 200,
         capacity: int = 10_000,
         is_patient: bool = False,
+        on_orphan: Callable[[Answer], None] | None = None,
     ) -> None:
         self._run, self._work = run, work
         self._size, self._capacity, self._is_patient = size, capacity, is_patient
+        self._on_orphan = on_orphan
         self._queue: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,7 +63,9 @@ class Batcher(Generic[Item, Answer]):
         try:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(self._size, len(self._queue)))]
-                await self._settle(batch)
+                waiting = [entry for entry in batch if not entry[1].done()]
+                if waiting:
+                    await self._settle(waiting)
         finally:
             self._task = None
 
@@ -78,7 +83,8 @@ class Batcher(Generic[Item, Answer]):
             _resolve(batch[0][1], FrameError("internal_error", "Something broke on our side."))
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
-                _resolve(future, answer)
+                if not _resolve(future, answer) and self._on_orphan and not isinstance(answer, FrameError):
+                    self._on_orphan(answer)
 
     async def _wait_or_refuse(self, batch: list[tuple[Item, asyncio.Future[Answer]]], error: Exception) -> None:
         logger.warning("the database does not answer: %s", str(error).strip().splitlines()[0] if str(error) else error)
@@ -93,10 +99,12 @@ class Batcher(Generic[Item, Answer]):
             _resolve(future, refusal)
 
 
-def _resolve(future: asyncio.Future[Answer], answer: Answer | FrameError) -> None:
+def _resolve(future: asyncio.Future[Answer], answer: Answer | FrameError) -> bool:
+    """Settle `future`; False when its asker has given up."""
     if future.done():
-        return
+        return False
     if isinstance(answer, FrameError):
         future.set_exception(answer)
     else:
         future.set_result(answer)
+    return True

@@ -57,7 +57,7 @@ class Hub:
         # Two threads: the clock must not wait behind registrations, nor they behind it.
         self._clock = ThreadPoolExecutor(1, "hub-clock")
         self._desk = ThreadPoolExecutor(1, "hub-desk")
-        self._registrations = Batcher[Claim, Grant](self.at_desk, registration.register)
+        self._registrations = Batcher[Claim, Grant](self.at_desk, registration.register, on_orphan=self._disown)
         self._endings = Batcher[Ended, None](self.at_desk, presence.end, is_patient=True, capacity=100_000)
         self._takings = Batcher[outbox.Recipient, list[outbox.Parcel]](self.at_desk, outbox.take)
         self._frames = {
@@ -68,7 +68,7 @@ class Hub:
         self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
         self._cursor: events.Cursor | None = None
         self._reading = asyncio.Lock()
-        self._poked = asyncio.Event()
+        self._poked, self._are_books_open = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._clock_text, self._clock_at = "", 0.0
 
@@ -124,10 +124,16 @@ class Hub:
             raise FrameError("overloaded", detail, close=protocol.OVERLOAD, retry_after_ms=random.randint(1000, 10_000))
         try:
             async with asyncio.timeout(8):
+                await self._are_books_open.wait()  # else what a killed process left open looks like a takeover
                 return await self._registrations.submit(claim)
         except TimeoutError:
             detail = "The database does not answer; reconnect."
             raise FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000) from None
+
+    def _disown(self, grant: Grant) -> None:
+        """Clear the row of a session whose socket did not wait for it."""
+        row = grant.instance
+        self._endings.submit(Ended(row.pk, row.session_id, "the database answered too late"))
 
     def add(self, session: Session) -> None:
         """Take over a registered session; an older one of the same orchestrator in this process is closed."""
@@ -142,6 +148,7 @@ class Hub:
             del self.sessions[session.orchestrator_id]
         for task in list(session.tasks):
             task.cancel()
+        self._delivering.pop(session.session_id, None)  # a task cancelled before its first step cleans nothing up
         if not self.is_stopping:
             is_goodbye = session.farewell == "goodbye"
             ended = Ended(session.instance_pk, session.session_id, session.farewell, is_goodbye)
@@ -154,6 +161,8 @@ class Hub:
 
     def submit(self, handler: FrameHandler, item: Any) -> "asyncio.Future[Any]":
         """Queue a validated frame for its handler's next batch."""
+        if self.is_stopping:
+            raise FrameError("overloaded", "The server restarts; resend after reconnecting.", retry_after_ms=1000)
         return self._frames[id(handler)].submit(item)
 
     # --- messages down ----------------------------------------------------------------------------------------------
@@ -163,18 +172,18 @@ class Hub:
         session = self.sessions.get(orchestrator_id)
         if session is None or session.is_closing:
             return
-        if orchestrator_id in self._delivering:
-            self._delivering[orchestrator_id] = True
+        if session.session_id in self._delivering:
+            self._delivering[session.session_id] = True
             return
-        self._delivering[orchestrator_id] = False
+        self._delivering[session.session_id] = False
         session.spawn(self._deliver(session))
 
     async def _deliver(self, session: Session) -> None:
-        key = session.orchestrator_id
+        key = session.session_id
         try:
             while True:
                 self._delivering[key] = False
-                recipient = outbox.Recipient(key, frozenset(session.in_flight), not session.is_acknowledging)
+                recipient = outbox.Recipient(session.orchestrator_id, frozenset(session.in_flight), not session.is_acknowledging)
                 parcels = await self._takings.submit(recipient)
                 if session.is_acknowledging:
                     session.in_flight.update((parcel.message_id, parcel.pk) for parcel in parcels)
@@ -182,7 +191,7 @@ class Hub:
                 if not self._delivering[key] and not (parcels and not session.is_acknowledging):
                     return
         except FrameError as problem:
-            logger.warning("messages for %s wait: %s", key, problem.code)
+            logger.warning("messages for %s wait: %s", session.orchestrator_id, problem.code)
         finally:
             self._delivering.pop(key, None)
 
@@ -221,6 +230,7 @@ class Hub:
         while True:
             try:
                 await self.in_clock(lambda: nodes.start(self.node_id), self._open_cursor)
+                self._are_books_open.set()
                 return
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("the database does not answer yet: %s", str(error).strip().split("\n")[0])

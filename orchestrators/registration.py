@@ -265,7 +265,8 @@ def _take_over(item: Claim, instance: Instance, world: _World) -> str:
 
 
 def _describe(item: Claim, instance: Instance) -> None:
-    instance.name = item.name or instance.name or item.orchestrator_id
+    if instance.name in ("", item.orchestrator_id):  # a name given in the console stays
+        instance.name = item.name or item.orchestrator_id
     instance.organization_name = instance.organization.name
     instance.version, instance.capabilities = item.version or instance.version, list(item.capabilities)
     instance.metadata = item.metadata or instance.metadata

@@ -144,8 +144,12 @@ def _fail(rows: Sequence[Message], *, now: datetime) -> None:
         reason = f"not acknowledged in {message.attempts} attempts"
         changed = {"status": Status.FAILED, "error": reason, "finished_at": now, "updated_at": now}
         if Message.objects.filter(OPEN, pk=message.pk).update(**changed):
-            data = {"message_id": message.message_id, "error": reason}
-            events.record("message.failed", orchestrator_id=message.orchestrator_id, data=data)
+            events.record(
+                "message.failed",
+                organization_id=message.orchestrator.organization_id,
+                orchestrator_id=message.orchestrator_id,
+                data={"message_id": message.message_id, "error": reason},
+            )
 
 
 def awaiting(node_id: str, *, now: datetime) -> list[str]:
@@ -160,6 +164,7 @@ class Receipt:
     """A validated `ack` frame."""
 
     orchestrator_id: str
+    organization_id: str
     message_id: str
     is_success: bool
     error: str
@@ -173,7 +178,7 @@ def check_ack(session: Any, frame: dict[str, Any]) -> Receipt:
         raise FrameError("invalid_field", "success must be true or false.", path="success")
     reference = protocol.message_id(frame)
     error = protocol.text_field(frame, "error", limit=protocol.MAX_STRING_BYTES)[:1000]
-    return Receipt(session.orchestrator_id, reference, success, error, frame.get("result"))
+    return Receipt(session.orchestrator_id, session.organization_id, reference, success, error, frame.get("result"))
 
 
 @transaction.atomic
@@ -212,8 +217,12 @@ def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
         "updated_at": now,
     }
     if Message.objects.filter(pk=pk, status=Status.SENT).update(**changed, next_attempt_at=None):
-        data = {"message_id": receipt.message_id, "error": receipt.error}
-        events.record(f"message.{status}", orchestrator_id=receipt.orchestrator_id, data=data)
+        events.record(
+            f"message.{status}",
+            organization_id=receipt.organization_id,
+            orchestrator_id=receipt.orchestrator_id,
+            data={"message_id": receipt.message_id, "error": receipt.error},
+        )
 
 
 def expire(*, now: datetime) -> int:
