@@ -17,6 +17,8 @@ GROWTH = 1.5
 """Slow enough that a fleet is back within about as long as the controller was away."""
 STABLE_SECONDS = 10.0
 """A session that lasted this long starts the backoff anew; one refused at once does not."""
+ACCEPTED_FAILURES = 2
+"""A shorter one shows that the controller works: of the failures before it only so many still count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Reconnect:
         """Return the seconds to wait after `ended`; the server's `retry_after_ms` is a minimum."""
         if ended.lasted_seconds >= STABLE_SECONDS:
             self.forgive()
+        elif ended.lasted_seconds > 0:
+            self._failures = min(self._failures, ACCEPTED_FAILURES)
         seconds = self._own_delay(ended)
         if ended.retry_after_ms is None:
             return seconds
