@@ -40,7 +40,7 @@ faults: $(VENV)/.dev ## The fault tests: kill, freeze and cut things under real 
 check: $(VENV)/.dev ## Lint, format, types, migrations, deployment checks, dependencies
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && export DATA_DIR="$$data" && set -ex && \
+	@data=$$(mktemp -d) && trap 'rm -rf "$$data"' EXIT && export DATA_DIR="$$data" && set -e && \
 	$(VENV)/bin/mypy . && \
 	$(PY) manage.py makemigrations --check --dry-run && \
 	ENVIRONMENT=production SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') \

@@ -34,7 +34,10 @@ OPTIONAL = ("faults", "services", "browser")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Count what is deselected, so that the summary can name it."""
+    """Load the applications; count what is deselected, so that the summary can name it."""
+    import django
+
+    django.setup()
     config.stash[DESELECTED] = {}
 
 

@@ -10,7 +10,7 @@ WELL_KNOWN: Final = frozenset({"fake-dev-token", "dev-token", "test-token", "cha
 WEAK_PASSWORDS: Final = frozenset({"admin", "password", "changeme", "moolai", "admin123", "12345678"})
 
 
-@register
+@register("moolai")
 def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse what must not run in production (ENVIRONMENT=production)."""
     if not settings.IS_PRODUCTION:
@@ -40,7 +40,7 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register("moolai")
 def environment_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse a misspelt ENVIRONMENT, which would silently be development."""
     if settings.ENVIRONMENT in ("development", "production"):
@@ -48,7 +48,7 @@ def environment_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [Error("ENVIRONMENT must be development or production.", id="moolai.E002")]
 
 
-@register
+@register("moolai")
 def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse TLS_ENABLED without its two files."""
     if not settings.TLS_ENABLED:
@@ -61,7 +61,7 @@ def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [Error(f"TLS_ENABLED needs {name} to name a readable file.", id="moolai.E003") for name in missing]
 
 
-@register
+@register("moolai")
 def heartbeats_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse a heartbeat interval that the TTL does not allow to be missed once."""
     if 0 < settings.HEARTBEAT_INTERVAL_SEC * 2 <= settings.HEARTBEAT_TTL_SEC or settings.HEARTBEAT_TTL_SEC < 4:

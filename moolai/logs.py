@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import os
 import sys
 from contextvars import ContextVar
 from typing import Any
@@ -19,6 +20,10 @@ def _add_request_id(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def _has_colors() -> bool:
+    return "NO_COLOR" not in os.environ and (sys.stdout.isatty() or "FORCE_COLOR" in os.environ)
+
+
 def configure() -> None:
     """Send every log line of the process to standard output in one format (LOG_FORMAT, LOG_LEVEL)."""
     is_readable = settings.LOG_FORMAT == "console" or (settings.LOG_FORMAT == "auto" and sys.stdout.isatty())
@@ -29,7 +34,7 @@ def configure() -> None:
         _add_request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Any] = [structlog.dev.ConsoleRenderer(pad_event_to=0)]
+    last: list[Any] = [structlog.dev.ConsoleRenderer(pad_event_to=0, colors=_has_colors())]
     if not is_readable:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     logging.config.dictConfig(

@@ -2,12 +2,15 @@
 
 import asyncio
 import socket as sockets
+from collections.abc import Callable
 from typing import Any, Final
 
 import uvicorn
 from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
+from moolai import ws
 from orchestrators import hub
 
 WIRE_LIMIT_BYTES: Final = 1024 * 1024  # above the protocol's own 256 KiB, so that its refusal can be sent as a frame
@@ -15,7 +18,12 @@ GONE_AFTER_SECONDS: Final = 2.0
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket that notices a vanished peer by TCP keep-alive, and can be cut when its client does not read."""
+    """A WebSocket that notices a vanished peer by TCP keep-alive, can be cut when its client does not read, and has
+    plain heartbeats answered where they arrive.
+    """
+
+    answer: Callable[[bytes], str | None] | None = None
+    is_idle = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Turn on keep-alive: 60 s idle, then a probe every 15 s, gone after four (PROTOCOL §4.5)."""
@@ -33,6 +41,29 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if hasattr(self, "scope"):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions["moolai.drop"] = self.drop
+            extensions["moolai.answer_with"] = self.answer_with
+
+    def answer_with(self, answer: Callable[[bytes], str | None] | None) -> None:
+        """Have `answer` reply to text frames while the session waits for one; its None leaves the frame to the session."""
+        self.answer = answer
+
+    def handle_text(self, event: Any) -> None:
+        """Answer on the spot what needs no queue and no task; pass on everything else."""
+        is_free = self.is_idle and self.queue.empty() and self.writable.is_set() and self.conn.state is State.OPEN
+        reply = self.answer(event.data) if self.answer is not None and is_free and event.fin else None
+        if reply is None:
+            super().handle_text(event)
+        elif reply:
+            self.conn.send_text(reply.encode())
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    async def receive(self) -> Any:
+        """Wait for the next event; only meanwhile may `answer` overtake the session."""
+        self.is_idle = True
+        try:
+            return await super().receive()
+        finally:
+            self.is_idle = False
 
     def drop(self, text: str, code: int) -> None:
         """Leave a last frame and the close code in the buffer, whatever waits there, and cut the line soon after."""
@@ -57,8 +88,9 @@ class Server(uvicorn.Server):
         """Stop listening, send `server_shutdown` and 1012 to all sessions, then shut down as uvicorn does."""
         for server in self.servers:
             server.close()
-        await hub.shut_down()
+        await ws.shut_down()
         await super().shutdown(sockets)
+        self._captured_signals.clear()  # uvicorn would raise them again: an ordered end is exit code 0
 
 
 def run(*, host: str, port: int, fd: int | None = None) -> None:

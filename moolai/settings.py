@@ -3,6 +3,7 @@
 The environment (and a `.env` beside `manage.py`) decides; wrong combinations are stopped by `moolai/checks.py`.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,11 @@ CHANNEL_LAYERS: dict[str, Any] = {
 
 # --- Applications ------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
+    # daphne only replaces runserver, and would cost every other process 20 MB
+    *(["daphne"] if "runserver" in sys.argv else []),
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "django.contrib.admin.apps.SimpleAdminConfig",  # moolai/urls.py discovers: only web needs the console
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -214,7 +216,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = Path(first("STATIC_ROOT", default=str(DATA_DIR / "static")))
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where it is missing
 STATICFILES_DIRS = [BASE_DIR / "moolai" / "static"]
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
@@ -236,12 +239,35 @@ UNFOLD = {
     "SITE_TITLE": "moolai",
     "SITE_HEADER": "moolai",
     "SITE_SUBHEADER": "Control plane for LLM orchestrators",
-    "SITE_SYMBOL": "hub",
-    "SITE_URL": "/admin/",
+    "SITE_ICON": "moolai.console.navigation.mark",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "moolai.console.navigation.mark"}],
+    "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
-    "DASHBOARD_CALLBACK": "moolai.console.dashboard",
-    "ENVIRONMENT": "moolai.console.environment_badge",
-    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "moolai.console.navigation"},
+    "BORDER_RADIUS": "8px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(96.2% .018 272.314)",
+            "100": "oklch(93% .034 272.788)",
+            "200": "oklch(87% .065 274.039)",
+            "300": "oklch(78.5% .115 274.713)",
+            "400": "oklch(67.3% .182 276.935)",
+            "500": "oklch(58.5% .233 277.117)",
+            "600": "oklch(51.1% .262 276.966)",
+            "700": "oklch(45.7% .24 277.023)",
+            "800": "oklch(39.8% .195 277.366)",
+            "900": "oklch(35.9% .144 278.697)",
+            "950": "oklch(25.7% .09 281.288)",
+        },
+    },
+    "STYLES": ["moolai.console.navigation.styles"],
+    "SCRIPTS": ["moolai.console.navigation.live"],
+    "DASHBOARD_CALLBACK": "moolai.console.front_page.context",
+    "ENVIRONMENT": "moolai.console.navigation.environment_badge",
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": "moolai.console.navigation.sidebar",
+    },
 }

@@ -8,6 +8,8 @@ from moolai import console, errors, health
 from orchestrators import api as fleet
 from orgs import api as registry
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", health.root),
     re_path(r"^health/?$", health.health),

@@ -6,6 +6,7 @@ console cookie with a wrong Origin are refused before the upgrade.
 
 import asyncio
 import logging
+import random
 import re
 import secrets
 import time
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 QUERY_CREDENTIALS: Final = frozenset({"token", "access_token", "api_key", "key", "authorization"})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f\x85]")
 OPENING_TYPES: Final = frozenset({"register", "handshake", "subscribe"})
+_others: "set[Opening]" = set()  # every open socket that is no orchestrator session: the hub knows those
 
 
 async def endpoint(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -98,6 +100,7 @@ class Opening:
 
     async def run(self) -> None:
         """Wait for the first frame, serve the session, and answer whatever breaks with `internal_error`."""
+        _others.add(self)
         try:
             try:
                 async with asyncio.timeout(settings.REGISTER_TIMEOUT_SECONDS):
@@ -109,6 +112,11 @@ class Opening:
             if frame is None:
                 return
             if frame["type"] == "subscribe":
+                try:
+                    self._check_query()
+                except FrameError as problem:
+                    await self._end(problem)
+                    return
                 await dashboard.serve(self, frame)
             else:
                 await self._serve_orchestrator(frame)
@@ -117,6 +125,8 @@ class Opening:
             logger.exception("a socket failed", extra={"request_id": request_id})
             detail = "Something broke on our side; quote the request_id."
             await self._end(FrameError("internal_error", detail, close=protocol.INTERNAL, request_id=request_id))
+        finally:
+            _others.discard(self)
 
     async def _first_frame(self) -> dict[str, Any] | None:
         """Return the frame that opens a session; None when the socket ended before."""
@@ -132,7 +142,6 @@ class Opening:
                 frame = protocol.parse(event["text"])
                 kind = protocol.frame_type(frame)
                 if kind in OPENING_TYPES:
-                    self._check_query()
                     return frame
                 raise self._not_registered(kind)
             except FrameError as problem:
@@ -159,6 +168,7 @@ class Opening:
     async def _serve_orchestrator(self, frame: dict[str, Any]) -> None:
         hub = hubs.current()
         try:
+            self._check_query()
             claim = registration.claim(
                 frame, secret=self.bearer, remote_address=self.remote_address, session_id=new_id(), node=hub.node_id
             )
@@ -167,14 +177,20 @@ class Opening:
             await self._tell(protocol.refusal(problem))
             await self._close(problem.close or protocol.POLICY)
             return
-        drop = self.scope.get("extensions", {}).get("moolai.drop")
+        extensions = self.scope.get("extensions", {})
+        drop, answer_with = extensions.get("moolai.drop"), extensions.get("moolai.answer_with")
         session = Session(hub, grant, send=self.send, limiter=self.limiter, is_legacy=claim.is_legacy, drop=drop)
         hub.add(session)
+        _others.discard(self)
         try:
             await session.greet(_handshake_ack(grant), *([grant.provisioning] if grant.provisioning else []))
             hub.deliver_soon(session.orchestrator_id)
+            if answer_with is not None:
+                answer_with(session.answer)
             await session.run(self.receive)
         finally:
+            if answer_with is not None:
+                answer_with(None)
             hub.remove(session)
 
     @property
@@ -198,6 +214,19 @@ class Opening:
             await self.send({"type": "websocket.close", "code": code})
         except Exception:
             logger.debug("close not sent: the socket is gone")
+
+
+async def shut_down() -> None:
+    """Tell every open socket that the server restarts: orchestrator sessions by the hub, the others here."""
+    detail, spread_ms = "The server restarts; reconnect.", settings.SHUTDOWN_SPREAD_MS
+    farewells = []
+    for opening in list(_others):
+        wait_ms = random.randint(0, spread_ms)
+        problem = FrameError("server_shutdown", detail, close=protocol.RESTART, retry_after_ms=wait_ms)
+        farewells.append(asyncio.create_task(opening._end(problem)))
+    await hubs.shut_down()
+    if farewells:
+        await asyncio.wait(farewells, timeout=1)
 
 
 def _handshake_ack(grant: registration.Grant) -> str:

@@ -5,13 +5,14 @@ While one batch runs, the next gathers, so nothing waits for a timer and a busy 
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
-from orchestrators.protocol import OVERLOAD, FrameError
+from orchestrators.protocol import INTERNAL, OVERLOAD, FrameError
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -79,8 +80,9 @@ class Batcher(Generic[Item, Answer]):
                 for entry in batch:
                     await self._settle([entry])
                 return
-            logger.exception("a batched item failed", exc_info=error)
-            _resolve(batch[0][1], FrameError("internal_error", "Something broke on our side."))
+            request_id, detail = secrets.token_hex(8), "Something broke on our side; quote the request_id."
+            logger.exception("a batched item failed", exc_info=error, extra={"request_id": request_id})
+            _resolve(batch[0][1], FrameError("internal_error", detail, close=INTERNAL, request_id=request_id))
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not _resolve(future, answer) and self._on_orphan and not isinstance(answer, FrameError):

@@ -65,6 +65,8 @@ class Hub:
             for handler in self.handlers.values()
         }
         self._delivering: dict[str, bool] = {}
+        # Sessions between their row and their place in `sessions`, with the notices of that time.
+        self._opening: dict[str, tuple[str, list[notices.Notice]]] = {}
         self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
         self._cursor: events.Cursor | None = None
         self._reading = asyncio.Lock()
@@ -122,11 +124,15 @@ class Hub:
         if self.is_stopping or len(self.sessions) >= settings.WS_MAX_SESSIONS:
             detail = "This process takes no more sessions."
             raise FrameError("overloaded", detail, close=protocol.OVERLOAD, retry_after_ms=random.randint(1000, 10_000))
+        self._opening[claim.session_id] = claim.orchestrator_id, []
         try:
             async with asyncio.timeout(8):
                 await self._are_books_open.wait()  # else what a killed process left open looks like a takeover
                 return await self._registrations.submit(claim)
-        except TimeoutError:
+        except BaseException as error:
+            del self._opening[claim.session_id]
+            if not isinstance(error, TimeoutError):
+                raise
             detail = "The database does not answer; reconnect."
             raise FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000) from None
 
@@ -141,6 +147,8 @@ class Hub:
         self.sessions[session.orchestrator_id] = session
         if older is not None:
             self.supersede(older)
+        for notice in self._opening.pop(session.session_id, ("", []))[1]:
+            notice.apply(self)
 
     def remove(self, session: Session) -> None:
         """Forget a session whose socket is over, and clear its row within a moment."""
@@ -205,9 +213,8 @@ class Hub:
         """Apply notices before anything that is scheduled later on the loop; callable from any thread."""
         self._loop.call_soon_threadsafe(self._apply, found)
 
-    def clock_text(self) -> str:
-        """Return server time as ISO 8601, at most a few milliseconds old."""
-        now = time.monotonic()
+    def clock_text(self, now: float) -> str:
+        """Return server time at monotonic `now` as ISO 8601, a few milliseconds old at most."""
         if now - self._clock_at > 0.005:
             self._clock_at, self._clock_text = now, protocol.iso(datetime.now(UTC))
         return self._clock_text
@@ -341,13 +348,19 @@ class Hub:
             return
         async with self._reading:
             found: list[notices.Notice] = []
-            cursor, held = self._cursor, set(self.sessions)
-            await self.in_clock(lambda: found.extend(notices.read(cursor, held=held, node_id=self.node_id)))
+            cursor = self._cursor
+            await self.in_clock(lambda: found.extend(notices.read(cursor, held=self._held, node_id=self.node_id)))
             self._apply(found)
+
+    def _held(self) -> set[str]:
+        """Return the ids of sessions that are open here or about to be; asked after the events were read."""
+        return set(self.sessions) | {orchestrator_id for orchestrator_id, _ in list(self._opening.values())}
 
     def _apply(self, found: Sequence[notices.Notice]) -> None:
         for notice in found:
             notice.apply(self)
+        for _, missed in self._opening.values():
+            missed.extend(found)
 
 
 def _guarded(work: Callable[[], T]) -> T:

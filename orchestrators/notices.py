@@ -1,9 +1,11 @@
 """Notices: what events of any process mean for the sessions of this one, with the rows they speak of already read."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError
 
 from orchestrators import configuration, protocol
 from orchestrators.models import Instance
@@ -105,6 +107,7 @@ class Config(Notice):
         session = hub.sessions.get(self.orchestrator_id)
         if session is not None and session.config_version < self.version:
             session.config_version = self.version
+            session.expect_config_status()
             session.spawn(session.write(self.update if session.is_acknowledging else self.provisioning))
 
 
@@ -121,9 +124,22 @@ class Dark(Notice):
             session.is_dark = True
 
 
-def read(cursor: events.Cursor, *, held: Collection[str], node_id: str) -> list[Notice]:
-    """Read the new events and what they mean for the orchestrators in `held`."""
-    rows = cursor.read()
+def read(cursor: events.Cursor, *, held: Callable[[], Collection[str]], node_id: str) -> list[Notice]:
+    """Read the new events and what they mean for the orchestrators `held` returns.
+
+    It is asked after the read: a session that was open before an event was committed is among them. When the database
+    fails on the way, the events are read again the next time.
+    """
+    place = cursor.place()
+    try:
+        rows = cursor.read()
+        return _meaning(rows, held=set(held()) if rows else set(), node_id=node_id)
+    except (DatabaseError, InterfaceError):
+        cursor.go_back(place)
+        raise
+
+
+def _meaning(rows: Sequence[Event], *, held: set[str], node_id: str) -> list[Notice]:
     found: list[Notice] = []
     flags: set[str] = set()
     organizations: set[str] = set()
@@ -135,8 +151,8 @@ def read(cursor: events.Cursor, *, held: Collection[str], node_id: str) -> list[
             configs.add(row.orchestrator_id)
         elif row.orchestrator_id in held or not row.orchestrator_id:
             found += _plain(row, node_id)
-    found += _flags(flags & set(held), organizations)
-    found += _configs(configs & set(held))
+    found += _flags(flags & held, organizations)
+    found += _configs(configs & held)
     return found
 
 

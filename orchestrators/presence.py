@@ -62,19 +62,23 @@ def flush(sightings: Sequence[Sighting]) -> int:
 
 
 def revive(ids: Sequence[int]) -> None:
-    """Make inactive but living instances active again, with an event for each."""
+    """Make inactive but living instances active again, with an event for each; one that said goodbye is not living."""
     for pk in ids:
         with transaction.atomic():
-            dark = Instance.objects.filter(MANAGED, pk=pk, status=Instance.Status.INACTIVE)
+            dark = Instance.objects.filter(MANAGED, pk=pk, status=Instance.Status.INACTIVE, is_connected=True)
             if dark.update(status=Instance.Status.ACTIVE):
                 _note("orchestrator.active", Instance.objects.filter(pk=pk))
 
 
 def save_health(reports: Sequence[tuple[int, dict[str, Any]]]) -> None:
-    """Store what managed instances said of their health; the words degraded and error become their status."""
+    """Store what managed instances said of their health; the words degraded and error become their status.
+
+    One that said goodbye meanwhile stays inactive.
+    """
     by_id = dict(reports)
     with transaction.atomic():
-        rows = list(Instance.objects.filter(MANAGED, pk__in=by_id).select_for_update(of=("self",)).order_by("pk"))
+        living = Instance.objects.filter(MANAGED, pk__in=by_id).exclude(is_connected=False, status=Instance.Status.INACTIVE)
+        rows = list(living.select_for_update(of=("self",)).order_by("pk"))
         before = {row.pk: row.status for row in rows}
         for row in rows:
             row.health_status = by_id[row.pk]

@@ -58,7 +58,10 @@ def parse(text: str) -> dict[str, Any]:
         raise FrameError("not_an_object", "Send one JSON object per frame, with a string `type`.")
     for key, value in frame.items():
         kind = type(value)
-        if kind is not str or len(value) > 1000 or len(key) > 1000 or "\x00" in value or "\x00" in key:
+        is_plain = (kind is str and len(value) <= 1000 and "\x00" not in value) or (
+            kind is int and -MAX_INTEGER <= value < MAX_INTEGER
+        )
+        if not is_plain or len(key) > 1000 or "\x00" in key:
             _walk(frame, text)
             break
     return frame

@@ -59,7 +59,9 @@ def claim(frame: dict[str, Any], *, secret: str, remote_address: str, session_id
     is_handshake = frame["type"] == "handshake"
     source = protocol.object_field(frame, "data") if is_handshake else frame
     metadata = protocol.object_field(source, "metadata")
-    token = protocol.text_field(frame, "token", limit=500) or protocol.text_field(source, "token", limit=500)
+    token = frame.get("token") or source.get("token") or ""
+    if type(token) is not str:
+        raise FrameError("unauthenticated", "`token` must be a string.", close=UNAUTHENTICATED)
     if secret and token and secret != token:
         raise FrameError("unauthenticated", "The header and `token` name two credentials.", close=UNAUTHENTICATED)
     organization_id = source.get("organization_id")

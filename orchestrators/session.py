@@ -22,6 +22,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 LOG_EVERY_SECONDS: Final = 10.0
 MAX_UNSETTLED: Final = 256
+MAX_PLAIN_BYTES: Final = 1024  # a heartbeat above this takes the long way
 ANSWERS: Final = frozenset({"ack", "config_status", "task_result"})  # free of the rate limit when outstanding
 
 
@@ -55,10 +56,6 @@ class Limiter:
         self._tokens = tokens - 1.0
         return True
 
-    def give_back(self) -> None:
-        """Return one frame that turned out not to count."""
-        self._tokens += 1.0
-
     def strike(self, now: float) -> bool:
         """Count one error; True when it is one too many within the window."""
         oldest = now - protocol.STRIKE_WINDOW_SECONDS
@@ -70,8 +67,8 @@ class Session:
     """The state of one open session; `run` reads its socket until it ends."""
 
     __slots__ = (
-        "_early", "_push", "config_version", "credential_id", "epoch", "expires_at", "farewell", "has_been_poked",
-        "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark",
+        "_early", "_push", "config_answers", "config_version", "credential_id", "epoch", "expires_at", "farewell",
+        "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark",
         "is_organization_independent", "is_own_independent", "last_log", "limiter", "orchestrator_id",
         "organization_id", "seen", "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
     )  # fmt: skip
@@ -86,6 +83,9 @@ class Session:
         self.is_organization_independent = grant.is_organization_independent
         self.is_acknowledging = not is_legacy
         self.config_version = row.config_version
+        self.config_answers = 0  # how many config_status frames are still due: two for each configuration sent
+        if grant.provisioning is not None:
+            self.expect_config_status()
         self.seen = time.monotonic()
         self.seen_at: float = time.time()
         self.last_log = 0.0
@@ -107,6 +107,10 @@ class Session:
     def last_seen(self) -> datetime:
         """When it was last heard of, by the server's clock."""
         return datetime.fromtimestamp(self.seen_at, UTC)
+
+    def expect_config_status(self) -> None:
+        """Note that a configuration was sent: `applying` and its outcome may come back free of the rate limit."""
+        self.config_answers = max(0, self.config_answers) + 2
 
     async def greet(self, *frames: str) -> None:
         """Write the first frames; only then what others have to say to this session follows."""
@@ -133,23 +137,40 @@ class Session:
                 if text is None:
                     raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
                 frame = protocol.parse(text)
-                if not self.limiter.take(now) and not self._is_answer(frame):
-                    raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
+                self._charge(frame, now)
                 await self._handle(frame, now)
             except FrameError as problem:
                 reference = frame.get("message_id")
                 await self.refuse(problem, now=now, reference=reference if type(reference) is str else None)
 
+    def answer(self, data: bytes) -> str | None:
+        """Handle a plain heartbeat right where it arrives; return the reply ("" for none), None to leave it to `run`.
+
+        The same checks without a queue and a task in between, which cost more than all of them. Whatever is unusual
+        has no effect here and takes the long way.
+        """
+        if self.is_closing or len(data) > MAX_PLAIN_BYTES or b'"i_am_alive"' not in data:
+            return None
+        now = time.monotonic()
+        try:
+            frame = protocol.parse(data.decode())
+            if frame.get("type") != "i_am_alive":
+                return None
+            self._check_heartbeat(frame)
+        except (FrameError, UnicodeDecodeError):
+            return None
+        return self._note_heartbeat(frame, now) if self.limiter.take(now) else None
+
     async def _handle(self, frame: dict[str, Any], now: float) -> None:
         kind = frame.get("type")
         if kind == "i_am_alive":
-            await self._heartbeat(frame, now)
+            self._check_heartbeat(frame)
+            if reply := self._note_heartbeat(frame, now):
+                await self.write(reply)
             return
         kind = protocol.frame_type(frame)
         handler = self.hub.handlers.get(kind)
         if handler is not None:
-            if kind in ANSWERS and self._is_answer(frame):
-                self.limiter.give_back()
             self.touch(now)
             await self._hand_over(handler, frame)
         elif kind == "goodbye":
@@ -161,34 +182,48 @@ class Session:
         else:
             raise protocol.unknown_type(kind)
 
-    def _is_answer(self, frame: dict[str, Any]) -> bool:
-        reference = frame.get("message_id")
+    def _charge(self, frame: dict[str, Any], now: float) -> None:
+        """Spend one frame of the budget; an answer to something outstanding is free (PROTOCOL §3)."""
         kind = frame.get("type")
-        return (kind == "ack" and type(reference) is str and reference in self.in_flight) or kind == "config_status"
+        is_free = type(kind) is str and kind in ANSWERS and self._is_answer(kind, frame)
+        if not is_free and not self.limiter.take(now):
+            raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
 
-    async def _heartbeat(self, frame: dict[str, Any], now: float) -> None:
+    def _is_answer(self, kind: str, frame: dict[str, Any]) -> bool:
+        if kind == "config_status":
+            self.config_answers -= 1
+            return self.config_answers >= 0
+        reference = frame.get("message_id")
+        return type(reference) is str and reference in self.in_flight
+
+    def _check_heartbeat(self, frame: dict[str, Any]) -> None:
         named = frame.get("orchestrator_id")
         if named is not None and named != self.orchestrator_id:
             raise FrameError("orchestrator_mismatch", "This session belongs to another orchestrator_id.")
         stamp = frame.get("timestamp")
         if stamp is not None:
             protocol.timestamp(stamp, now=datetime.now(UTC))
+        protocol.object_field(frame, "health")
+        sequence = frame.get("seq")
+        if sequence is not None and type(sequence) is not int:
+            raise FrameError("invalid_field", "seq must be an integer.", path="seq")
+
+    def _note_heartbeat(self, frame: dict[str, Any], now: float) -> str:
+        """Take in a heartbeat that was checked; return the reply, "" when none is due."""
         health = frame.get("health")
         if health is not None:
-            self._note_health(frame)
+            self._note_health(health)
         if now - self.last_log >= LOG_EVERY_SECONDS:
             self.last_log = now
             self._log_heartbeat()
         self.touch(now)
         self.hub.heartbeats += 1
         sequence = frame.get("seq")
-        if sequence is not None:
-            if type(sequence) is not int:
-                raise FrameError("invalid_field", "seq must be an integer.", path="seq")
-            await self.write(f'{{"type":"heartbeat_ack","seq":{sequence},"server_time":"{self.hub.clock_text()}"}}')
+        if sequence is None:
+            return ""
+        return f'{{"type":"heartbeat_ack","seq":{sequence},"server_time":"{self.hub.clock_text(now)}"}}'
 
-    def _note_health(self, frame: dict[str, Any]) -> None:
-        health = protocol.object_field(frame, "health")
+    def _note_health(self, health: dict[str, Any]) -> None:
         if health != self.health and not self.is_independent:
             self.health = health
             self.hub.health_reports[self.instance_pk] = health
@@ -215,16 +250,18 @@ class Session:
         reference = frame.get("message_id")
         item = handler.check(self, frame)
         self.unsettled += 1
-        self.spawn(self._settle(self.hub.submit(handler, item), reference if type(reference) is str else None))
+        answer = self.hub.submit(handler, item)
+        is_ack = frame["type"] == "ack"
+        self.spawn(self._settle(answer, reference if type(reference) is str else None, is_ack=is_ack))
 
-    async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None) -> None:
+    async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None, *, is_ack: bool) -> None:
         try:
             text = await answer
         except FrameError as problem:
             is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
             await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)
         else:
-            if reference is not None and self.in_flight.pop(reference, None) is not None:
+            if is_ack and reference is not None and self.in_flight.pop(reference, None) is not None:
                 self.hub.deliver_soon(self.orchestrator_id)
             if text is not None:
                 await self.write(text)

@@ -59,6 +59,14 @@ class Cursor:
         self._last = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
         self._gaps: dict[int, float] = {}
 
+    def place(self) -> tuple[int, dict[int, float]]:
+        """Return where the cursor is, for `go_back`."""
+        return self._last, dict(self._gaps)
+
+    def go_back(self, place: tuple[int, dict[int, float]]) -> None:
+        """Read again from `place`: what was read since could not be acted upon."""
+        self._last, self._gaps = place
+
     def read(self, *, limit: int = 1000) -> list[Event]:
         """Return the events since the last read, oldest first: one indexed SELECT."""
         condition = Q(id__gt=self._last)

@@ -28,3 +28,40 @@ def create(organization_id: str, *, name: str, acting_user: User | None, **field
     )
     events.record("organization.created", organization_id=organization_id)
     return organization
+
+
+@transaction.atomic
+def update(organization: Organization, *, acting_user: User | None, **fields: Any) -> Organization:
+    """Change columns (not `is_independent`, see `orchestrators.independence`) and return the row as it is now.
+
+    Raises `invalid_field` for a bad value. Whoever changes `name` or `settings` republishes the orchestrators'
+    configurations in the same transaction; this room does not know them.
+    """
+    row = Organization.objects.select_for_update().get(pk=organization.pk)
+    before = {name: getattr(row, name) for name in fields}
+    changed = [name for name, value in fields.items() if before[name] != value]
+    if not changed:
+        return row
+    was_open = row.is_open
+    for name in changed:
+        setattr(row, name, fields[name])
+    try:
+        row.full_clean(validate_unique=False)
+    except ValidationError as error:
+        raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
+    row.save(update_fields=[*changed, "updated_at"])
+    audit.record(
+        "organization.update",
+        acting_user=acting_user,
+        organization_id=row.pk,
+        target=("organization", row.pk),
+        before={name: before[name] for name in changed},
+        after={name: fields[name] for name in changed},
+    )
+    is_suspended = was_open and not row.is_open
+    events.record(
+        "organization.suspended" if is_suspended else "organization.updated",
+        organization_id=row.pk,
+        data={"fields": changed},
+    )
+    return row

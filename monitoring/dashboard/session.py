@@ -52,7 +52,8 @@ class Watcher:
 
     async def run(self, frame: Frame) -> None:
         """Answer the first subscribe, then read and write side by side."""
-        self.token = self.opening.bearer or protocol.text_field(frame, "token", limit=500)
+        token = frame.get("token")
+        self.token = self.opening.bearer or (token if type(token) is str else "")
         try:
             reach = await self._reach()
             if reach is None:

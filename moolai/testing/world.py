@@ -91,6 +91,7 @@ class World:
                 return copy_sqlite(self._sqlite_template(), self.directory / f"{name}.sqlite3")
             databases = Databases(self.postgres_url)
             if not databases.has(TEMPLATE):
+                databases.drop(f"{TEMPLATE}_new")  # left by a migration that failed
                 databases.create(f"{TEMPLATE}_new")
                 self._migrate(self.database_url(f"{TEMPLATE}_new"))
                 databases.query("ALTER DATABASE product_template_new RENAME TO product_template")

@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from websockets.exceptions import InvalidURI
@@ -17,6 +19,18 @@ from .orchestrator import OrchestratorClient, logger
 
 DEFAULT_URL = "ws://127.0.0.1:8000/ws"
 KEY_VARIABLE = "MOOLAI_API_KEY"
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line, with the keys of the controller's own logs (`LOG_FORMAT=json`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat()
+        entry = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps({**entry, "timestamp": moment}, ensure_ascii=False)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the orchestrator that `options` describe; return 0 after a goodbye, 2 for options that cannot work."""
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stdout)
+    is_json = os.environ.get("LOG_FORMAT") == "json"
+    handler.setFormatter(JsonLines() if is_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not os.environ.get(KEY_VARIABLE):
         logger.warning("%s is not set: connecting without a credential", KEY_VARIABLE)
     try:

@@ -19,7 +19,7 @@ TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the fleet stands: counts since the start (`ends`: how attempts ended), `connected` and `outbox` at this moment."""
+    """Counts since the start (`ends`: how attempts ended); `connected` and `outbox` as they are now."""
 
     size: int
     connected: int

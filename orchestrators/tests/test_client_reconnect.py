@@ -70,7 +70,7 @@ async def test_jitter_stays_between_the_bounds_of_the_ack() -> None:
 
     assert await waits_of(script, limit=5, random=0.0) == [0.2] * 5
     highest = await waits_of(script, limit=5, random=0.999999)
-    assert highest == pytest.approx([0.4, 0.6, 0.9, 1.0, 1.0], rel=1e-3)
+    assert highest == pytest.approx([0.4, 0.6, 0.9, 0.9, 0.9], rel=1e-3)  # it accepts sessions: no long waits
 
 
 async def test_a_refused_connection_is_tried_again_with_jitter_up_to_the_maximum() -> None:

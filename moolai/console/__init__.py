@@ -1,0 +1,13 @@
+"""The console's frame: brand, navigation, front page; the pages themselves stand in each app's `admin`."""
+
+from django.contrib import admin
+from django.urls import URLPattern, path
+
+from moolai.console import account, front_page
+
+admin.site.login_form = account.SignIn
+
+urlpatterns: list[URLPattern] = [
+    path("admin/password_change/", admin.site.admin_view(account.password_change, cacheable=True)),
+    path("admin/fleet-table/", admin.site.admin_view(front_page.table), name="console_fleet_table"),
+]

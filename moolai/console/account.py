@@ -1,0 +1,40 @@
+"""The signed-in person's own doors: who may sign in, and changing one's own password."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from unfold.forms import AuthenticationForm
+
+from orgs import audit
+from orgs.models import User
+
+
+class SignIn(AuthenticationForm):  # type: ignore[misc]
+    """The console's sign-in; it shows every organization, so only superadmins come in."""
+
+    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        """Refuse everybody else with a sentence."""
+        super().confirm_login_allowed(user)
+        if not getattr(user, "is_superuser", False):
+            raise ValidationError(
+                "Only superadmins may use the console; use the API for your organization.", code="forbidden"
+            )
+
+
+@transaction.atomic
+def password_change(request: HttpRequest) -> HttpResponse:
+    """Change one's own password, with its audit row."""
+    user: Any = request.user
+    before = user.password if isinstance(user, User) else ""
+    response = admin.site.password_change(request)
+    if isinstance(user, User) and request.method == "POST":
+        if hasattr(response, "render"):
+            response.render()
+        if User.objects.values_list("password", flat=True).get(pk=user.pk) != before:
+            target = ("user", user.get_username())
+            audit.record("user.password", acting_user=user, organization_id="", target=target)
+    return response

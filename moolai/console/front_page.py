@@ -1,0 +1,70 @@
+"""The console's front page: the fleet at a glance."""
+
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from monitoring.dashboard import topics
+from orchestrators.admin import badges, organizations
+from orchestrators.models import Instance
+from orgs.admin import trail
+from orgs.admin.base import is_superadmin
+from orgs.models import Organization
+
+SHOWN_ORCHESTRATORS = 50
+RECENT_EVENTS = 12
+EVERYTHING = topics.Scope(None)
+
+
+def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add what the front page shows; only superadmins see it."""
+    if not is_superadmin(request):
+        raise PermissionDenied
+    mark = trail.mark()
+    [fleet] = topics.fleet(EVERYTHING)
+    return context | {
+        "title": "Dashboard",
+        "event_mark": mark,
+        "organizations": Organization.objects.count(),
+        "fleet": fleet,
+        "cards": _cards(fleet),
+        "events": trail.recent(limit=RECENT_EVENTS),
+        "list_url": reverse("admin:orchestrators_instance_changelist"),
+        **_table(fleet["total"]),
+        **_address(request),
+    }
+
+
+def _cards(fleet: dict[str, Any]) -> list[dict[str, Any]]:
+    url = reverse("admin:orchestrators_instance_changelist")
+    counts = fleet["by_status"]
+    errors = counts["error"] + counts["degraded"]
+    shown = [
+        ("active", counts["active"], "?status__exact=active"),
+        ("independent", counts["independent"], "?status__exact=independent"),
+        ("inactive", counts["inactive"], "?status__exact=inactive"),
+        ("error", errors, "?status__exact=error&status__exact=degraded"),
+    ]
+    return [
+        {"name": name, "count": count, "url": url + query, "badge": badges.STATUS[name]} for name, count, query in shown
+    ]
+
+
+def _table(total: int) -> dict[str, Any]:
+    rows = Instance.objects.present().select_related("organization").order_by("orchestrator_id")
+    return {"table": organizations.fleet_rows(rows[:SHOWN_ORCHESTRATORS]), "table_total": total}
+
+
+def _address(request: HttpRequest) -> dict[str, Any]:
+    return {"socket_url": f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}/ws"}
+
+
+def table(request: HttpRequest) -> HttpResponse:
+    """Answer the table of orchestrators as a piece of a page."""
+    if not is_superadmin(request):
+        raise PermissionDenied
+    total = Instance.objects.present().count()
+    return render(request, "console/fleet_table.html", _table(total) | _address(request))

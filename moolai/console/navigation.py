@@ -1,0 +1,70 @@
+"""Brand and navigation of the console."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+Item = dict[str, Any]
+
+
+def environment_badge(request: HttpRequest) -> list[str]:
+    """Return the badge that names the environment."""
+    return ["Production", "danger"] if settings.IS_PRODUCTION else ["Development", "info"]
+
+
+def mark(request: HttpRequest) -> str:
+    """Return the address of the brand mark."""
+    return static("moolai/mark.svg")
+
+
+def styles(request: HttpRequest) -> str:
+    """Return the address of the console's own styles."""
+    return static("moolai/console.css")
+
+
+def live(request: HttpRequest) -> str:
+    """Return the address of the script that keeps pages live."""
+    return static("moolai/live.js")
+
+
+def _list(title: str, icon: str, model: str) -> Item:
+    return {"title": title, "icon": icon, "link": reverse(f"admin:{model}_changelist")}
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar's groups."""
+    home = reverse("admin:index")
+    return [
+        {
+            "title": "Fleet",
+            "items": [
+                {"title": "Dashboard", "icon": "space_dashboard", "link": home, "active": request.path == home},
+                _list("Orchestrators", "hub", "orchestrators_instance"),
+                _list("Messages", "mail", "orchestrators_message"),
+                _list("Events", "bolt", "orgs_event"),
+                _list("Metrics", "monitoring", "monitoring_systemmetric"),
+            ],
+        },
+        {
+            "title": "Organizations",
+            "separator": True,
+            "items": [
+                _list("Organizations", "domain", "orgs_organization"),
+                _list("API keys", "key", "orgs_apikey"),
+                _list("Users", "person", "orgs_user"),
+                _list("Memberships", "badge", "orgs_membership"),
+            ],
+        },
+        {
+            "title": "System",
+            "separator": True,
+            "items": [
+                _list("Audit trail", "history", "orgs_auditentry"),
+                _list("Processes", "memory", "orchestrators_node"),
+                _list("Periodic tasks", "schedule", "django_celery_beat_periodictask"),
+            ],
+        },
+    ]

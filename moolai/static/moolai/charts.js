@@ -1,0 +1,124 @@
+/* Draws the console's charts with uPlot: heartbeats per second (from `fleet` frames), cpu and memory of an orchestrator. */
+(() => {
+  "use strict";
+
+  const BUCKET = 5;
+  const WINDOW = 300;
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  }
+
+  function axes(unit) {
+    const isDark = document.documentElement.classList.contains("dark");
+    const stroke = colour(isDark ? "--color-base-400" : "--color-base-500");
+    const grid = { stroke: isDark ? "rgba(148,163,184,.12)" : "rgba(100,116,139,.14)", width: 1 };
+    const font = "11px Inter, sans-serif";
+    return [
+      { stroke, font, grid: { show: false }, ticks: { show: false }, space: 70, values: (u, splits) => splits.map(clock) },
+      { stroke, font, grid, ticks: { show: false }, size: 42, values: (u, splits) => splits.map((value) => `${round(value)}${unit}`) },
+    ];
+  }
+
+  function clock(seconds) {
+    return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  }
+
+  function round(value) {
+    return Math.abs(value) >= 100 ? Math.round(value) : Number(value.toFixed(2));
+  }
+
+  /* A chart that fits its box, and is drawn anew when the theme changes. */
+  function chart(box, options, data) {
+    let plot = null;
+    let current = data;
+    const draw = () => {
+      plot?.destroy();
+      const size = { width: box.clientWidth, height: box.clientHeight };
+      plot = new uPlot({ ...options(), ...size, padding: [10, 6, 0, 0], cursor: { y: false }, legend: { show: false } }, current, box);
+    };
+    draw();
+    new ResizeObserver(() => {
+      if (box.clientWidth && (box.clientWidth !== plot.width || box.clientHeight !== plot.height)) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
+    }).observe(box);
+    new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
+    return (next) => {
+      current = next;
+      plot.setData(next);
+    };
+  }
+
+  // --- heartbeats ----------------------------------------------------------------------------------------------------
+
+  function series(frame) {
+    const now = Date.parse(frame.timestamp) / 1000;
+    const rates = new Map(frame.heartbeats || []);
+    const last = Math.floor(now / BUCKET) * BUCKET - BUCKET; // the bucket before the one that still fills
+    const xs = [];
+    const ys = [];
+    for (let start = last - WINDOW + BUCKET; start <= last; start += BUCKET) {
+      xs.push(start);
+      ys.push(rates.get(start) || 0);
+    }
+    return [xs, ys];
+  }
+
+  function heartbeats(box) {
+    const options = () => {
+      const isDark = document.documentElement.classList.contains("dark");
+      const stroke = isDark ? "#818cf8" : "#4f46e5";
+      return {
+        axes: axes(""),
+        scales: { x: { time: true, range: (u, low, high) => [low - BUCKET / 2, high + BUCKET / 2] }, y: { range: (u, low, high) => [0, Math.max(high * 1.2, 0.4)] } },
+        series: [
+          {},
+          { stroke, width: 0, fill: isDark ? "rgba(129,140,248,.85)" : "rgba(79,70,229,.8)", paths: uPlot.paths.bars({ size: [0.72, 14], radius: 0.25 }), points: { show: false } },
+        ],
+      };
+    };
+    let update = null;
+    document.addEventListener("moolai:fleet", ({ detail }) => {
+      const data = series(detail);
+      if (update) update(data);
+      else update = chart(box, options, data);
+      const recent = data[1].slice(-12);
+      const rate = recent.reduce((sum, value) => sum + value, 0) / recent.length;
+      for (const element of document.querySelectorAll("[data-heartbeat-rate]")) element.textContent = round(rate).toFixed(2);
+    });
+  }
+
+  // --- cpu and memory ------------------------------------------------------------------------------------------------
+
+  function metrics(box) {
+    const options = () => ({
+      axes: axes(" %"),
+      scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(10, Math.min(100, high * 1.25))] } },
+      series: [{}, { stroke: "#6366f1", width: 2, spanGaps: true, points: { show: false }, fill: "rgba(99,102,241,.10)" }, { stroke: "#0ea5e9", width: 2, spanGaps: true, points: { show: false } }],
+    });
+    let update = null;
+    const load = async () => {
+      const response = await fetch(box.dataset.url, { credentials: "same-origin" }).catch(() => null);
+      if (!response?.ok || response.redirected) return;
+      const { points } = await response.json();
+      box.closest("[data-metrics]").dataset.metrics = points.length ? "some" : "none";
+      if (!points.length) return;
+      const data = [points.map((point) => point[0]), points.map((point) => point[1]), points.map((point) => point[2])];
+      const [, cpu, memory] = points[points.length - 1];
+      label("cpu", cpu);
+      label("memory", memory);
+      if (update) update(data);
+      else update = chart(box, options, data);
+    };
+    load();
+    setInterval(load, 10000);
+  }
+
+  function label(name, value) {
+    for (const element of document.querySelectorAll(`[data-metric="${name}"]`)) element.textContent = value === null ? "–" : `${value.toFixed(1)} %`;
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const box of document.querySelectorAll("[data-chart=heartbeats]")) heartbeats(box);
+    for (const box of document.querySelectorAll("[data-chart=metrics]")) metrics(box);
+  });
+})();

@@ -1,0 +1,372 @@
+/* Keeps the console live: one dashboard session on /ws (PROTOCOL §2), ticking times, the independence switches, toasts.
+ *
+ * A page asks for it with an element [data-live-topics="orchestrators fleet events"]. What is updated is named in the HTML:
+ *   data-of="orch-001" data-live="status|is_connected|last_seen|config_status|switch"   fields of an orchestrator
+ *   data-fleet="total|connected|active|…"                                                counts
+ *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
+ * Every frame is also dispatched on the document as the event "moolai:<type>".
+ */
+(() => {
+  "use strict";
+
+  const STATUS = {
+    active: ["●", "Active", "green"],
+    independent: ["◆", "Independent", "blue"],
+    inactive: ["○", "Inactive", "gray"],
+    degraded: ["✖", "Error · degraded", "red"],
+    error: ["✖", "Error", "red"],
+  };
+  const CONFIG = { unknown: "gray", pending: "amber", applying: "amber", applied: "green", failed: "red" };
+  const UNITS = [["year", 31536000], ["month", 2629800], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+  const STALE_MS = 15000;
+
+  // --- times ---------------------------------------------------------------------------------------------------------
+
+  let skew = 0; // how far the server's clock is ahead of the browser's, in ms
+
+  function words(milliseconds) {
+    const seconds = Math.floor(milliseconds / 1000);
+    if (seconds < 1) return "just now";
+    for (const [name, size] of [...UNITS, ["second", 1]]) {
+      const count = Math.floor(seconds / size);
+      if (count >= 1) return `${count} ${name}${count === 1 ? "" : "s"} ago`;
+    }
+    return "just now";
+  }
+
+  function tick() {
+    const now = Date.now() + skew;
+    for (const element of document.querySelectorAll("time[data-ago][datetime]")) {
+      const text = words(now - Date.parse(element.dateTime));
+      if (element.textContent !== text) element.textContent = text;
+    }
+  }
+
+  function setTime(element, value) {
+    if (!value) {
+      element.removeAttribute("datetime");
+      element.removeAttribute("title");
+      element.textContent = "never";
+    } else if (element.dateTime !== value) {
+      element.dateTime = value;
+      element.title = `${new Date(value).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+      element.textContent = words(Date.now() + skew - Date.parse(value));
+      element.classList.remove("is-fresh");
+      void element.offsetWidth; // restarts the animation
+      element.classList.add("is-fresh");
+    }
+  }
+
+  // --- orchestrators -------------------------------------------------------------------------------------------------
+
+  let index = null; // orchestrator id → elements that show it
+  const pending = new Set(); // orchestrators whose switch waits for its answer
+
+  function elementsOf(id) {
+    if (!index) {
+      index = new Map();
+      for (const element of document.querySelectorAll("[data-of]")) {
+        if (!index.has(element.dataset.of)) index.set(element.dataset.of, []);
+        index.get(element.dataset.of).push(element);
+      }
+    }
+    return index.get(id) || [];
+  }
+
+  function badge(element, tone, glyph, word) {
+    element.className = `mo-badge mo-badge-${tone}`;
+    element.textContent = "";
+    if (glyph) {
+      const mark = document.createElement("i");
+      mark.textContent = glyph;
+      element.append(mark, " ");
+    }
+    element.append(word);
+  }
+
+  const SETTERS = {
+    status(element, frame) {
+      if (frame.status === element.dataset.status || !STATUS[frame.status]) return;
+      element.dataset.status = frame.status;
+      const [glyph, word, tone] = STATUS[frame.status];
+      badge(element, tone, glyph, word);
+    },
+    is_connected(element, frame) {
+      element.classList.toggle("is-on", frame.is_connected);
+      element.lastElementChild.textContent = frame.is_connected ? "connected" : "offline";
+    },
+    last_seen(element, frame) {
+      setTime(element, frame.last_seen);
+    },
+    config_status(element, frame) {
+      if (element.textContent !== frame.config_status) badge(element, CONFIG[frame.config_status] || "gray", "", frame.config_status);
+    },
+    switch(element, frame) {
+      const button = element.querySelector(".mo-switch");
+      const isInherited = frame.independence_source === "organization";
+      button.setAttribute("aria-checked", String(frame.is_independent));
+      button.setAttribute("aria-disabled", String(isInherited));
+      element.querySelector(".mo-note").textContent = isInherited ? `inherited from ${button.dataset.organization}` : "";
+    },
+  };
+
+  function show(id, frame) {
+    for (const element of elementsOf(id)) {
+      const field = element.dataset.live;
+      const source = field === "switch" ? "is_independent" : field;
+      if (source in frame) SETTERS[field]?.(element, frame);
+    }
+  }
+
+  // --- the independence switch ---------------------------------------------------------------------------------------
+
+  function token() {
+    return document.querySelector("input[name=csrfmiddlewaretoken]")?.value || "";
+  }
+
+  async function post(url, body) {
+    let response;
+    try {
+      const headers = { "Content-Type": "application/json", "X-CSRFToken": token(), Accept: "application/json" };
+      response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body), credentials: "same-origin" });
+    } catch {
+      throw new Error("The controller does not answer. Nothing was changed.");
+    }
+    if (response.redirected) throw new Error("You are signed out. Reload the page and sign in.");
+    const answer = await response.json().catch(() => ({}));
+    if (!response.ok || !answer.success) throw new Error(answer.detail || `The controller answered ${response.status}.`);
+    return answer.data;
+  }
+
+  function draw(button, wanted) {
+    const box = button.closest("[data-of]");
+    if (!box) {
+      button.setAttribute("aria-checked", String(wanted));
+      return;
+    }
+    const frame = { is_independent: wanted, independence_source: wanted ? "own" : null };
+    if (wanted) frame.status = "independent";
+    show(box.dataset.of, frame);
+  }
+
+  async function toggle(button) {
+    const { name, url, organization } = button.dataset;
+    if (button.getAttribute("aria-disabled") === "true") {
+      const where = `/admin/orgs/organization/${encodeURIComponent(organization)}/change/`;
+      toast(`${name} inherits its independence from ${organization}.`, { tone: "blue", link: [`Open ${organization}`, where] });
+      return;
+    }
+    if (pending.has(url)) return;
+    const wanted = button.getAttribute("aria-checked") !== "true";
+    const id = button.closest("[data-of]")?.dataset.of;
+    const before = id ? elementsOf(id).find((element) => element.dataset.live === "status")?.dataset.status : null;
+    pending.add(url);
+    if (id) pending.add(id);
+    draw(button, wanted);
+    button.setAttribute("aria-busy", "true");
+    try {
+      const data = await post(url, { is_independent: wanted });
+      if (id) show(id, data);
+      else button.setAttribute("aria-checked", String(data.is_independent));
+      const text = data.is_independent ? `${name} is now independent` : `${name} is managed again`;
+      toast(text, { tone: data.is_independent ? "blue" : "green", action: ["Undo", () => toggle(button)] });
+    } catch (problem) {
+      draw(button, !wanted);
+      if (id && before) show(id, { status: before });
+      toast(`${name} is unchanged. ${problem.message}`, { tone: "red" });
+    } finally {
+      pending.delete(url);
+      pending.delete(id);
+      button.removeAttribute("aria-busy");
+    }
+  }
+
+  // --- toasts --------------------------------------------------------------------------------------------------------
+
+  function toast(text, { tone = "gray", action, link } = {}) {
+    let tray = document.querySelector(".mo-toasts");
+    if (!tray) {
+      tray = document.createElement("div");
+      tray.className = "mo-toasts";
+      tray.setAttribute("role", "status");
+      tray.setAttribute("aria-live", "polite");
+      document.body.append(tray);
+    }
+    const box = document.createElement("div");
+    box.className = `mo-toast mo-toast-${tone}`;
+    const words_ = document.createElement("span");
+    words_.textContent = text;
+    box.append(words_);
+    const leave = () => box.remove();
+    if (action) box.append(control("button", action[0], () => { leave(); action[1](); }));
+    if (link) box.append(Object.assign(control("a", link[0]), { href: link[1] }));
+    box.append(Object.assign(control("button", "×", leave), { className: "mo-toast-close", ariaLabel: "Close" }));
+    while (tray.children.length > 2) tray.firstElementChild.remove();
+    tray.append(box);
+    let timer = setTimeout(leave, 8000);
+    box.addEventListener("pointerenter", () => clearTimeout(timer));
+    box.addEventListener("pointerleave", () => { timer = setTimeout(leave, 4000); });
+  }
+
+  function control(tag, text, onClick) {
+    const element = document.createElement(tag);
+    element.textContent = text;
+    if (tag === "button") element.type = "button";
+    if (onClick) element.addEventListener("click", onClick);
+    return element;
+  }
+
+  // --- pieces of HTML that are loaded anew ---------------------------------------------------------------------------
+
+  const waiting = new Map();
+
+  function refresh(element) {
+    if (waiting.has(element)) return;
+    const pause = Math.max(0, 1000 - (Date.now() - Number(element.dataset.refreshedAt || 0)));
+    waiting.set(element, setTimeout(async () => {
+      waiting.delete(element);
+      element.dataset.refreshedAt = String(Date.now());
+      try {
+        const response = await fetch(element.dataset.refresh, { credentials: "same-origin" });
+        if (!response.ok || response.redirected) return;
+        element.innerHTML = await response.text();
+        index = null;
+        tick();
+      } catch {
+        /* the next event tries again */
+      }
+    }, pause));
+  }
+
+  function happened(frame) {
+    for (const element of document.querySelectorAll("[data-refresh]")) {
+      const kinds = (element.dataset.refreshKinds || "").split(" ");
+      const of = element.dataset.refreshOf;
+      if ((!of || of === frame.orchestrator_id) && kinds.some((kind) => frame.kind.startsWith(kind))) refresh(element);
+    }
+    if (/^orchestrator\.(registered|created|deleted)$/.test(frame.kind)) {
+      for (const hint of document.querySelectorAll("[data-list-changed]")) hint.hidden = false;
+    }
+  }
+
+  // --- the dashboard session -----------------------------------------------------------------------------------------
+
+  let topics = [];
+  let attempt = 0;
+  let mark = 0; // the newest event this page knows
+  let lastFrame = 0;
+  let socket = null;
+  let hasLived = false;
+  let isSnapshot = false; // between `subscribed` and the first `fleet` frame, events are history
+
+  function indicate(state, text) {
+    for (const element of document.querySelectorAll("[data-live-topics]")) {
+      element.dataset.state = state;
+      element.querySelector("span").textContent = text;
+    }
+  }
+
+  const HANDLERS = {
+    subscribed() {
+      attempt = 0;
+      isSnapshot = mark === 0;
+      indicate("live", "Live");
+      if (hasLived) for (const element of document.querySelectorAll("[data-refresh]")) refresh(element);
+      hasLived = true;
+    },
+    orchestrator_status(frame) {
+      if (!pending.has(frame.orchestrator_id)) show(frame.orchestrator_id, frame);
+    },
+    fleet(frame) {
+      isSnapshot = false;
+      const offset = Date.parse(frame.timestamp) - Date.now();
+      skew = Math.abs(offset) > 2000 ? offset : 0;
+      const counts = { ...frame.by_status, total: frame.total, connected: frame.connected };
+      counts.error += counts.degraded;
+      for (const element of document.querySelectorAll("[data-fleet]")) {
+        const text = String(counts[element.dataset.fleet]);
+        if (element.textContent !== text) element.textContent = text;
+      }
+    },
+    event(frame) {
+      if (frame.id <= mark) return;
+      mark = frame.id;
+      if (!isSnapshot) happened(frame);
+    },
+  };
+
+  function connect() {
+    const ours = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
+    socket = ours;
+    lastFrame = Date.now();
+    ours.addEventListener("open", () => ours.send(JSON.stringify({ type: "subscribe", topics })));
+    ours.addEventListener("message", ({ data }) => {
+      lastFrame = Date.now();
+      const frame = JSON.parse(data);
+      HANDLERS[frame.type]?.(frame);
+      document.dispatchEvent(new CustomEvent(`moolai:${frame.type}`, { detail: frame }));
+    });
+    ours.addEventListener("close", ({ code }) => { if (socket === ours) lost(code); });
+  }
+
+  function lost(code) {
+    socket = null;
+    if (code === 4401 || code === 4403) {
+      indicate("out", "Signed out");
+      toast("Your session has ended.", { tone: "red", link: ["Sign in", `/admin/login/?next=${encodeURIComponent(location.pathname)}`] });
+      return;
+    }
+    indicate("lost", "Reconnecting…");
+    const ceiling = Math.min(30000, 1000 * 2 ** attempt);
+    attempt += 1;
+    setTimeout(connect, 200 + Math.random() * ceiling);
+  }
+
+  function watch() {
+    if (socket && Date.now() - lastFrame > STALE_MS) {
+      const dead = socket;
+      lost(1006);
+      dead.close();
+    }
+  }
+
+  // --- the page ------------------------------------------------------------------------------------------------------
+
+  function onClick(event) {
+    const button = event.target.closest?.(".mo-switch");
+    if (button) {
+      event.preventDefault();
+      toggle(button);
+      return;
+    }
+    const copier = event.target.closest?.("[data-copy]");
+    if (copier) copy(copier);
+  }
+
+  async function copy(button) {
+    const source = document.querySelector(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent.trim());
+      toast("Copied.", { tone: "green" });
+    } catch {
+      getSelection().selectAllChildren(source);
+      toast("Selected: press Ctrl+C to copy.");
+    }
+  }
+
+  document.addEventListener("click", onClick);
+  document.addEventListener("DOMContentLoaded", () => {
+    tick();
+    setInterval(tick, 1000);
+    const wanted = new Set();
+    for (const element of document.querySelectorAll("[data-live-topics]")) {
+      for (const topic of element.dataset.liveTopics.split(" ")) wanted.add(topic);
+      mark = Math.max(mark, Number(element.dataset.eventMark || 0));
+    }
+    topics = [...wanted];
+    if (topics.length) {
+      connect();
+      setInterval(watch, 2000);
+    }
+  });
+})();

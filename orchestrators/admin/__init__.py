@@ -1,0 +1,5 @@
+"""The console's pages of the fleet: orchestrators, messages, processes, and the organizations they belong to."""
+
+from orchestrators.admin import instances, lists, organizations
+
+__all__ = ["instances", "lists", "organizations"]

@@ -1,0 +1,93 @@
+"""Forms of the orchestrator's page: its own columns, and a message to send. Secrets have no field here."""
+
+import json
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from orchestrators import protocol
+from orchestrators.models import Instance
+
+IDENTITY = ["name", "admin_email", "support_email", "website"]
+CONFIGURATION = ["features", "session_config", "privacy_mode", "monitoring_enabled"]
+DEPLOYMENT = ["internal_url", "container_id", "image_name", "phoenix_endpoint"]
+EDITABLE = [*IDENTITY, *CONFIGURATION, *DEPLOYMENT]
+
+
+class JSONObject(forms.JSONField):
+    """A JSON object, shown indented; a mistake is named with its line and column."""
+
+    def __init__(self, **options: Any) -> None:
+        attributes = {"rows": 6, "spellcheck": "false", "class": "mo-code"}
+        super().__init__(**{"required": False, "widget": UnfoldAdminTextareaWidget(attrs=attributes), **options})
+
+    def prepare_value(self, value: Any) -> Any:
+        """Indent; nothing stays empty."""
+        if value is None:
+            return ""
+        return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+    def to_python(self, value: Any) -> dict[str, Any]:
+        """Parse; nothing at all is the empty object."""
+        if value in self.empty_values:
+            return {}
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise forms.ValidationError(f"This is not JSON: {error.msg} ({place}).") from None
+        if not isinstance(found, dict):
+            raise forms.ValidationError('Write a JSON object, such as {"name": "value"}.')
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the values, not how they are indented."""
+        try:
+            return bool(self.to_python(data) != (initial or {}))
+        except forms.ValidationError:
+            return True
+
+
+class InstanceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An orchestrator's columns that people set."""
+
+    features = JSONObject(help_text="JSON; sent to the orchestrator as “features”.")
+    session_config = JSONObject(label="Session", help_text="JSON; sent to the orchestrator as “session”.")
+
+    class Meta:
+        model = Instance
+        fields = ["orchestrator_id", "organization", *EDITABLE]
+        labels = {"internal_url": "Internal URL"}
+
+    def clean_orchestrator_id(self) -> str:
+        """Refuse reserved words and ids in use; a deleted orchestrator's id may be taken again."""
+        value = str(self.cleaned_data["orchestrator_id"])
+        if value in protocol.RESERVED_IDS:
+            raise forms.ValidationError("This word is reserved; choose another id.")
+        if self.instance.pk is None and Instance.objects.present().filter(orchestrator_id=value).exists():
+            raise forms.ValidationError(f"The orchestrator {value} exists already.")
+        return value
+
+    def validate_unique(self) -> None:
+        """Leave it to `clean_orchestrator_id`, which knows that deleted rows do not count."""
+
+
+class MessageForm(forms.Form):
+    """A message to queue."""
+
+    message_type = forms.CharField(
+        max_length=protocol.MAX_MESSAGE_TYPE_LENGTH,
+        label="Type",
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "reload_prompts", "autocomplete": "off"}),
+    )
+    content = JSONObject(
+        label="Content (JSON)", widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "mo-code"})
+    )
+
+    def clean_message_type(self) -> str:
+        """Refuse the protocol's own words."""
+        value = str(self.cleaned_data["message_type"]).strip()
+        if value in protocol.RESERVED_TYPES:
+            raise forms.ValidationError(f"“{value}” belongs to the protocol; choose another name.")
+        return value

@@ -1,0 +1,172 @@
+"""Organizations in the console. They live beside the fleet because their page shows and republishes orchestrators."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin import display
+from django.contrib.admin.utils import quote
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
+
+from orchestrators import configuration, independence
+from orchestrators.admin import badges
+from orchestrators.admin.forms import JSONObject
+from orchestrators.admin.independence import switch
+from orchestrators.models import Instance
+from orgs import organizations
+from orgs.admin.base import ConsoleAdmin, ago, user
+from orgs.models import Organization
+
+EDITABLE = ["name", "status", "is_active", "admin_email", "support_email", "website", "settings"]
+SHOWN_ORCHESTRATORS = 50
+
+
+class OrganizationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An organization's columns that people set."""
+
+    settings = JSONObject(help_text='JSON; "config" in it is the base of every orchestrator\'s configuration.')
+
+    class Meta:
+        model = Organization
+        fields = ["organization_id", *EDITABLE]
+
+
+@admin.register(Organization)
+class OrganizationAdmin(ConsoleAdmin):
+    """Tenants; they are suspended, not deleted."""
+
+    may_delete = False
+    form = OrganizationForm
+    list_display = ["organization_id", "name", "state", "fleet", "keys", "independent", "created"]
+    list_filter = [("status", ChoicesCheckboxFilter), "is_independent"]
+    list_before_template = "console/live_bar.html"
+    search_fields = ["organization_id", "name"]
+    ordering = ["organization_id"]
+    change_form_template = "admin/orgs/organization/change_form.html"
+    fieldsets = [
+        ("Settings", {"fields": ["name", "status", "is_active"]}),
+        ("Contact", {"fields": ["admin_email", "support_email", "website"]}),
+        ("Configuration", {"fields": ["settings"]}),
+    ]
+    add_fieldsets = [
+        (None, {"fields": ["organization_id", "name", "status"]}),
+        ("Contact", {"fields": ["admin_email", "support_email", "website"]}),
+        ("Configuration", {"fields": ["settings"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        """Count orchestrators and keys along."""
+        present = Q(orchestrators__deleted_at__isnull=True)
+        connected = present & Q(orchestrators__is_connected=True)
+        return Organization.objects.annotate(
+            instances=Count("orchestrators", filter=present, distinct=True),
+            online=Count("orchestrators", filter=connected, distinct=True),
+            usable_keys=Count("api_keys", filter=Q(api_keys__revoked_at__isnull=True), distinct=True),
+        )
+
+    @display(description="Status", ordering="status")
+    def state(self, row: Organization) -> SafeString:
+        """Show the badge."""
+        return badges.organization(row)
+
+    @display(description="Orchestrators", ordering="instances")
+    def fleet(self, row: Any) -> SafeString:
+        """Show how many there are, with the way to them."""
+        url = reverse("admin:orchestrators_instance_changelist")
+        words = f"{row.instances} ({row.online} connected)"
+        return format_html(
+            '<a class="mo-link" href="{}?organization__organization_id__exact={}">{}</a>', url, row.pk, words
+        )
+
+    @display(description="API keys", ordering="usable_keys")
+    def keys(self, row: Any) -> SafeString:
+        """Show how many are usable, with the way to them."""
+        url = reverse("admin:orgs_apikey_changelist")
+        return format_html(
+            '<a class="mo-link" href="{}?organization__organization_id__exact={}">{}</a>', url, row.pk, row.usable_keys
+        )
+
+    @display(description="Independent", ordering="is_independent")
+    def independent(self, row: Organization) -> SafeString:
+        """Show the switch."""
+        return badges.organization_switch(row)
+
+    @display(description="Created", ordering="created_at")
+    def created(self, row: Organization) -> SafeString:
+        """Show when it was made."""
+        return ago(row.created_at)
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
+        """Make or change it by the registry's own functions; its orchestrators get the configuration that follows."""
+        cleaned = {name: form.cleaned_data[name] for name in form.cleaned_data if name in EDITABLE}
+        if not change:
+            row = organizations.create(obj.pk, acting_user=user(request), **cleaned)
+        else:
+            changed = {name: value for name, value in cleaned.items() if name in form.changed_data}
+            row = organizations.update(obj, acting_user=user(request), **changed)
+            if {"name", "settings"} & set(changed):
+                present = Instance.objects.present().filter(organization=row)
+                present.update(organization_name=row.name)
+                configuration.republish(list(present.select_related("organization")))
+        obj.__dict__.update(row.__dict__)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show the page with its orchestrators."""
+        extra = dict(extra_context or {})
+        organization: Any = self.get_object(request, object_id) if object_id and request.method == "GET" else None
+        if organization is not None:
+            extra |= _page(organization)
+        return super().changeform_view(request, object_id, form_url, extra)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the switch."""
+        view = self.admin_site.admin_view(self.independence_view)
+        return [path("<path:pk>/independence/", view, name="orgs_organization_independence"), *super().get_urls()]
+
+    def independence_view(self, request: HttpRequest, pk: str) -> HttpResponse:
+        """Set the organization's flag, which its orchestrators inherit."""
+        if not self.has_change_permission(request):
+            return HttpResponse(status=403)
+
+        def change(wanted: bool) -> dict[str, Any]:
+            row = independence.set_organization(pk, is_independent=wanted, acting_user=user(request), reason="console")
+            return {"name": row.pk, "is_independent": row.is_independent}
+
+        return switch(request, change)
+
+
+def _page(organization: Any) -> dict[str, Any]:
+    rows = Instance.objects.present().filter(organization=organization).select_related("organization")
+    return {
+        "organization": organization,
+        "badge": badges.organization(organization),
+        "switch": badges.organization_switch(organization),
+        "fleet": fleet_rows(rows.order_by("orchestrator_id")[:SHOWN_ORCHESTRATORS]),
+        "fleet_total": organization.instances,
+        "fleet_url": reverse("admin:orchestrators_instance_changelist")
+        + f"?organization__organization_id__exact={quote(organization.pk)}",
+    }
+
+
+def fleet_rows(rows: QuerySet[Instance]) -> list[dict[str, Any]]:
+    """Return the compact table of orchestrators; `rows` must have read the organization along."""
+    return [
+        {
+            "row": row,
+            "url": reverse("admin:orchestrators_instance_change", args=[row.pk]),
+            "badge": badges.status(row),
+            "dot": badges.connected(row),
+            "seen": ago(row.last_seen, of=row.orchestrator_id),
+            "switch": badges.instance_switch(row),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,93 @@
+"""What the panels of the orchestrator's page show; each is one small read, so that it can be loaded anew alone."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.urls import reverse
+
+from orchestrators.admin import badges
+from orchestrators.models import Instance
+from orgs.admin import trail
+from orgs.admin.base import ago
+
+RECENT_MESSAGES: Final = 20
+
+
+def session(instance: Instance) -> dict[str, Any]:
+    """Return what is known of its session."""
+    rows: list[tuple[str, Any]] = [
+        ("Socket", badges.connected(instance)),
+        ("Connected since", ago(instance.connected_at) if instance.connected_at else "–"),
+        ("Address", instance.remote_address or "–"),
+        ("Session id", instance.session_id or "–"),
+        ("Process", instance.node or "–"),
+        ("Epoch", instance.epoch),
+        ("Version", instance.version or "–"),
+        ("Capabilities", ", ".join(map(str, instance.capabilities)) or "none announced"),
+    ]
+    return {"instance": instance, "rows": rows}
+
+
+def configuration(instance: Instance) -> dict[str, Any]:
+    """Return the desired configuration, what was reported, and how that went."""
+    rows: list[tuple[str, Any]] = [
+        ("State", badges.config(instance)),
+        ("Desired", f"version {instance.config_version} · {short(instance.config_hash)}"),
+        ("Reported", short(instance.config_reported_hash) or "nothing yet"),
+        ("Reported at", ago(instance.config_reported_at) if instance.config_reported_at else "–"),
+    ]
+    if instance.config_error:
+        rows.append(("Error", instance.config_error))
+    return {"instance": instance, "rows": rows, "document": trail.pretty(instance.config_document())}
+
+
+def health(instance: Instance) -> dict[str, Any]:
+    """Return what it last said of its health."""
+    return {"instance": instance, "report": trail.pretty(instance.health_status) if instance.health_status else ""}
+
+
+def messages(instance: Instance) -> dict[str, Any]:
+    """Return its newest messages."""
+    rows = instance.messages.order_by("-id")[:RECENT_MESSAGES]
+    items = [
+        {
+            "row": row,
+            "badge": badges.message(row),
+            "when": ago(row.created_at),
+            "url": reverse("admin:orchestrators_message_change", args=[row.pk]),
+        }
+        for row in rows
+    ]
+    return {"instance": instance, "items": items}
+
+
+def short(fingerprint: str) -> str:
+    """Return the beginning of a hash."""
+    return fingerprint if len(fingerprint) <= 19 else fingerprint[:19] + "…"
+
+
+PANELS: Final[dict[str, Callable[[Instance], dict[str, Any]]]] = {
+    "session": session,
+    "configuration": configuration,
+    "health": health,
+    "messages": messages,
+}
+
+
+def one(name: str, instance: Instance) -> dict[str, Any]:
+    """Return one panel's content; raises KeyError for an unknown name."""
+    return PANELS[name](instance)
+
+
+def everything(instance: Instance) -> dict[str, Any]:
+    """Return the header and all panels."""
+    return {
+        "event_mark": trail.mark(),
+        "instance": instance,
+        "badge": badges.status(instance),
+        "dot": badges.connected(instance),
+        "switch": badges.instance_switch(instance),
+        "seen": ago(instance.last_seen, of=instance.orchestrator_id),
+        "panels": {name: build(instance) for name, build in PANELS.items()},
+        "events": trail.recent(instance.orchestrator_id),
+    }

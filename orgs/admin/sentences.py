@@ -1,0 +1,87 @@
+"""Events in human words, for the console's lists."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orgs.models import Event
+
+Words = Callable[[str, dict[str, Any]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What happened, with the icon (Material Symbols) and the tone (green, blue, gray, red) it is shown with."""
+
+    text: str
+    icon: str
+    tone: str
+
+
+def _connected(who: str, data: dict[str, Any]) -> str:
+    address = data.get("remote_address")
+    return f"{who} connected from {address}" if address else f"{who} connected"
+
+
+def _independence(who: str, data: dict[str, Any]) -> str:
+    return f"{who} became independent" if data.get("is_independent") else f"{who} is managed again"
+
+
+def _because(text: str, data: dict[str, Any], name: str) -> str:
+    return f"{text}: {data[name]}" if data.get(name) else text
+
+
+def _reports(who: str, data: dict[str, Any]) -> str:
+    return f"{who} reports {data.get('status', 'its health')}"
+
+
+def _changed(who: str, data: dict[str, Any]) -> str:
+    return f"{who} was changed: {', '.join(data.get('fields', []))}".removesuffix(": ")
+
+
+def _disconnected(who: str, data: dict[str, Any]) -> str:
+    return _because(f"{who} disconnected", data, "reason").replace("_", " ")
+
+
+def _kind(data: dict[str, Any]) -> str:
+    return f"“{data['message_type']}”" if data.get("message_type") else "a message"
+
+
+def _configured(who: str, data: dict[str, Any]) -> str:
+    return f"{who} has a new configuration, version {data.get('version')}"
+
+
+WORDS: Final[dict[str, tuple[str, str, Words]]] = {
+    "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
+    "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
+    "orchestrator.updated": ("edit", "gray", _changed),
+    "orchestrator.deleted": ("delete", "red", lambda who, data: f"{who} was deleted"),
+    "orchestrator.connected": ("link", "green", _connected),
+    "orchestrator.disconnected": ("link_off", "gray", _disconnected),
+    "orchestrator.active": ("favorite", "green", lambda who, data: f"{who} is active again"),
+    "orchestrator.inactive": ("heart_broken", "red", lambda who, data: f"{who} went silent: no heartbeat in time"),
+    "orchestrator.health": ("monitor_heart", "gray", _reports),
+    "independence.changed": ("toggle_on", "blue", _independence),
+    "config.changed": ("tune", "gray", _configured),
+    "config.applying": ("tune", "gray", lambda who, data: f"{who} is applying its configuration"),
+    "config.applied": ("task_alt", "green", lambda who, data: f"{who} applied its configuration"),
+    "config.failed": ("error", "red", lambda who, data: _because(f"{who} refused its configuration", data, "error")),
+    "message.queued": ("outbox", "gray", lambda who, data: f"{who} is sent {_kind(data)}"),
+    "message.received": ("inbox", "gray", lambda who, data: f"{who} sent {_kind(data)}"),
+    "message.delivered": ("mark_email_read", "green", lambda who, data: f"{who} took {_kind(data)}"),
+    "message.failed": ("error", "red", lambda who, data: _because(f"A message to {who} failed", data, "error")),
+    "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
+    "organization.updated": ("domain", "gray", _changed),
+    "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),
+    "api_key.revoked": ("key_off", "red", lambda who, data: f"A key of {who} was revoked"),
+}
+
+
+def of(event: Event) -> Sentence:
+    """Return the event as a sentence; a kind nobody described shows its own name."""
+    who = event.orchestrator_id or event.organization_id or "The fleet"
+    icon, tone, words = WORDS.get(event.kind, ("info", "gray", lambda who, data: f"{who}: {event.kind}"))
+    data = event.data if isinstance(event.data, dict) else {}
+    text = words(who, data)
+    by = data.get("actor") or data.get("by")
+    return Sentence(f"{text} — {by}" if by else text, icon, tone)
