@@ -35,7 +35,8 @@ def main() -> int:
             postgres = postgres or str(stage.postgres.databases.query("SHOW server_version")[0][0])
     if options.json:
         found = [item.as_json() for item in reports]
-        sys.stdout.write(json.dumps({"versions": report.versions() | {"PostgreSQL": postgres}, "reports": found}) + "\n")
+        ran = report.versions() | {"PostgreSQL": postgres}
+        sys.stdout.write(json.dumps({"versions": ran, "reports": found}) + "\n")
     else:
         report.show(reports, postgres=postgres)
     return 0

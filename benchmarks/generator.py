@@ -46,7 +46,7 @@ def build() -> Path:
         return PROGRAM
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
-        raise GeneratorError("The load generator is written in C: install a compiler (Debian: apt install gcc libc6-dev).")
+        raise GeneratorError("The load generator needs a C compiler (Debian: apt install gcc libc6-dev).")
     PROGRAM.parent.mkdir(exist_ok=True)
     done = subprocess.run(
         [compiler, "-O2", "-o", str(PROGRAM), str(SOURCE)], capture_output=True, text=True, check=False
@@ -61,6 +61,7 @@ class Target:
     """Where the sockets go: `prefix` names the orchestrators to register, none means a server without `register`."""
 
     port: int
+    pid: int
     secret: str = ""
     prefix: str = ""
     answers_any_seq: bool = False

@@ -45,7 +45,7 @@ class Product:
 
     def target(self, prefix: str = "bench") -> Target:
         """Return the target whose sockets register as `prefix`-00000 and so on."""
-        return Target(self.server.port, self.secret, prefix)
+        return Target(self.server.port, self.server.pid, self.secret, prefix)
 
     def restart(self) -> None:
         """Start the web process anew, so that nothing of an earlier measurement is in its memory."""
@@ -112,7 +112,7 @@ class Stage:
         with on_core(cores()[0]):
             process.spawn()
         process.wait_ready(lambda: _answers(port), timeout_seconds=20)
-        return Target(port, answers_any_seq=name == "bare")
+        return Target(port, process.pid, answers_any_seq=name == "bare")
 
 
 def _answers(port: int) -> bool:

@@ -1,9 +1,9 @@
 """The beat's periodic tasks, to look at; they are declared in the settings."""
 
 from django.contrib import admin
+from django.contrib.admin import display
 from django.utils.safestring import SafeString
 from django_celery_beat import models as beat
-from unfold.decorators import display
 
 from orgs.admin.base import ReadOnlyAdmin, ago
 

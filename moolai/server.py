@@ -15,12 +15,15 @@ from orchestrators import hub
 
 WIRE_LIMIT_BYTES: Final = 1024 * 1024  # above the protocol's own 256 KiB, so that its refusal can be sent as a frame
 GONE_AFTER_SECONDS: Final = 2.0
+_MALFORMED: Final = b'{"success": false, "error": "bad_request", "detail": "A header is malformed."}'
+BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_MALFORMED), _MALFORMED)
+)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """A WebSocket that notices a vanished peer by TCP keep-alive, can be cut when its client does not read, and has
-    plain heartbeats answered where they arrive.
-    """
+    """A WebSocket that notices a vanished peer, can be cut when its client does not read, and answers on the spot."""
 
     answer: Callable[[bytes], str | None] | None = None
     is_idle = False
@@ -35,6 +38,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 if hasattr(sockets, option):
                     raw.setsockopt(sockets.IPPROTO_TCP, getattr(sockets, option), value)
 
+    def data_received(self, data: bytes) -> None:
+        """Answer 400 to an upgrade that the parser of the handshake refuses; uvicorn would leave it hanging."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            self.handshake_complete = True
+            self.transport.write(BAD_REQUEST)
+            self.transport.close()
+
     def handle_connect(self, event: Any) -> None:
         """Offer the session a way to end a socket that does not drain."""
         super().handle_connect(event)
@@ -44,7 +55,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             extensions["moolai.answer_with"] = self.answer_with
 
     def answer_with(self, answer: Callable[[bytes], str | None] | None) -> None:
-        """Have `answer` reply to text frames while the session waits for one; its None leaves the frame to the session."""
+        """Have `answer` reply to text frames while the session waits for one; its None leaves the frame to it."""
         self.answer = answer
 
     def handle_text(self, event: Any) -> None:

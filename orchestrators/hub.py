@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
-from orchestrators import nodes, notices, presence, protocol, registration, wakeups
+from orchestrators import mirror, nodes, notices, presence, protocol, registration, wakeups
 from orchestrators.batcher import Batcher
 from orchestrators.messages import outbox
 from orchestrators.presence import Ended, Sighting
@@ -236,7 +236,7 @@ class Hub:
     async def _open_books(self) -> None:
         while True:
             try:
-                await self.in_clock(lambda: nodes.start(self.node_id), self._open_cursor)
+                await self.in_clock(lambda: nodes.start(self.node_id), mirror.write, self._open_cursor)
                 self._are_books_open.set()
                 return
             except (DatabaseError, InterfaceError) as error:

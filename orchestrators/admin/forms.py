@@ -28,7 +28,7 @@ class JSONObject(forms.JSONField):
             return ""
         return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
-    def to_python(self, value: Any) -> dict[str, Any]:
+    def to_python(self, value: Any) -> dict[str, Any]:  # type: ignore[override]
         """Parse; nothing at all is the empty object."""
         if value in self.empty_values:
             return {}

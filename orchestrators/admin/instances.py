@@ -150,7 +150,7 @@ class InstanceAdmin(ConsoleAdmin):
             path("<int:pk>/panel/<slug:name>/", wrap(self.panel_view), name="orchestrators_instance_panel"),
             path("<int:pk>/message/", wrap(self.message_view), name="orchestrators_instance_message"),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def independence_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Set the orchestrator's own flag."""

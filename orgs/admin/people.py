@@ -82,7 +82,9 @@ class UserAdmin(AuditedAdmin, StockUserAdmin):  # type: ignore[misc,type-arg]
         answer: HttpResponse = super().user_change_password(request, id, form_url)
         return answer
 
-    def log_change(self, request: HttpRequest, obj: User, message: Any) -> None:
+    def log_change(  # type: ignore[override]
+        self, request: HttpRequest, obj: User, message: Any
+    ) -> None:
         """Leave the audit row of a changed password, which never passes `save_model`."""
         if getattr(request, "is_password_change", False):
             who = user(request)

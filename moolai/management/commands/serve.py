@@ -7,7 +7,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from moolai import server
-from orchestrators import mirror
 
 
 class Command(BaseCommand):
@@ -23,5 +22,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""
-        mirror.write()
         server.run(host=options["host"], port=options["port"], fd=options["fd"])
