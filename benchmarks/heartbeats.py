@@ -61,7 +61,7 @@ def _grow(stage: Stage, report: Report, *, is_quick: bool) -> None:
 
 
 def _round(target: Target, *, sockets: int, seconds: float) -> dict[str, Any]:
-    """Run the closed loop once; `server_us` is the server's CPU time for one heartbeat, which neighbours disturb least."""
+    """Run the closed loop once; `server_us` is the server's CPU time for one heartbeat, which noise disturbs least."""
     seen: list[Usage] = []
 
     def when_open() -> None:

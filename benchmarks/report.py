@@ -21,7 +21,6 @@ class Line:
     unit: str
     target: str = ""
     is_met: bool | None = None
-    note: str = ""
 
 
 @dataclass

@@ -47,12 +47,6 @@ class Product:
         """Return the target whose sockets register as `prefix`-00000 and so on."""
         return Target(self.server.port, self.server.pid, self.secret, prefix)
 
-    def restart(self) -> None:
-        """Start the web process anew, so that nothing of an earlier measurement is in its memory."""
-        self.server.terminate()
-        with on_core(cores()[0]):
-            self.server.start()
-
 
 class Stage:
     """Everything that runs for a benchmark; leaving it ends all of it and removes its files."""

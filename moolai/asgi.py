@@ -9,7 +9,9 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
-from moolai import ws
+from moolai import daphne_close, ws
+
+daphne_close.mend()
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:

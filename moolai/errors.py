@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 
 logger = logging.getLogger(__name__)
@@ -15,6 +15,9 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_json": (400, "Send well-formed JSON in UTF-8."),
     "not_an_object": (400, "Send a JSON object."),
     "invalid_field": (400, "See `fields`."),
+    "invalid_number": (400, "Send finite numbers: NaN and Infinity are not JSON."),
+    "invalid_string": (400, "Send strings without NUL and without lone surrogates."),
+    "too_deep": (400, "Nest at most 32 levels."),
     "invalid_parameter": (400, "A query parameter is unknown or has an unusable value."),
     "unknown_field": (400, "Leave out the fields named in `fields`."),
     "reserved_message_type": (400, "This type belongs to the protocol; choose another name."),
@@ -25,7 +28,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "not_found": (404, "There is no such object."),
     "method_not_allowed": (405, "See the Allow header."),
     "conflict": (409, "The object is in a state that does not allow this."),
-    "payload_too_large": (413, "Send a smaller body."),
+    "payload_too_large": (413, "A body may hold 1 MiB."),
     "unsupported_media_type": (415, "Send `Content-Type: application/json`."),
     "rate_limited": (429, "Wait as long as Retry-After says."),
     "internal_error": (500, "Something broke on our side; quote the request_id."),
@@ -83,7 +86,7 @@ def respond(
     status, default = CODES[code]
     request_id = getattr(request, "request_id", "")
     response = JsonResponse(body(code, detail or default, request_id=request_id, fields=fields), status=status)
-    if status == 503:
+    if status in (429, 503):
         response["Retry-After"] = "5"
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="moolai"'
@@ -106,19 +109,19 @@ def classify(error: Exception) -> AppError:
         case drf.ParseError():
             return AppError("invalid_json")
         case drf.ValidationError():
-            return InvalidInput(fields=_flatten(error.detail))
+            return InvalidInput(fields=flatten(error.detail))
         case drf.MethodNotAllowed():
             return AppError("method_not_allowed")
         case drf.UnsupportedMediaType():
             return AppError("unsupported_media_type")
-        case drf.NotAcceptable():
-            return AppError("bad_request", "The API answers application/json.")
+        case RequestDataTooBig():
+            return AppError("payload_too_large")
+        case SuspiciousOperation():
+            return AppError("bad_request")
         case drf.Throttled():
             return AppError("rate_limited")
         case OperationalError() | InterfaceError():
             return AppError("database_unavailable")
-        case DatabaseError():
-            return AppError("internal_error")
     return AppError("internal_error")
 
 
@@ -128,17 +131,20 @@ def handle_drf(error: Exception, context: Mapping[str, Any]) -> JsonResponse:
     if problem.http_status == 500:
         logger.exception("unhandled error in %s", type(context.get("view")).__name__, exc_info=error)
     request: HttpRequest = context["request"]._request
+    if problem.http_status in (401, 403):
+        logger.warning("denied %s %s: %s", request.method, request.path, problem.code)
     response = respond(request, problem.code, problem.detail, fields=problem.fields)
     if problem.code == "method_not_allowed":
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response
 
 
-def _flatten(detail: Any, path: str = "") -> dict[str, str]:
+def flatten(detail: Any, path: str = "") -> dict[str, str]:
+    """Turn DRF's nested error details into `{"path.to.field": "text"}`."""
     if isinstance(detail, Mapping):
         flat: dict[str, str] = {}
         for key, value in detail.items():
-            flat |= _flatten(value, f"{path}.{key}" if path else str(key))
+            flat |= flatten(value, f"{path}.{key}" if path else str(key))
         return flat
     if isinstance(detail, list):
         return {path or "body": " ".join(str(item) for item in detail)}

@@ -3,15 +3,31 @@
 import logging
 import logging.config
 import os
+import re
 import sys
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-NOISY = ("uvicorn.error", "uvicorn.access", "daphne", "asyncio", "django.channels.server")
+# Loggers that chatter, or that would print headers, parameters and passwords at DEBUG.
+NOISY: Final = (
+    "uvicorn.error", "uvicorn.access", "daphne", "asyncio", "django.channels.server", "django.db.backends",
+    "websockets",
+)  # fmt: skip
+# What splits or forges lines, or cannot be encoded; JSON itself escapes the ones below space.
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_SECRETS: Final = re.compile(
+    r"""(\bBearer\s+|\bX-API-Key["':=\s]+)[^\s"'\\]+   # what a header carries
+    |(://[^\s/:@]*:)[^\s/@]+(?=@)                       # the password of a URL
+    |(\bmk_)[0-9A-Za-z]{16,}                             # an API key
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+MIN_SECRET_LENGTH: Final = 8  # a shorter one would take ordinary words with it
+_NAMED: Final = ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD")
 
 
 def _add_request_id(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
@@ -24,6 +40,32 @@ def _has_colors() -> bool:
     return "NO_COLOR" not in os.environ and (sys.stdout.isatty() or "FORCE_COLOR" in os.environ)
 
 
+def scrub(text: str) -> str:
+    """Return `text` without credentials: by their shape, and by value for those that the settings hold."""
+    text = _SECRETS.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
+    for value in (getattr(settings, name) for name in _NAMED):
+        if len(value) >= MIN_SECRET_LENGTH:
+            text = text.replace(value, "***")
+    return text
+
+
+def _escape(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escape_values(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Keep a readable log line on its line (a traceback's lines come later and stay)."""
+    return {key: _escape(value) if isinstance(value, str) else value for key, value in entry.items()}
+
+
+def _finish(_: Any, __: str, line: str) -> str:
+    return scrub(line)
+
+
+def _finish_json(_: Any, __: str, line: str) -> str:
+    return _escape(scrub(line))
+
+
 def configure() -> None:
     """Send every log line of the process to standard output in one format (LOG_FORMAT, LOG_LEVEL)."""
     is_readable = settings.LOG_FORMAT == "console" or (settings.LOG_FORMAT == "auto" and sys.stdout.isatty())
@@ -34,9 +76,15 @@ def configure() -> None:
         _add_request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Any] = [structlog.dev.ConsoleRenderer(pad_event_to=0, colors=_has_colors())]
+    renderer: Any = structlog.dev.ConsoleRenderer(
+        pad_event_to=0,
+        colors=_has_colors(),
+        exception_formatter=structlog.dev.plain_traceback,  # the default shows local variables
+    )
+    last: list[Any] = [_escape_values, renderer, _finish]
     if not is_readable:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
+        last = [structlog.processors.format_exc_info, renderer, _finish_json]
     logging.config.dictConfig(
         {
             "version": 1,

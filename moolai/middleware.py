@@ -9,11 +9,11 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from moolai import errors, logs
-from orgs import audit
+from orgs import audit, parsing
 
 logger = logging.getLogger("moolai.requests")
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_API = re.compile(r"/(api/|v1/|health|healthz|readyz|stats|tasks|events|approvals|auth/|export/|metrics)")
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_PAGES = ("/admin/", "/static/")
 
 
 class RequestLogMiddleware:
@@ -31,7 +31,7 @@ class RequestLogMiddleware:
         address = request.META.get("REMOTE_ADDR", "")
         try:
             with audit.origin("anonymous", remote_address=address, request_id=request_id):
-                response = self.get_response(request)
+                response = self._refused(request) or self.get_response(request)
             response = self._as_json(request, response)
             response["X-Request-ID"] = request_id
             elapsed_ms = round((time.monotonic() - started) * 1000, 1)
@@ -41,9 +41,15 @@ class RequestLogMiddleware:
         finally:
             logs.request_id.reset(token)
 
+    def _refused(self, request: HttpRequest) -> HttpResponse | None:
+        """Refuse a body that says it is too large, before anything looks at it."""
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        is_too_large = not length.isdigit() or len(length) > 12 or int(length) > parsing.MAX_BODY_BYTES
+        return errors.respond(request, "payload_too_large") if is_too_large else None
+
     def _as_json(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Replace an HTML error page of Django's on an API path by the one error object."""
-        if response.status_code < 400 or not _API.match(request.path):
+        """Replace an HTML error page of Django's by the one error object, except in the console."""
+        if response.status_code < 400 or request.path.startswith(_PAGES):
             return response
         if response.get("Content-Type", "").startswith("application/json"):
             return response

@@ -77,6 +77,8 @@ def _fleet() -> Any:
 class Orchestrators(rest.View):
     """`/api/v1/controller/orchestrators`."""
 
+    parameters = (*rest.PAGING, "status", "organization_id", "search")
+
     def get(self, request: Request) -> Response:
         """List the fleet, filtered by `status`, `organization_id` and `search`."""
         rows = access.narrow(request, _fleet())
@@ -97,6 +99,8 @@ class Orchestrator(rest.View):
 
 class Live(rest.View):
     """`/api/v1/controller/orchestrators/live`."""
+
+    parameters = (*rest.PAGING, "organization_id")
 
     def get(self, request: Request) -> Response:
         """List the open sessions: a partial index, no table scan."""
@@ -177,6 +181,8 @@ class Queue(rest.View):
 
 class Messages(rest.View):
     """`/api/v1/internal/messages`."""
+
+    parameters = (*rest.PAGING, "organization_id", "orchestrator_id", "status", "message_type", "direction")
 
     def get(self, request: Request) -> Response:
         """List messages, newest first, filtered by `orchestrator_id`, `status`, `message_type` and `direction`."""

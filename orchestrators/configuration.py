@@ -13,11 +13,12 @@ from orchestrators import protocol
 from orchestrators.models import Instance
 from orchestrators.protocol import FrameError
 from orgs import events
+from orgs.models import Event
 
 
 def digest(document: dict[str, Any]) -> str:
     """Return the hash clients return to us; the same content gives the same hash whatever its key order."""
-    return "sha256:" + hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return "sha256:" + hashlib.sha256(protocol.encode(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def refresh(instance: Instance) -> bool:
@@ -53,13 +54,18 @@ def republish(instances: Sequence[Instance]) -> int:
     changed = [instance for instance in instances if refresh(instance)]
     for instance in changed:
         instance.config_status = Instance.ConfigStatus.PENDING if instance.capabilities else instance.config_status
-        instance.save(update_fields=["config_version", "config_hash", "config_status", "updated_at"])
-        events.record(
-            "config.changed",
+        instance.updated_at = timezone.now()
+    columns = ["config_version", "config_hash", "config_status", "updated_at"]
+    Instance.objects.bulk_update(changed, columns, batch_size=200)
+    events.record_many(
+        Event(
+            kind="config.changed",
             organization_id=instance.organization_id,
             orchestrator_id=instance.orchestrator_id,
             data={"version": instance.config_version},
         )
+        for instance in changed
+    )
     return len(changed)
 
 

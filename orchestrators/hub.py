@@ -111,11 +111,11 @@ class Hub:
 
     async def at_desk(self, work: Callable[[], T]) -> T:
         """Run database work of sessions in its thread."""
-        return await self._loop.run_in_executor(self._desk, _guarded, work)
+        return await self._loop.run_in_executor(self._desk, guarded, work)
 
     async def in_clock(self, *works: Callable[[], Any]) -> None:
         """Run the tick's database work in its thread."""
-        await self._loop.run_in_executor(self._clock, _guarded, lambda: [work() for work in works])
+        await self._loop.run_in_executor(self._clock, guarded, lambda: [work() for work in works])
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -191,7 +191,8 @@ class Hub:
         try:
             while True:
                 self._delivering[key] = False
-                recipient = outbox.Recipient(session.orchestrator_id, frozenset(session.in_flight), not session.is_acknowledging)
+                held = frozenset(session.in_flight)
+                recipient = outbox.Recipient(session.orchestrator_id, held, not session.is_acknowledging)
                 parcels = await self._takings.submit(recipient)
                 if session.is_acknowledging:
                     session.in_flight.update((parcel.message_id, parcel.pk) for parcel in parcels)
@@ -363,7 +364,7 @@ class Hub:
             missed.extend(found)
 
 
-def _guarded(work: Callable[[], T]) -> T:
+def guarded(work: Callable[[], T]) -> T:
     """Run database work in a hub thread; a dead connection is replaced, and the work tried once more."""
     try:
         return work()

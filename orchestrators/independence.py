@@ -129,7 +129,7 @@ def _record(
         "independence.changed",
         organization_id=organization_id,
         orchestrator_id=target_id if target_type == "orchestrator" else "",
-        data={"is_independent": is_independent},
+        data={"is_independent": is_independent, "actor": audit.actor(acting_user)},
     )
     state = "independent" if is_independent else "managed"
     transaction.on_commit(lambda: logger.info("%s %s is now %s", target_type.capitalize(), target_id, state))

@@ -77,7 +77,9 @@ def save_health(reports: Sequence[tuple[int, dict[str, Any]]]) -> None:
     """
     by_id = dict(reports)
     with transaction.atomic():
-        living = Instance.objects.filter(MANAGED, pk__in=by_id).exclude(is_connected=False, status=Instance.Status.INACTIVE)
+        living = Instance.objects.filter(MANAGED, pk__in=by_id).exclude(
+            is_connected=False, status=Instance.Status.INACTIVE
+        )
         rows = list(living.select_for_update(of=("self",)).order_by("pk"))
         before = {row.pk: row.status for row in rows}
         for row in rows:

@@ -229,8 +229,26 @@ def _seconds_between(moment: datetime, now: datetime) -> float:
 
 
 def dump(frame: Mapping[str, Any]) -> str:
-    """Serialise a frame to the compact JSON text that goes on the wire."""
-    return orjson.dumps(frame).decode()
+    """Serialise a frame to the compact JSON text that goes on the wire; raises TypeError for what is no JSON."""
+    return encode(frame).decode()
+
+
+def encode(value: Any, *, option: int = 0) -> bytes:
+    """Return compact JSON. PostgreSQL gives 1e20 back as an integer of 21 digits: such ones are floats again here."""
+    try:
+        return orjson.dumps(value, option=option)
+    except TypeError:
+        return orjson.dumps(_with_floats(value), option=option)
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_floats(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_floats(child) for child in value]
+    if type(value) is int and not -MAX_INTEGER <= value < 2 * MAX_INTEGER:
+        return float(value) if abs(value) < 10**309 else value
+    return value
 
 
 def iso(moment: datetime) -> str:

@@ -68,7 +68,8 @@ class Session:
 
     __slots__ = (
         "_early", "_push", "config_answers", "config_version", "credential_id", "epoch", "expires_at", "farewell",
-        "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark",
+        "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging",
+        "is_closing", "is_dark",
         "is_organization_independent", "is_own_independent", "last_log", "limiter", "orchestrator_id",
         "organization_id", "seen", "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
     )  # fmt: skip

@@ -49,7 +49,7 @@ def record(
     where = _origin.get()
     return AuditEntry.objects.create(
         organization_id=organization_id,
-        actor=acting_user.get_username() if acting_user else actor or where.actor,
+        actor=actor or _name(acting_user, where),
         action=action,
         target_type=target[0],
         target_id=target[1],
@@ -60,6 +60,15 @@ def record(
         request_id=where.request_id,
         created_at=timezone.now(),
     )
+
+
+def actor(acting_user: User | None) -> str:
+    """Return who makes the changes of the running block, as audit rows name it."""
+    return _name(acting_user, _origin.get())
+
+
+def _name(acting_user: User | None, where: Origin) -> str:
+    return acting_user.get_username() if acting_user else where.actor
 
 
 def attribute(actor: str) -> None:

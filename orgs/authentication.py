@@ -32,24 +32,31 @@ class BearerAuthentication(BaseAuthentication):
     """`Authorization: Bearer …` or `X-API-Key: …` (API §2)."""
 
     def authenticate(self, request: Request) -> tuple[Caller, str] | None:
-        """Return the caller; None without such a header; 403 for one that fails (the paths' published contract)."""
+        """Return the caller; None without such a header; raises what `_refused` says for one that fails."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         secret = secret.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "").strip()
         if not secret:
             if scheme:
-                raise Forbidden(detail="Send `Authorization: Bearer …`.")
+                raise _refused(request, "Send `Authorization: Bearer …`.")
             return None
         if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
             return Caller("DEV_BEARER_TOKEN", True, {}), "token"
         credential = keys.lookup([secret], now=timezone.now()).get(secret)
         if credential is None or not credential.is_organization_open:
-            raise Forbidden(detail="The credential is wrong, expired or revoked.")
+            raise _refused(request, "The credential is wrong, expired or revoked.")
         name = f"key {credential.name} ({credential.key_id})"
         return Caller(name, False, {credential.organization_id: credential.role} if credential.role else {}), "key"
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
         return 'Bearer realm="moolai"'
+
+
+def _refused(request: Request, detail: str) -> AppError:
+    """Return 403 where that is the published contract (API §2), 401 elsewhere."""
+    if request.path.startswith(("/api/v1/controller/", "/api/v1/internal/")):
+        return Forbidden(detail=detail)
+    return AppError("unauthenticated", detail)
 
 
 class ConsoleSessionAuthentication(SessionAuthentication):
@@ -67,6 +74,7 @@ class ConsoleSessionAuthentication(SessionAuthentication):
     def enforce_csrf(self, request: Request) -> None:
         """Refuse a write without the form's token."""
         try:
-            super().enforce_csrf(request)
+            # Django's own request: DRF's would read the body to look for a form in it.
+            super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except Exception:
             raise AppError("csrf_failed") from None

@@ -1,23 +1,47 @@
 """What every API view shares: the envelope, pages, bodies and who a change is attributed to (API §1)."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.utils import timezone
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.views import APIView
 
-from moolai.errors import AppError, InvalidInput
-from orgs import access, audit
+from moolai import errors
+from moolai.errors import AppError, InvalidInput, NotFound
+from orgs import access, audit, parsing
 
-MAX_PAGE_SIZE = 1000
+MAX_PAGE_SIZE: Final = 1000
+PAGING: Final = ("page", "page_size")
+
+
+class JsonOnly(BaseContentNegotiation):
+    """Answers JSON whatever a client says it accepts, so that errors are never anything else."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> None:
+        """Return no parser: bodies are read by `body` below, more strictly than DRF's `request.data` would."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """Return the only renderer."""
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
 
 
 class View(APIView):
-    """An API view whose changes are audited under its caller's name."""
+    """An API view whose changes are audited under its caller's name; `parameters` are those its URL takes."""
+
+    parameters: ClassVar[tuple[str, ...]] = ()
+    content_negotiation_class = JsonOnly
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Serve the request with the audit trail's origin set."""
@@ -29,9 +53,16 @@ class View(APIView):
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Attribute what follows to the caller."""
+        """Attribute what follows to the caller, and refuse a URL that no view could make sense of."""
         super().initial(request, *args, **kwargs)
         audit.attribute(access.caller(request).name)
+        if any("\x00" in value for value in kwargs.values()):
+            raise NotFound
+        for name, values in request.query_params.lists():
+            if name not in self.parameters:
+                raise AppError("invalid_parameter", f"There is no parameter {name[:50]!r} here.")
+            if len(values) > 1 or "\x00" in values[0]:
+                raise AppError("invalid_parameter", f"Send {name} once, without NUL.")
 
 
 def answer(data: Any, *, status: int = 200) -> Response:
@@ -55,28 +86,26 @@ def page(request: Request, rows: QuerySet[Any], serializer: type[BaseSerializer[
             "total_items": paginator.count,
             "total_pages": pages,
             "has_next": number < pages,
-            "has_prev": 1 < number <= pages + 1,
+            "has_prev": number > 1 and pages > 0,
         }
     )
 
 
 def _positive(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or int(text[:12]) < 1:
+    if not text.isascii() or not text.isdigit() or not text.strip("0"):
         raise AppError("invalid_parameter", f"{name} must be a whole number from 1.")
-    return int(text[:12])
+    return int(text) if len(text) <= parsing.MAX_DIGITS else parsing.MAX_INTEGER
 
 
 def body(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
     """Return the validated body; unknown fields are refused by name."""
-    data = request.data
-    if not isinstance(data, dict):
-        raise AppError("not_an_object")
+    data = parsing.read(request._request)
     form = serializer(data=data)
     if unknown := sorted(set(data) - set(form.fields)):
         raise AppError("unknown_field", fields=dict.fromkeys(unknown, "unknown field"))
     if not form.is_valid():
-        raise InvalidInput(fields={key: " ".join(map(str, texts)) for key, texts in form.errors.items()})
+        raise InvalidInput(fields=errors.flatten(form.errors))
     return dict(form.validated_data)
 
 

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
@@ -14,6 +15,7 @@ from monitoring.dashboard.topics import Frame
 from orchestrators import hub as hubs
 from orgs import events
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 PERIOD_SECONDS: Final = 1.0
 FLEET_EVERY: Final = 2
@@ -38,19 +40,26 @@ class Feed:
         self.subscribers: set[Subscriber] = set()
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "dashboards")
         self._wake = asyncio.Event()
         self._cursor: events.Cursor | None = None
         self._mark: datetime | None = None
 
-    async def snapshot(self, work: Callable[[], list[Frame]]) -> list[Frame]:
-        """Run a topic's snapshot in the hub's thread for such work."""
-        return await hubs.current().at_desk(work)
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run database work of dashboards in their own thread: sessions of orchestrators must not wait for it."""
+        return await self._loop.run_in_executor(self._thread, hubs.guarded, work)
 
-    def join(self, subscriber: Subscriber) -> None:
-        """Begin to offer frames to `subscriber`."""
+    async def join(self, subscriber: Subscriber) -> None:
+        """Begin to offer frames to `subscriber`; what happens from here on reaches it."""
+        if self._cursor is None:
+            await self.run(self._open)
         self.subscribers.add(subscriber)
         if self._task is None:
             self._task = self._loop.create_task(self._run())
+
+    def _open(self) -> None:
+        if self._cursor is None:
+            self._cursor = events.Cursor()
 
     def leave(self, subscriber: Subscriber) -> None:
         """Stop offering; the last one out stops the reading."""
@@ -68,7 +77,7 @@ class Feed:
         while True:
             turn += 1
             try:
-                frames = await self.snapshot(self._read)
+                frames = await self.run(self._read)
                 for frame in frames:
                     self._offer(frame)
                 if turn % FLEET_EVERY == 0:
@@ -86,8 +95,8 @@ class Feed:
                 continue
 
     def _read(self) -> list[Frame]:
-        if self._cursor is None:
-            self._cursor = events.Cursor()
+        self._open()
+        assert self._cursor is not None
         rows = self._cursor.read()
         moved, self._mark = topics.moved(since=self._mark)
         told = [row for row in rows if row.kind.startswith(STATUS_KINDS)]
@@ -106,7 +115,7 @@ class Feed:
     async def _offer_fleet(self) -> None:
         watching = [subscriber for subscriber in self.subscribers if "fleet" in subscriber.topics]
         for scope in {subscriber.scope for subscriber in watching}:
-            [frame] = await self.snapshot(partial(topics.fleet, scope))
+            [frame] = await self.run(partial(topics.fleet, scope))
             for subscriber in watching:
                 if subscriber.scope == scope:
                     subscriber.offer(frame)

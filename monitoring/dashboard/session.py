@@ -17,7 +17,6 @@ from django.utils.crypto import constant_time_compare
 
 from monitoring.dashboard import feed, topics
 from monitoring.dashboard.topics import Frame, Scope
-from orchestrators import hub as hubs
 from orchestrators import protocol
 from orchestrators.protocol import FrameError
 from orgs import keys
@@ -90,6 +89,9 @@ class Watcher:
                 if not self.opening.limiter.take(time.monotonic()):
                     raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
                 await self._handle(protocol.parse(event["text"]))
+            except (DatabaseError, InterfaceError):
+                detail = "The database does not answer; subscribe again."
+                await self._refuse(FrameError("database_unavailable", detail, retry_after_ms=5000))
             except FrameError as problem:
                 if problem.close is None and self.opening.limiter.strike(time.monotonic()):
                     problem.close = protocol.POLICY
@@ -120,14 +122,14 @@ class Watcher:
                 raise FrameError("unknown_topic", "There is no such topic.")
             scope = Scope(frozenset({organization_id}))
         self.scope, self.topics = scope, self.topics | wanted
-        feed.current().join(self)
+        await feed.current().join(self)
         self._put({"type": "subscribed", "topics": sorted(self.topics)})
         for topic in sorted(wanted):
-            for item in await feed.current().snapshot(partial(topics.SNAPSHOTS[topic], scope)):
+            for item in await feed.current().run(partial(topics.SNAPSHOTS[topic], scope)):
                 self._put(item)
 
     async def _exists(self, organization_id: str) -> bool:
-        return await hubs.current().at_desk(lambda: Organization.objects.filter(pk=organization_id).exists())
+        return await feed.current().run(lambda: Organization.objects.filter(pk=organization_id).exists())
 
     # --- frames out -------------------------------------------------------------------------------------------------
 
@@ -183,9 +185,9 @@ class Watcher:
                 self.token.encode(), settings.DEV_BEARER_TOKEN.encode()
             ):
                 return Scope(None)
-            return await hubs.current().at_desk(lambda: _reach_of_key(self.token))
+            return await feed.current().run(lambda: _reach_of_key(self.token))
         if self.opening.cookie:
-            return await hubs.current().at_desk(lambda: _reach_of_cookie(self.opening.cookie))
+            return await feed.current().run(lambda: _reach_of_cookie(self.opening.cookie))
         return None
 
 

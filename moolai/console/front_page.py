@@ -15,7 +15,7 @@ from orgs.admin.base import is_superadmin
 from orgs.models import Organization
 
 SHOWN_ORCHESTRATORS = 50
-RECENT_EVENTS = 12
+RECENT_EVENTS = 8
 EVERYTHING = topics.Scope(None)
 
 
@@ -34,7 +34,6 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": trail.recent(limit=RECENT_EVENTS),
         "list_url": reverse("admin:orchestrators_instance_changelist"),
         **_table(fleet["total"]),
-        **_address(request),
     }
 
 
@@ -58,13 +57,9 @@ def _table(total: int) -> dict[str, Any]:
     return {"table": organizations.fleet_rows(rows[:SHOWN_ORCHESTRATORS]), "table_total": total}
 
 
-def _address(request: HttpRequest) -> dict[str, Any]:
-    return {"socket_url": f"{'wss' if request.is_secure() else 'ws'}://{request.get_host()}/ws"}
-
-
 def table(request: HttpRequest) -> HttpResponse:
     """Answer the table of orchestrators as a piece of a page."""
     if not is_superadmin(request):
         raise PermissionDenied
     total = Instance.objects.present().count()
-    return render(request, "console/fleet_table.html", _table(total) | _address(request))
+    return render(request, "console/fleet_table.html", _table(total))

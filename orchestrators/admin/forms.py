@@ -82,7 +82,8 @@ class MessageForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "reload_prompts", "autocomplete": "off"}),
     )
     content = JSONObject(
-        label="Content (JSON)", widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "mo-code"})
+        label="Content (JSON)",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "mo-code", "placeholder": '{"scope": "all"}'}),
     )
 
     def clean_message_type(self) -> str:

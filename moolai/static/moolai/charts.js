@@ -3,7 +3,8 @@
   "use strict";
 
   const BUCKET = 5;
-  const WINDOW = 300;
+  const WINDOW = 300; // seconds shown, once there are that many
+  const LEAST = 120;
 
   function colour(name) {
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -15,8 +16,8 @@
     const grid = { stroke: isDark ? "rgba(148,163,184,.12)" : "rgba(100,116,139,.14)", width: 1 };
     const font = "11px Inter, sans-serif";
     return [
-      { stroke, font, grid: { show: false }, ticks: { show: false }, space: 70, values: (u, splits) => splits.map(clock) },
-      { stroke, font, grid, ticks: { show: false }, size: 42, values: (u, splits) => splits.map((value) => `${round(value)}${unit}`) },
+      { stroke, font, grid: { show: false }, ticks: { show: false }, space: 70, size: 28, values: (u, splits) => splits.map(clock) },
+      { stroke, font, grid, ticks: { show: false }, size: 42, space: 44, values: (u, splits) => splits.map((value) => `${round(value)}${unit}`) },
     ];
   }
 
@@ -56,7 +57,8 @@
     const last = Math.floor(now / BUCKET) * BUCKET - BUCKET; // the bucket before the one that still fills
     const xs = [];
     const ys = [];
-    for (let start = last - WINDOW + BUCKET; start <= last; start += BUCKET) {
+    const oldest = Math.min(...rates.keys(), last - LEAST);
+    for (let start = Math.max(oldest, last - WINDOW) + BUCKET; start <= last; start += BUCKET) {
       xs.push(start);
       ys.push(rates.get(start) || 0);
     }

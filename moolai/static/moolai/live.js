@@ -1,7 +1,7 @@
 /* Keeps the console live: one dashboard session on /ws (PROTOCOL §2), ticking times, the independence switches, toasts.
  *
  * A page asks for it with an element [data-live-topics="orchestrators fleet events"]. What is updated is named in the HTML:
- *   data-of="orch-001" data-live="status|is_connected|last_seen|config_status|switch"   fields of an orchestrator
+ *   data-of="orch-001" data-live="status|is_connected|last_seen|version|config_status|switch"   fields of an orchestrator
  *   data-fleet="total|connected|active|…"                                                counts
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
  * Every frame is also dispatched on the document as the event "moolai:<type>".
@@ -97,6 +97,9 @@
     },
     last_seen(element, frame) {
       setTime(element, frame.last_seen);
+    },
+    version(element, frame) {
+      element.textContent = frame.version || "–";
     },
     config_status(element, frame) {
       if (element.textContent !== frame.config_status) badge(element, CONFIG[frame.config_status] || "gray", "", frame.config_status);

@@ -1,0 +1,318 @@
+"""Dashboard sessions (PROTOCOL §2): who may watch what, snapshots, changes, and who is refused before the upgrade."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+
+from moolai.testing.world import World
+from orchestrators import independence, instances
+from orchestrators.tests.live import DEV_TOKEN, Live, Peer, running
+from orchestrators.tests.raw import RawPeer
+from orgs import keys, organizations
+from orgs.models import Membership, User
+
+pytestmark = pytest.mark.services
+TOPICS = ["orchestrators", "events", "fleet"]
+
+
+@pytest.fixture(scope="module")
+def live(world: World, django_db_blocker: Any) -> Iterator[Live]:
+    with running(world, django_db_blocker) as found:
+        for organization_id, name in (("acme", "orch-a"), ("globex", "orch-b")):
+            instances.create(name, organization=found.organization(organization_id), acting_user=None)
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def hang_up(live: Live) -> Iterator[None]:
+    yield
+    live.hang_up()
+
+
+def watch(live: Live, token: str, topics: list[str], **fields: Any) -> Peer:
+    peer = live.peer(Authorization=f"Bearer {token}")
+    answer = peer.ask({"type": "subscribe", "topics": topics, **fields}, "subscribed")
+    assert set(answer["topics"]) == set(topics)
+    return peer
+
+
+def cookie(user: User) -> str:
+    store = SessionStore()
+    store[SESSION_KEY], store[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
+    store[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    store.create()
+    return str(store.session_key)
+
+
+def upgrade(live: Live, *, key: str, origin: str | None) -> RawPeer | int:
+    peer = RawPeer(live.server.port)
+    name = f"moolai_session_{live.server.port}"
+    headers = [("Cookie", f"other=1; {name}={key}".encode())]
+    if origin is not None:
+        headers.append(("Origin", origin.encode()))
+    status, _ = peer.upgrade(headers=headers)
+    if status == 101:
+        return peer
+    peer.close()
+    return status
+
+
+# --- subscribe ----------------------------------------------------------------------------------------------------
+
+
+def test_a_subscription_is_confirmed_then_comes_a_snapshot_then_changes(live: Live) -> None:
+    peer = live.peer(Authorization=f"Bearer {DEV_TOKEN}")
+    peer.send({"type": "subscribe", "topics": ["orchestrators", "fleet"]})
+    assert peer.recv() == {"type": "subscribed", "topics": ["fleet", "orchestrators"]}
+    fleet = peer.take("fleet")
+    assert {"by_status", "total", "connected", "timestamp"} <= set(fleet)
+    snapshot = {peer.take("orchestrator_status")["orchestrator_id"] for _ in range(2)}
+    assert snapshot == {"orch-a", "orch-b"}
+    session = live.register("orch-a", key=live.key("acme"))
+    while True:
+        change = peer.take("orchestrator_status")
+        if change["orchestrator_id"] == "orch-a" and change["is_connected"]:
+            break
+    assert {"status", "last_seen", "is_connected", "organization_id"} <= set(change)
+    assert change["status"] == "active"
+    session.send({"type": "goodbye"})
+    session.ending()
+    while peer.take("orchestrator_status")["is_connected"]:
+        pass
+    assert peer.seen[-1]["status"] == "inactive"
+
+
+def test_a_heartbeat_moves_last_seen_on_the_dashboard(live: Live) -> None:
+    session = live.register("orch-beating", key=live.key("acme"))
+    peer = watch(live, DEV_TOKEN, ["orchestrators"], organization_id="acme")
+    before = max(
+        frame["last_seen"] or "" for frame in peer.nothing(1.5) if frame.get("orchestrator_id") == "orch-beating"
+    )
+    session.send({"type": "i_am_alive"})
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        frame = peer.take("orchestrator_status", 4)
+        if frame["orchestrator_id"] == "orch-beating" and frame["last_seen"] > before:
+            break
+    assert frame["last_seen"] > before
+
+
+def test_a_toggle_shows_with_its_source(live: Live) -> None:
+    instances.create("orch-toggled", organization=live.organization("acme"), acting_user=None)
+    peer = watch(live, DEV_TOKEN, ["orchestrators", "events"])
+    time.sleep(0.3)
+    independence.set_instance("orch-toggled", is_independent=True, acting_user=None)
+    seen: dict[str, Any] = {}
+    while {"event", "orchestrator_status"} - set(seen):
+        frame = peer.recv(4)
+        if frame.get("orchestrator_id") == "orch-toggled" and (
+            frame.get("kind") == "independence.changed" or frame.get("status") == "independent"
+        ):
+            seen[frame["type"]] = frame
+    assert seen["orchestrator_status"]["independence_source"] == "own"
+    assert seen["event"]["organization_id"] == "acme"
+
+
+def test_ping_unsubscribe_and_a_second_subscribe(live: Live) -> None:
+    peer = watch(live, DEV_TOKEN, ["fleet"])
+    assert peer.ask({"type": "ping"}, "pong") == {"type": "pong"}
+    assert set(peer.ask({"type": "subscribe", "topics": ["events"]}, "subscribed")["topics"]) == {"fleet", "events"}
+    assert peer.ask({"type": "unsubscribe", "topics": ["fleet", "events"]}, "unsubscribed")["topics"] == []
+    peer.nothing(0.3)
+    live.register(key=live.key("acme"))
+    assert peer.nothing(2.2) == []
+
+
+def test_the_token_may_be_in_the_frame(live: Live) -> None:
+    peer = live.peer()
+    token = live.key("acme", role="viewer")
+    assert peer.ask({"type": "subscribe", "topics": ["fleet"], "token": token}, "subscribed")["topics"] == ["fleet"]
+
+
+# --- tenants ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "admin"])
+def test_a_key_sees_its_own_organization_only(live: Live, role: str) -> None:
+    peer = watch(live, live.key("acme", role=role), TOPICS)
+    own, foreign = live.register(key=live.key("acme")), live.register(key=live.key("globex"))
+    found = peer.nothing(2.6)
+    named = {frame["orchestrator_id"] for frame in found + peer.seen if frame.get("orchestrator_id")}
+    assert own.ack["orchestrator_id"] in named
+    assert foreign.ack["orchestrator_id"] not in named
+    assert "orch-b" not in named
+    homes = {frame["organization_id"] for frame in peer.seen if "organization_id" in frame}
+    assert homes == {"acme"}
+    assert "globex" not in json.dumps(peer.seen)
+    for frame in peer.seen:
+        assert "heartbeats" not in frame  # the fleet-wide rate is the superadmin's
+        if frame["type"] == "fleet":
+            assert frame["total"] <= live.organization("acme").orchestrators.count()
+
+
+def test_a_foreign_organization_is_answered_like_an_unknown_one(live: Live) -> None:
+    token = live.key("acme", role="admin")
+    answers = []
+    for name in ("globex", "nobody"):
+        peer = live.peer(Authorization=f"Bearer {token}")
+        answers.append(peer.ask({"type": "subscribe", "topics": ["fleet"], "organization_id": name}))
+    assert answers[0] == answers[1]
+    assert answers[0]["error"] == "unknown_topic"
+    assert watch(live, token, ["fleet"], organization_id="acme")
+
+
+def test_a_superadmin_may_narrow_to_one_organization(live: Live) -> None:
+    peer = watch(live, DEV_TOKEN, ["orchestrators"], organization_id="globex")
+    homes = {frame["organization_id"] for frame in peer.nothing(0.5)}
+    assert homes == {"globex"}
+
+
+def test_nobody_and_wrong_credentials_are_4401(live: Live) -> None:
+    row, revoked = live.key_row("acme", role="viewer")
+    keys.revoke(row, acting_user=None)
+    for token in ("", "mk_wrong", revoked):
+        peer = live.peer()
+        peer.send({"type": "subscribe", "topics": ["fleet"]} | ({"token": token} if token else {}))
+        frames, code = peer.ending()
+        assert ([frame["error"] for frame in frames], code) == (["unauthenticated"], 4401)
+
+
+@pytest.mark.parametrize("token", [7, [], {"a": 1}, True])
+def test_a_token_that_is_no_string_is_4401_and_no_fault_of_ours(live: Live, token: Any) -> None:
+    peer = live.peer()
+    peer.send({"type": "subscribe", "topics": ["fleet"], "token": token})
+    frames, code = peer.ending()
+    assert (frames[-1]["error"], code) == ("unauthenticated", 4401)
+
+
+def test_a_credential_in_the_query_string_is_refused(live: Live) -> None:
+    peer = live.peer(path=f"/ws?token={DEV_TOKEN}")
+    peer.send({"type": "subscribe", "topics": ["fleet"]})
+    frames, code = peer.ending()
+    assert (frames[-1]["type"], frames[-1]["error"], code) == ("error", "unauthenticated", 4401)
+
+
+def test_a_revoked_key_and_a_suspended_organization_end_the_watching_within_five_seconds(live: Live) -> None:
+    row, token = live.key_row("acme", role="viewer")
+    first, second = watch(live, token, ["fleet"]), watch(live, live.key("initech", role="viewer"), ["fleet"])
+    keys.revoke(row, acting_user=None)
+    organizations.update(live.organization("initech"), acting_user=None, status="suspended")
+    started = time.monotonic()
+    for peer in (first, second):
+        frames, code = peer.ending(6)
+        assert (frames[-1]["error"], code) in {("unauthenticated", 4401), ("organization_suspended", 4403)}
+    assert time.monotonic() - started < 5.5
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("topics", "error"),
+    [
+        (["weather"], "unknown_topic"),
+        (["fleet", "weather"], "unknown_topic"),
+        (["*"], "invalid_topic"),
+        (["orchestrators.*"], "invalid_topic"),
+        (["../fleet"], "invalid_topic"),
+        (["fleet "], "invalid_topic"),
+        (["Fleet"], "invalid_topic"),
+        ([""], "invalid_topic"),
+        ([7], "invalid_topic"),
+        ([["fleet"]], "invalid_topic"),
+        ([], "invalid_topic"),
+        ("fleet", "invalid_topic"),
+        (None, "invalid_topic"),
+        (["fleet"] * 129, "too_many_topics"),
+        ([f"t{number}" for number in range(1000)], "too_many_topics"),
+    ],
+)
+def test_w39_a_bad_topic_refuses_the_whole_frame_and_leaves_the_socket_open(
+    live: Live, topics: Any, error: str
+) -> None:
+    peer = live.peer(Authorization=f"Bearer {DEV_TOKEN}")
+    answer = peer.ask({"type": "subscribe", "topics": topics})
+    assert (answer["error"], answer["fatal"]) == (error, False)
+    assert peer.nothing(0.1) == []
+    assert peer.ask({"type": "subscribe", "topics": ["fleet"]}, "subscribed")["topics"] == ["fleet"]
+
+
+def test_a_watching_socket_takes_no_orchestrator_frames_and_ten_errors_end_it(live: Live) -> None:
+    peer = watch(live, DEV_TOKEN, ["fleet"])
+    for frame in (
+        {"type": "register", "orchestrator_id": "x"},
+        {"type": "i_am_alive"},
+        {"type": "monitoring", "metrics": {}},
+    ):
+        assert peer.ask(frame)["error"] == "unknown_type"
+    for text in ("{bad", "[]", "", '{"type":7}', '{"type":"ping","x":NaN}', "{bad"):
+        assert peer.ask(text)["fatal"] is False
+    peer.send("{bad")
+    frames, code = peer.ending()
+    assert (frames[-1]["fatal"], code) == (True, 1008)
+
+
+def test_binary_and_large_frames_end_a_watching_socket(live: Live) -> None:
+    for sent, error, expected in ((b"x", "binary_not_supported", 1003), ("x" * 300_000, "message_too_large", 1009)):
+        peer = watch(live, DEV_TOKEN, ["events"])
+        peer.send(sent)
+        frames, code = peer.ending()
+        assert (frames[-1]["error"], code) == (error, expected)
+
+
+# --- the console's cookie -----------------------------------------------------------------------------------------
+
+
+def test_w28_w29_a_session_cookie_needs_exactly_this_origin(live: Live) -> None:
+    user = User.objects.create_superuser("boss", password="correct horse battery")
+    key, port = cookie(user), live.server.port
+    here = f"http://127.0.0.1:{port}"
+    wrong = ["http://evil.example", "null", f"http://127.0.0.1:{port + 1}", f"https://127.0.0.1:{port}", "",
+             f"{here}.evil.example", f"http://localhost:{port}", f"{here}/", f"{here} "]  # fmt: skip
+    assert [upgrade(live, key=key, origin=origin) for origin in wrong[:-1]] == [403] * (len(wrong) - 1)
+    assert upgrade(live, key=key, origin=None) == 403
+    good = upgrade(live, key=key, origin=here)
+    assert isinstance(good, RawPeer)
+    with good:
+        good.send({"type": "subscribe", "topics": ["fleet"]})
+        assert good.recv() == {"type": "subscribed", "topics": ["fleet"]}
+        assert "heartbeats" in good.recv()
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1", ""])
+def test_w28_the_origin_of_a_bearer_client_is_not_looked_at(live: Live, origin: str) -> None:
+    peer = live.peer(Authorization=f"Bearer {live.key('acme')}", Origin=origin)
+    opening = {"type": "register", "orchestrator_id": live.new_id("bearer"), "capabilities": []}
+    assert peer.ask(opening, "handshake_ack")["success"] is True
+
+
+def test_a_cookie_shows_a_member_his_organizations_and_dies_with_the_login(live: Live) -> None:
+    user = User.objects.create_user("member", password="correct horse battery")
+    Membership.objects.create(user=user, organization=live.organization("acme"), role="viewer")
+    peer = upgrade(live, key=cookie(user), origin=f"http://127.0.0.1:{live.server.port}")
+    assert isinstance(peer, RawPeer)
+    with peer:
+        peer.send({"type": "subscribe", "topics": ["orchestrators"]})
+        assert peer.recv()["type"] == "subscribed"
+        assert peer.recv()["organization_id"] == "acme"
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+        frames, code = peer.ending(6)
+        assert (frames[-1]["error"], code) == ("unauthenticated", 4401)
+    with upgrade(live, key="forged", origin=f"http://127.0.0.1:{live.server.port}") as forged:  # type: ignore[union-attr]
+        forged.send({"type": "subscribe", "topics": ["fleet"]})
+        assert forged.ending()[1] == 4401
+
+
+def test_a_cookie_opens_no_orchestrator_session(live: Live) -> None:
+    user = User.objects.create_superuser("boss2", password="correct horse battery")
+    with upgrade(live, key=cookie(user), origin=f"http://127.0.0.1:{live.server.port}") as peer:  # type: ignore[union-attr]
+        peer.send({"type": "register", "orchestrator_id": "orch-a"})
+        frames, code = peer.ending()
+        assert (frames[-1]["type"], frames[-1]["success"], code) == ("handshake_ack", False, 4401)
