@@ -18,6 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from monitoring.dashboard import session as dashboard
+from moolai import errors
 from orchestrators import hub as hubs
 from orchestrators import protocol, registration
 from orchestrators.protocol import FrameError
@@ -26,6 +27,11 @@ from orchestrators.session import Limiter, Receive, Send, Session, new_id
 logger = logging.getLogger(__name__)
 QUERY_CREDENTIALS: Final = frozenset({"token", "access_token", "api_key", "key", "authorization"})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f\x85]")
+REJECTIONS: Final = {
+    400: ("bad_request", "A header is malformed."),
+    403: ("forbidden", "The Origin is not this host."),
+    404: ("not_found", "The WebSocket is at /ws."),
+}
 OPENING_TYPES: Final = frozenset({"register", "handshake", "subscribe"})
 _others: "set[Opening]" = set()  # every open socket that is no orchestrator session: the hub knows those
 
@@ -79,12 +85,12 @@ def _is_same_origin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> bool:
 async def _reject(scope: dict[str, Any], receive: Receive, send: Send, status: int) -> None:
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
-        body = b'{"success": false, "error": "%s", "detail": "%s"}'
-        words = {404: (b"not_found", b"The WebSocket is at /ws."), 400: (b"bad_request", b"A header is malformed.")}
-        code = words.get(status, (b"forbidden", b"The Origin is not this host."))
-        headers = [(b"content-type", b"application/json")]
+        code, detail = REJECTIONS[status]
+        request_id = secrets.token_hex(12)
+        body = protocol.dump(errors.body(code, detail, request_id=request_id)).encode()
+        headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": body % code})
+        await send({"type": "websocket.http.response.body", "body": body})
     else:
         await send({"type": "websocket.close", "code": 1008})
 

@@ -15,6 +15,7 @@ from orgs.models import Event
 
 GAP_SECONDS: Final = 60.0
 MAX_GAPS: Final = 1000
+GAPS_AT_START: Final = 100
 _listeners: list[Callable[[], None]] = []
 
 
@@ -56,8 +57,10 @@ class Cursor:
     """
 
     def __init__(self) -> None:
-        self._last = Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
-        self._gaps: dict[int, float] = {}
+        recent = list(Event.objects.order_by("-id").values_list("id", flat=True)[:GAPS_AT_START])
+        self._last = recent[0] if recent else 0
+        missing = set(range(max(1, self._last - GAPS_AT_START), self._last)) - set(recent)
+        self._gaps: dict[int, float] = dict.fromkeys(missing, time.monotonic() + GAP_SECONDS)
 
     def place(self) -> tuple[int, dict[int, float]]:
         """Return where the cursor is, for `go_back`."""

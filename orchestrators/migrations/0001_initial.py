@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
                         unique=True,
                         validators=[
                             django.core.validators.RegexValidator(
-                                "^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$",
+                                "^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}\\Z",
                                 "Use up to 50 letters, digits, dots, dashes or underscores, beginning with a letter or digit.",
                             )
                         ],

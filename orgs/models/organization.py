@@ -3,7 +3,7 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
-IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$"
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}\Z"
 validate_identifier = RegexValidator(
     IDENTIFIER_PATTERN, "Use up to 50 letters, digits, dots, dashes or underscores, beginning with a letter or digit."
 )

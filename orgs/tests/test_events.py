@@ -154,7 +154,6 @@ def test_a_rolled_back_event_is_asked_for_only_so_long(
     assert cursor._gaps == {}
 
 
-@pytest.mark.xfail(strict=True, reason="a new cursor does not look for gaps below the newest event")
 @pytest.mark.django_db(transaction=True)
 def test_an_open_gap_at_the_start_of_a_cursor_is_read_too(concurrent: Callable[..., Elsewhere]) -> None:
     with concurrent("early id, late commit") as slow:
