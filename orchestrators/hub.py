@@ -1,38 +1,30 @@
 """The hub: this process's open sessions and their live state. Everything durable happens in threads, in batches.
 
-One clock ticks each second: it flushes `last_seen` in one statement, reads new events in another, and looks after
-time limits. A wake-up (a commit in this process, the channel layer from others) only makes it look sooner.
+What it does by the second stands in `orchestrators/clock.py`.
 """
 
 import asyncio
 import logging
 import random
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections
-from django.utils import timezone
 
-from orchestrators import mirror, nodes, notices, presence, protocol, registration, wakeups
+from orchestrators import database, nodes, notices, presence, protocol, registration
 from orchestrators.batcher import Batcher
+from orchestrators.clock import Clock
 from orchestrators.messages import outbox
-from orchestrators.presence import Ended, Sighting
+from orchestrators.presence import Ended
 from orchestrators.protocol import FrameError
 from orchestrators.registration import Claim, Grant
 from orchestrators.session import Session
-from orgs import events
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-BUCKET_SECONDS: Final = nodes.BEAT_SECONDS
-BUCKETS: Final = 60
-DELIVERY_SWEEP_TICKS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,8 @@ class Hub:
         self.heartbeats = 0
         self.is_stopping = False
         self._loop = asyncio.get_running_loop()
-        # Two threads: the clock must not wait behind registrations, nor they behind it.
-        self._clock = ThreadPoolExecutor(1, "hub-clock")
+        # The clock has a thread of its own: it must not wait behind registrations, nor they behind it.
+        self.clock = Clock(self)
         self._desk = ThreadPoolExecutor(1, "hub-desk")
         self._registrations = Batcher[Claim, Grant](self.at_desk, registration.register, on_orphan=self._disown)
         self._endings = Batcher[Ended, None](self.at_desk, presence.end, is_patient=True, capacity=100_000)
@@ -67,20 +59,13 @@ class Hub:
         self._delivering: dict[str, bool] = {}
         # Sessions between their row and their place in `sessions`, with the notices of that time.
         self._opening: dict[str, tuple[str, list[notices.Notice]]] = {}
-        self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
-        self._cursor: events.Cursor | None = None
-        self._reading = asyncio.Lock()
-        self._poked, self._are_books_open = asyncio.Event(), asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._clock_text, self._clock_at = "", 0.0
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to tick. A database that is not there yet is waited for."""
-        self._tasks = [
-            self._loop.create_task(work) for work in (self._ticking(), self._listening(), wakeups.listen(self.poke))
-        ]
+        """Begin to tick."""
+        self.clock.start()
 
     async def stop(self) -> None:
         """Tell every client that the server restarts, at spread times, and close the books of this process."""
@@ -95,27 +80,12 @@ class Hub:
             farewells.append(self._loop.create_task(session.close(protocol.RESTART, problem)))
         if farewells:
             await asyncio.wait(farewells, timeout=5)
-        for task in self._tasks:
-            task.cancel()
-        try:
-            async with asyncio.timeout(3):
-                await self.in_clock(self._flush_now(), self._last_words)
-        except (TimeoutError, DatabaseError, InterfaceError):
-            logger.warning("the database did not take the last flush; the sweep will close the books of this process")
-        self._clock.shutdown(wait=False, cancel_futures=True)
+        await self.clock.stop()
         self._desk.shutdown(wait=False, cancel_futures=True)
-
-    def _last_words(self) -> None:
-        nodes.clear([self.node_id], now=timezone.now())
-        connections.close_all()
 
     async def at_desk(self, work: Callable[[], T]) -> T:
         """Run database work of sessions in its thread."""
-        return await self._loop.run_in_executor(self._desk, guarded, work)
-
-    async def in_clock(self, *works: Callable[[], Any]) -> None:
-        """Run the tick's database work in its thread."""
-        await self._loop.run_in_executor(self._clock, guarded, lambda: [work() for work in works])
+        return await self._loop.run_in_executor(self._desk, database.guarded, work)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +97,7 @@ class Hub:
         self._opening[claim.session_id] = claim.orchestrator_id, []
         try:
             async with asyncio.timeout(8):
-                await self._are_books_open.wait()  # else what a killed process left open looks like a takeover
+                await self.clock.are_books_open.wait()  # else what a killed process left open looks like a takeover
                 return await self._registrations.submit(claim)
         except BaseException as error:
             del self._opening[claim.session_id]
@@ -204,176 +174,28 @@ class Hub:
         finally:
             self._delivering.pop(key, None)
 
-    # --- the clock --------------------------------------------------------------------------------------------------
+    # --- what others have to say to sessions ------------------------------------------------------------------------
 
-    def poke(self) -> None:
-        """Read the events now; callable from any thread."""
-        self._loop.call_soon_threadsafe(self._poked.set)
+    def held(self) -> set[str]:
+        """Return the ids of sessions that are open here or about to be; callable from any thread."""
+        return set(self.sessions) | {orchestrator_id for orchestrator_id, _ in list(self._opening.values())}
+
+    def apply(self, found: Sequence[notices.Notice]) -> None:
+        """Apply notices to the sessions they concern, and keep them for those that are being opened."""
+        for notice in found:
+            notice.apply(self)
+        for _, missed in self._opening.values():
+            missed.extend(found)
 
     def apply_soon(self, found: Sequence[notices.Notice]) -> None:
         """Apply notices before anything that is scheduled later on the loop; callable from any thread."""
-        self._loop.call_soon_threadsafe(self._apply, found)
+        self._loop.call_soon_threadsafe(self.apply, found)
 
     def clock_text(self, now: float) -> str:
         """Return server time at monotonic `now` as ISO 8601, a few milliseconds old at most."""
         if now - self._clock_at > 0.005:
             self._clock_at, self._clock_text = now, protocol.iso(datetime.now(UTC))
         return self._clock_text
-
-    async def _ticking(self) -> None:
-        await self._open_books()
-        ticks = 0
-        while True:
-            started = time.monotonic()
-            ticks += 1
-            try:
-                await self._tick(ticks)
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("the database does not answer, sessions go on: %s", str(error).strip().split("\n")[0])
-            except Exception:
-                logger.exception("a tick of the hub failed")
-            await asyncio.sleep(max(0.05, 1.0 - (time.monotonic() - started)))
-
-    async def _open_books(self) -> None:
-        while True:
-            try:
-                await self.in_clock(lambda: nodes.start(self.node_id), mirror.write, self._open_cursor)
-                self._are_books_open.set()
-                return
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("the database does not answer yet: %s", str(error).strip().split("\n")[0])
-                await asyncio.sleep(1)
-
-    def _open_cursor(self) -> None:
-        self._cursor = events.Cursor()
-
-    async def _tick(self, ticks: int) -> None:
-        self._watch_limits()
-        works = [self._flush_now()]
-        if ticks % BUCKET_SECONDS == 0:
-            works.append(self._beat_now())
-        if ticks % DELIVERY_SWEEP_TICKS == 0:
-            works.append(self._find_overdue)
-        await self.in_clock(*works)
-        await self._read_events()
-
-    def _flush_now(self) -> Callable[[], None]:
-        dirty, self.dirty = self.dirty, {}
-        health, self.health_reports = self.health_reports, {}
-        sightings = [Sighting(pk, session.epoch, session.last_seen) for pk, session in dirty.items()]
-        dark = [pk for pk, session in dirty.items() if session.is_dark]
-        for pk in dark:
-            dirty[pk].is_dark = False
-
-        def flush() -> None:
-            try:
-                moved = presence.flush(sightings)
-                if dark:
-                    presence.revive(dark)
-                if health:
-                    presence.save_health(list(health.items()))
-            except (DatabaseError, InterfaceError):
-                self._loop.call_soon_threadsafe(self._keep, dirty, health)
-                raise
-            if moved < len(sightings):
-                stale = notices.explain([(session.orchestrator_id, session.epoch) for session in dirty.values()])
-                self.apply_soon(stale)
-
-        return flush
-
-    def _keep(self, dirty: dict[int, Session], health: dict[int, dict[str, Any]]) -> None:
-        self.dirty = {**dirty, **self.dirty}
-        self.health_reports = {**health, **self.health_reports}
-
-    def _beat_now(self) -> Callable[[], None]:
-        self._buckets.append((int(time.time()) // BUCKET_SECONDS * BUCKET_SECONDS, self.heartbeats))
-        self.heartbeats = 0
-        buckets, count = list(self._buckets), len(self.sessions)
-        return lambda: nodes.beat(self.node_id, sessions=count, heartbeats=buckets)
-
-    def _find_overdue(self) -> None:
-        if self.sessions:
-            waiting = outbox.awaiting(self.node_id, now=timezone.now())
-            if waiting:
-                self._loop.call_soon_threadsafe(self._deliver_all, waiting)
-
-    def _deliver_all(self, orchestrator_ids: Iterable[str]) -> None:
-        for orchestrator_id in orchestrator_ids:
-            self.deliver_soon(orchestrator_id)
-
-    def _watch_limits(self) -> None:
-        """Close what was silent, stalled or expired for too long; 10,000 sessions cost a few milliseconds."""
-        now, ttl, lag = time.monotonic(), float(settings.HEARTBEAT_TTL_SEC), float(settings.WS_LAG_SECONDS)
-        for session in list(self.sessions.values()):
-            if session.sending and now - session.sending_since > lag:
-                detail = "You do not read what you are sent; reconnect and read."
-                session.drop(protocol.OVERLOAD, FrameError("slow_consumer", detail, retry_after_ms=1000))
-            elif now - session.seen > ttl and not session.is_independent:
-                detail = f"No heartbeat for {settings.HEARTBEAT_TTL_SEC} s; reconnect."
-                session.spawn(session.close(protocol.TIMEOUT, FrameError("heartbeat_timeout", detail)))
-            elif settings.HEARTBEAT_POKER_ENABLED and now - session.seen > ttl / 2 and not session.is_independent:
-                self._poke_client(session)
-            if session.expires_at is not None:
-                self._watch_expiry(session)
-
-    def _poke_client(self, session: Session) -> None:
-        if not session.has_been_poked:
-            session.has_been_poked = True
-            session.spawn(session.write('{"type":"poke"}'))
-
-    def _watch_expiry(self, session: Session) -> None:
-        assert session.expires_at is not None
-        left = (session.expires_at - timezone.now()).total_seconds()
-        if left <= 0:
-            problem = FrameError("unauthenticated", "The key expired; register with another one.")
-            session.spawn(session.close(protocol.UNAUTHENTICATED, problem))
-        elif left <= 60 and not session.has_been_warned:
-            session.has_been_warned = True
-            frame = {"type": "credential_expiring", "expires_at": protocol.iso(session.expires_at)}
-            session.spawn(session.write(protocol.dump(frame)))
-
-    # --- events -----------------------------------------------------------------------------------------------------
-
-    async def _listening(self) -> None:
-        while True:
-            await self._poked.wait()
-            self._poked.clear()
-            try:
-                await self._read_events()
-                await asyncio.sleep(0.005)  # a burst of commits is few reads
-            except (DatabaseError, InterfaceError):
-                await asyncio.sleep(0.5)  # the tick says so, and reads them later
-
-    async def _read_events(self) -> None:
-        if self._cursor is None:
-            return
-        async with self._reading:
-            found: list[notices.Notice] = []
-            cursor = self._cursor
-            await self.in_clock(lambda: found.extend(notices.read(cursor, held=self._held, node_id=self.node_id)))
-            self._apply(found)
-
-    def _held(self) -> set[str]:
-        """Return the ids of sessions that are open here or about to be; asked after the events were read."""
-        return set(self.sessions) | {orchestrator_id for orchestrator_id, _ in list(self._opening.values())}
-
-    def _apply(self, found: Sequence[notices.Notice]) -> None:
-        for notice in found:
-            notice.apply(self)
-        for _, missed in self._opening.values():
-            missed.extend(found)
-
-
-def guarded(work: Callable[[], T]) -> T:
-    """Run database work in a hub thread; a dead connection is replaced, and the work tried once more."""
-    try:
-        return work()
-    except (DatabaseError, InterfaceError):
-        was_dead = not all(connection.is_usable() for connection in connections.all(initialized_only=True))
-        connections.close_all()
-        if not was_dead:
-            raise
-        return work()
 
 
 _current: Hub | None = None

@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 
 from monitoring.dashboard import topics
 from monitoring.dashboard.topics import Frame
-from orchestrators import hub as hubs
+from orchestrators import database
 from orgs import events
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Feed:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run database work of dashboards in their own thread: sessions of orchestrators must not wait for it."""
-        return await self._loop.run_in_executor(self._thread, hubs.guarded, work)
+        return await self._loop.run_in_executor(self._thread, database.guarded, work)
 
     async def join(self, subscriber: Subscriber) -> None:
         """Begin to offer frames to `subscriber`; what happens from here on reaches it."""

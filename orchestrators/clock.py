@@ -1,0 +1,182 @@
+"""The hub's clock: each second it flushes `last_seen` in one statement and reads new events in another.
+
+A wake-up (a commit in this process, the channel layer from others) only makes it look sooner. The database is asked in
+a thread of the clock's own; time limits are watched beside it, so that a database that hangs delays no close.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
+
+from orchestrators import database, limits, mirror, nodes, notices, presence, wakeups
+from orchestrators.messages import outbox
+from orchestrators.presence import Sighting
+from orchestrators.session import Session
+from orgs import events
+
+if TYPE_CHECKING:
+    from orchestrators.hub import Hub
+
+logger = logging.getLogger(__name__)
+BUCKET_SECONDS: Final = nodes.BEAT_SECONDS
+BUCKETS: Final = 60
+DELIVERY_SWEEP_TICKS: Final = 5
+
+
+class Clock:
+    """What one hub does by the second."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self.hub = hub
+        self.are_books_open = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, "hub-clock")
+        self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
+        self._cursor: events.Cursor | None = None
+        self._reading, self._poked = asyncio.Lock(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to tick. A database that is not there yet is waited for."""
+        works = (self._ticking(), self._watching(), self._listening(), wakeups.listen(self.poke))
+        self._tasks = [self._loop.create_task(work) for work in works]
+
+    async def stop(self) -> None:
+        """Flush for the last time, and close the books of this process."""
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(3):
+                await self._run(self._flush_now(), self._last_words)
+        except (TimeoutError, DatabaseError, InterfaceError):
+            logger.warning("the database did not take the last flush; the sweep will close the books of this process")
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def poke(self) -> None:
+        """Read the events now; callable from any thread."""
+        self._loop.call_soon_threadsafe(self._poked.set)
+
+    async def _run(self, *works: Callable[[], Any]) -> None:
+        await self._loop.run_in_executor(self._thread, database.guarded, lambda: [work() for work in works])
+
+    def _last_words(self) -> None:
+        nodes.clear([self.hub.node_id], now=timezone.now())
+        connections.close_all()
+
+    # --- ticks ------------------------------------------------------------------------------------------------------
+
+    async def _watching(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            try:
+                limits.watch(list(self.hub.sessions.values()), clock=time.monotonic(), now=timezone.now())
+            except Exception:
+                logger.exception("the watch over time limits failed")
+
+    async def _ticking(self) -> None:
+        await self._open_books()
+        ticks = 0
+        while True:
+            started = time.monotonic()
+            ticks += 1
+            try:
+                await self._tick(ticks)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("the database does not answer, sessions go on: %s", database.reason(error))
+            except Exception:
+                logger.exception("a tick of the hub failed")
+            await asyncio.sleep(max(0.05, 1.0 - (time.monotonic() - started)))
+
+    async def _open_books(self) -> None:
+        while True:
+            try:
+                await self._run(lambda: nodes.start(self.hub.node_id), mirror.write, self._open_cursor)
+                self.are_books_open.set()
+                return
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("the database does not answer yet: %s", database.reason(error))
+                await asyncio.sleep(1)
+
+    def _open_cursor(self) -> None:
+        self._cursor = events.Cursor()
+
+    async def _tick(self, ticks: int) -> None:
+        works = [self._flush_now()]
+        if ticks % BUCKET_SECONDS == 0:
+            works.append(self._beat_now())
+        if ticks % DELIVERY_SWEEP_TICKS == 0:
+            works.append(self._find_overdue)
+        await self._run(*works)
+        await self._read_events()
+
+    def _flush_now(self) -> Callable[[], None]:
+        """Take what the sessions noted since the last flush; return the work that writes it."""
+        hub = self.hub
+        dirty, hub.dirty = hub.dirty, {}
+        health, hub.health_reports = hub.health_reports, {}
+        sightings = [Sighting(pk, session.epoch, session.last_seen) for pk, session in dirty.items()]
+        dark = [pk for pk, session in dirty.items() if session.is_dark]
+        for pk in dark:
+            dirty[pk].is_dark = False
+
+        def flush() -> None:
+            try:
+                moved = presence.flush(sightings)
+                if dark:
+                    presence.revive(dark)
+                if health:
+                    presence.save_health(list(health.items()))
+            except (DatabaseError, InterfaceError):
+                self._loop.call_soon_threadsafe(self._keep, dirty, health)
+                raise
+            if moved < len(sightings):
+                hub.apply_soon(notices.explain([(row.orchestrator_id, row.epoch) for row in dirty.values()]))
+
+        return flush
+
+    def _keep(self, dirty: dict[int, Session], health: dict[int, dict[str, Any]]) -> None:
+        self.hub.dirty = {**dirty, **self.hub.dirty}
+        self.hub.health_reports = {**health, **self.hub.health_reports}
+
+    def _beat_now(self) -> Callable[[], None]:
+        hub = self.hub
+        self._buckets.append((int(time.time()) // BUCKET_SECONDS * BUCKET_SECONDS, hub.heartbeats))
+        hub.heartbeats = 0
+        buckets, count = list(self._buckets), len(hub.sessions)
+        return lambda: nodes.beat(hub.node_id, sessions=count, heartbeats=buckets)
+
+    def _find_overdue(self) -> None:
+        if self.hub.sessions:
+            waiting = outbox.awaiting(self.hub.node_id, now=timezone.now())
+            self.hub.apply_soon([notices.Delivery(orchestrator_id) for orchestrator_id in waiting])
+
+    # --- events -----------------------------------------------------------------------------------------------------
+
+    async def _listening(self) -> None:
+        while True:
+            await self._poked.wait()
+            self._poked.clear()
+            try:
+                await self._read_events()
+                await asyncio.sleep(0.005)  # a burst of commits is few reads
+            except (DatabaseError, InterfaceError):
+                await asyncio.sleep(0.5)  # the tick says so, and reads them later
+            except Exception:
+                logger.exception("events could not be read")
+                await asyncio.sleep(0.5)
+
+    async def _read_events(self) -> None:
+        if self._cursor is None:
+            return
+        async with self._reading:
+            found: list[notices.Notice] = []
+            cursor, hub = self._cursor, self.hub
+            await self._run(lambda: found.extend(notices.read(cursor, held=hub.held, node_id=hub.node_id)))
+            hub.apply(found)
