@@ -19,10 +19,11 @@ from django.utils import timezone
 
 from monitoring.dashboard import session as dashboard
 from moolai import errors
+from orchestrators import claims, protocol, registration
 from orchestrators import hub as hubs
-from orchestrators import protocol, registration
+from orchestrators.limiter import Limiter
 from orchestrators.protocol import FrameError
-from orchestrators.session import Limiter, Receive, Send, Session, new_id
+from orchestrators.session import Receive, Send, Session, new_id
 
 logger = logging.getLogger(__name__)
 QUERY_CREDENTIALS: Final = frozenset({"token", "access_token", "api_key", "key", "authorization"})
@@ -175,7 +176,7 @@ class Opening:
         hub = hubs.current()
         try:
             self._check_query()
-            claim = registration.claim(
+            claim = claims.read(
                 frame, secret=self.bearer, remote_address=self.remote_address, session_id=new_id(), node=hub.node_id
             )
             grant = await hub.register(claim)

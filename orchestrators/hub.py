@@ -16,11 +16,12 @@ from django.conf import settings
 
 from orchestrators import database, nodes, notices, presence, protocol, registration
 from orchestrators.batcher import Batcher
+from orchestrators.claims import Claim
 from orchestrators.clock import Clock
 from orchestrators.messages import outbox
 from orchestrators.presence import Ended
 from orchestrators.protocol import FrameError
-from orchestrators.registration import Claim, Grant
+from orchestrators.registration import Grant
 from orchestrators.session import Session
 
 logger = logging.getLogger(__name__)

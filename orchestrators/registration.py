@@ -4,15 +4,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from orchestrators import configuration, protocol
+from orchestrators import configuration
+from orchestrators.claims import Claim
 from orchestrators.models import Instance
-from orchestrators.protocol import FORBIDDEN, OVERLOAD, POLICY, UNAUTHENTICATED, FrameError
+from orchestrators.protocol import FORBIDDEN, OVERLOAD, UNAUTHENTICATED, FrameError
 from orgs import audit, events, keys
 from orgs.models import ApiKey, Event, Organization
 
@@ -22,24 +23,6 @@ SESSION_FIELDS: Final = [
     "connected_at", "remote_address", "credential_id", "takeovers", "status", "last_seen", "last_activity",
     "deadline_at", "config_version", "config_hash", "config_reported_hash", "config_status", "updated_at",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a validated `register` (or `handshake`) frame asks for."""
-
-    orchestrator_id: str
-    organization_id: str
-    secret: str
-    name: str
-    version: str
-    capabilities: tuple[str, ...]
-    is_legacy: bool
-    config_hash: str
-    metadata: dict[str, Any]
-    remote_address: str
-    session_id: str
-    node: str
 
 
 @dataclass(slots=True)
@@ -52,43 +35,6 @@ class Grant:
     expires_at: datetime | None
     provisioning: str | None
     replaced_session_id: str
-
-
-def claim(frame: dict[str, Any], *, secret: str, remote_address: str, session_id: str, node: str) -> Claim:
-    """Validate a `register` or `handshake` frame (PROTOCOL §1); `secret` is the Authorization header's, if any."""
-    is_handshake = frame["type"] == "handshake"
-    source = protocol.object_field(frame, "data") if is_handshake else frame
-    metadata = protocol.object_field(source, "metadata")
-    token = frame.get("token") or source.get("token") or ""
-    if type(token) is not str:
-        raise FrameError("unauthenticated", "`token` must be a string.", close=UNAUTHENTICATED)
-    if secret and token and secret != token:
-        raise FrameError("unauthenticated", "The header and `token` name two credentials.", close=UNAUTHENTICATED)
-    organization_id = source.get("organization_id")
-    capabilities = source.get("capabilities") or []
-    if type(capabilities) is not list or not all(type(item) is str and len(item) <= 50 for item in capabilities):
-        raise FrameError(
-            "invalid_field", "capabilities must be a list of short strings.", close=POLICY, path="capabilities"
-        )
-    extra = metadata if is_handshake else frame
-    try:
-        return Claim(
-            orchestrator_id=protocol.identifier(source.get("orchestrator_id"), "orchestrator_id"),
-            organization_id=protocol.identifier(organization_id, "organization_id") if organization_id else "",
-            secret=secret or token,
-            name=protocol.text_field(extra, "name", limit=200),
-            version=protocol.text_field(extra, "version", limit=100),
-            capabilities=tuple(capabilities[:100]),
-            is_legacy=is_handshake or "capabilities" not in frame,
-            config_hash=protocol.text_field(source, "config_hash", limit=200),
-            metadata=metadata,
-            remote_address=remote_address,
-            session_id=session_id,
-            node=node,
-        )
-    except FrameError as problem:
-        problem.close = problem.close or POLICY
-        raise
 
 
 def register(claims: Sequence[Claim]) -> list[Grant | FrameError]:

@@ -14,14 +14,15 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from orchestrators import claims, nodes, presence, protocol, registration
 from orchestrators import hub as hubs
-from orchestrators import nodes, presence, protocol, registration
 from orchestrators.batcher import Batcher
+from orchestrators.claims import Claim
+from orchestrators.limiter import Limiter
 from orchestrators.models import Instance, Node
 from orchestrators.presence import Ended, Sighting
 from orchestrators.protocol import FrameError
-from orchestrators.registration import Claim, Grant
-from orchestrators.session import Limiter
+from orchestrators.registration import Grant
 from orgs import events, keys, leases
 from orgs.models import Event, Organization
 
@@ -195,7 +196,7 @@ def test_a_flush_is_one_statement_up_to_a_large_fleet(organization: Organization
 
 def claim(name: str, *, secret: str, session_id: str) -> Claim:
     frame = {"type": "register", "orchestrator_id": name, "token": secret, "capabilities": []}
-    return registration.claim(frame, secret="", remote_address="127.0.0.1", session_id=session_id, node="alive")
+    return claims.read(frame, secret="", remote_address="127.0.0.1", session_id=session_id, node="alive")
 
 
 def test_one_batch_of_registers_is_a_constant_number_of_statements(organization: Organization) -> None:
