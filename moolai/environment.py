@@ -3,8 +3,10 @@
 Used by `moolai.settings` alone; imports nothing of the product.
 """
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -40,14 +42,14 @@ def items(name: str) -> list[str]:
 def kept_secret(path: Path, *, length: int = 48) -> str:
     """Return the secret kept in `path`, made (mode 0600) when it is not there yet; safe when processes race."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(handle, "w") as file:
-        secret = secrets.token_urlsafe(length)
-        file.write(secret)
-    return secret
+    if not path.exists():
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(length))
+        with contextlib.suppress(FileExistsError):  # another process was quicker, and its secret is whole
+            os.link(name, path)
+        os.unlink(name)
+    return path.read_text().strip()
 
 
 def database(url: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:

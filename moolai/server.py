@@ -13,9 +13,12 @@ from websockets.protocol import State
 
 from moolai import ws
 from orchestrators import hub
+from orchestrators.limiter import Limiter
 
 WIRE_LIMIT_BYTES: Final = 1024 * 1024  # above the protocol's own 256 KiB, so that its refusal can be sent as a frame
 GONE_AFTER_SECONDS: Final = 2.0
+PINGS_PER_SECOND: Final = 10
+PINGS_BURST: Final = 50
 _MALFORMED: Final = b'{"success": false, "error": "bad_request", "detail": "A header is malformed."}'
 BAD_REQUEST: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -28,6 +31,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     answer: Callable[[bytes], str | None] | None = None
     is_idle = False
+    pings: Limiter | None = None
     replying: ClassVar["list[SocketProtocol]"] = []  # those with a reply to write in this turn of the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,6 +59,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions["moolai.drop"] = self.drop
             extensions["moolai.answer_with"] = self.answer_with
+
+    def handle_ping(self) -> None:
+        """Answer a ping; a client that floods them, or does not read the answers, is cut: nobody needs more."""
+        if self.pings is None:
+            self.pings = Limiter(rate=PINGS_PER_SECOND, burst=PINGS_BURST)
+        if self.writable.is_set() and self.pings.take(self.loop.time()):
+            super().handle_ping()
+        else:
+            self.transport.abort()
 
     def answer_with(self, answer: Callable[[bytes], str | None] | None) -> None:
         """Have `answer` reply to text frames while the session waits for one; its None leaves the frame to it."""

@@ -10,11 +10,11 @@ import random
 import re
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from django.conf import settings
+from django.http import parse_cookie
 from django.utils import timezone
 
 from monitoring.dashboard import session as dashboard
@@ -43,7 +43,7 @@ async def endpoint(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         await _reject(scope, receive, send, 404)
         return
     headers: dict[bytes, bytes] = dict(scope["headers"])
-    if _is_malformed(headers):
+    if any(_CONTROL.search(value) for _, value in scope["headers"]):
         await _reject(scope, receive, send, 400)
         return
     bearer, cookie = _bearer(headers), _session_cookie(headers)
@@ -55,11 +55,6 @@ async def endpoint(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await Opening(scope, receive, send, bearer=bearer, cookie=cookie).run()
 
 
-def _is_malformed(headers: dict[bytes, bytes]) -> bool:
-    """Whether a value holds a control character, NEL included: some proxies take those for line ends."""
-    return any(_CONTROL.search(value) for value in headers.values())
-
-
 def _bearer(headers: dict[bytes, bytes]) -> str:
     scheme, _, value = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
@@ -68,11 +63,8 @@ def _bearer(headers: dict[bytes, bytes]) -> str:
 
 
 def _session_cookie(headers: dict[bytes, bytes]) -> str:
-    try:
-        morsel = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+    cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
+    return str(cookies.get(settings.SESSION_COOKIE_NAME, ""))
 
 
 def _is_same_origin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> bool:
@@ -107,6 +99,12 @@ class Opening:
 
     async def run(self) -> None:
         """Wait for the first frame, serve the session, and answer whatever breaks with `internal_error`."""
+        if len(_others) >= settings.WS_MAX_SESSIONS:
+            problem = FrameError(
+                "overloaded", "Too many sockets; try again.", close=protocol.OVERLOAD, retry_after_ms=5000
+            )
+            await self._end(problem)
+            return
         _others.add(self)
         try:
             try:
@@ -182,7 +180,8 @@ class Opening:
             grant = await hub.register(claim)
         except FrameError as problem:
             await self._tell(protocol.refusal(problem))
-            await self._close(problem.close or protocol.POLICY)
+            is_overload = problem.code == "overloaded"
+            await self._close(problem.close or (protocol.OVERLOAD if is_overload else protocol.POLICY))
             return
         extensions = self.scope.get("extensions", {})
         drop, answer_with = extensions.get("moolai.drop"), extensions.get("moolai.answer_with")

@@ -36,9 +36,11 @@ class Clock:
     def __init__(self, hub: "Hub") -> None:
         self.hub = hub
         self.are_books_open = asyncio.Event()
+        self.is_mirror_due = False
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "hub-clock")
         self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
+        self._beaten_at = time.monotonic()
         self._cursor: events.Cursor | None = None
         self._reading, self._poked = asyncio.Lock(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,7 +78,9 @@ class Clock:
         while True:
             await asyncio.sleep(1)
             try:
-                limits.watch(list(self.hub.sessions.values()), clock=time.monotonic(), now=timezone.now())
+                limits.watch(
+                    [*self.hub.sessions.values(), *self.hub.leaving], clock=time.monotonic(), now=timezone.now()
+                )
             except Exception:
                 logger.exception("the watch over time limits failed")
 
@@ -108,11 +112,14 @@ class Clock:
         self._cursor = events.Cursor()
 
     async def _tick(self, ticks: int) -> None:
+        if time.monotonic() - self._beaten_at >= BUCKET_SECONDS - 0.5:
+            await self._beat()
         works = [self._flush_now()]
-        if ticks % BUCKET_SECONDS == 0:
-            works.append(self._beat_now())
         if ticks % DELIVERY_SWEEP_TICKS == 0:
             works.append(self._find_overdue)
+        if self.is_mirror_due:
+            self.is_mirror_due = False
+            works.append(mirror.write)
         await self._run(*works)
         await self._read_events()
 
@@ -123,14 +130,13 @@ class Clock:
         health, hub.health_reports = hub.health_reports, {}
         sightings = [Sighting(pk, session.epoch, session.last_seen) for pk, session in dirty.items()]
         dark = [pk for pk, session in dirty.items() if session.is_dark]
-        for pk in dark:
-            dirty[pk].is_dark = False
 
         def flush() -> None:
             try:
                 moved = presence.flush(sightings)
                 if dark:
-                    presence.revive(dark)
+                    for pk in presence.revive(dark):
+                        dirty[pk].is_dark = False
                 if health:
                     presence.save_health(list(health.items()))
             except (DatabaseError, InterfaceError):
@@ -145,12 +151,20 @@ class Clock:
         self.hub.dirty = {**dirty, **self.hub.dirty}
         self.hub.health_reports = {**health, **self.hub.health_reports}
 
-    def _beat_now(self) -> Callable[[], None]:
+    async def _beat(self) -> None:
+        """Say that this process is alive; when it had been given up, claim its sessions again."""
         hub = self.hub
         self._buckets.append((int(time.time()) // BUCKET_SECONDS * BUCKET_SECONDS, hub.heartbeats))
         hub.heartbeats = 0
-        buckets, count = list(self._buckets), len(hub.sessions)
-        return lambda: nodes.beat(hub.node_id, sessions=count, heartbeats=buckets)
+        buckets, held = list(self._buckets), [session.held() for session in hub.sessions.values()]
+
+        def beat() -> None:
+            if not nodes.beat(hub.node_id, sessions=len(held), heartbeats=buckets):
+                count = nodes.claim_again(hub.node_id, held)
+                logger.warning("this process had been given up; it claimed %d sessions again", count)
+
+        await self._run(beat)
+        self._beaten_at = time.monotonic()
 
     def _find_overdue(self) -> None:
         if self.hub.sessions:
@@ -178,5 +192,9 @@ class Clock:
         async with self._reading:
             found: list[notices.Notice] = []
             cursor, hub = self._cursor, self.hub
-            await self._run(lambda: found.extend(notices.read(cursor, held=hub.held, node_id=hub.node_id)))
-            hub.apply(found)
+            while True:
+                await self._run(lambda: found.extend(notices.read(cursor, held=hub.held, node_id=hub.node_id)))
+                hub.apply(found)
+                found.clear()
+                if not cursor.is_behind:
+                    return

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from django.db import transaction
@@ -14,6 +14,8 @@ from orchestrators.models import Instance
 from orchestrators.protocol import FrameError
 from orgs import events
 from orgs.models import Event
+
+MAX_ERROR: Final = 1000
 
 
 def digest(document: dict[str, Any]) -> str:
@@ -53,9 +55,11 @@ def republish(instances: Sequence[Instance]) -> int:
     """
     changed = [instance for instance in instances if refresh(instance)]
     for instance in changed:
-        instance.config_status = Instance.ConfigStatus.PENDING if instance.capabilities else instance.config_status
+        is_answered = instance.is_acknowledging
+        instance.config_status = Instance.ConfigStatus.PENDING if is_answered else Instance.ConfigStatus.UNKNOWN
+        instance.config_error = ""
         instance.updated_at = timezone.now()
-    columns = ["config_version", "config_hash", "config_status", "updated_at"]
+    columns = ["config_version", "config_hash", "config_status", "config_error", "updated_at"]
     Instance.objects.bulk_update(changed, columns, batch_size=200)
     events.record_many(
         Event(
@@ -94,9 +98,6 @@ def check(session: Any, frame_: dict[str, Any]) -> Report:
         status,
         protocol.text_field(frame_, "error", limit=MAX_ERROR),
     )
-
-
-MAX_ERROR = 1000
 
 
 @transaction.atomic

@@ -42,6 +42,7 @@ class Hub:
     def __init__(self, handlers: Mapping[str, FrameHandler]) -> None:
         self.handlers, self.node_id = dict(handlers), nodes.new_id()
         self.sessions: dict[str, Session] = {}
+        self.leaving: set[Session] = set()  # replaced by a newer socket, not closed yet
         self.dirty: dict[int, Session] = {}
         self.health_reports: dict[int, dict[str, Any]] = {}
         self.heartbeats = 0
@@ -52,7 +53,7 @@ class Hub:
         self._desk = ThreadPoolExecutor(1, "hub-desk")
         self._registrations = Batcher[Claim, Grant](self.at_desk, registration.register, on_orphan=self._disown)
         self._endings = Batcher[Ended, None](self.at_desk, presence.end, is_patient=True, capacity=100_000)
-        self._takings = Batcher[outbox.Recipient, list[outbox.Parcel]](self.at_desk, outbox.take)
+        self._takings = Batcher[outbox.Recipient, outbox.Taken](self.at_desk, outbox.take)
         self._frames = {
             id(handler): Batcher[Any, Any](self.at_desk, handler.store, is_patient=True)
             for handler in self.handlers.values()
@@ -92,7 +93,7 @@ class Hub:
 
     async def register(self, claim: Claim) -> Grant:
         """Open a session in the database, together with whoever else registers just now; raises FrameError."""
-        if self.is_stopping or len(self.sessions) >= settings.WS_MAX_SESSIONS:
+        if self.is_stopping or len(self.sessions) + len(self._opening) >= settings.WS_MAX_SESSIONS:
             detail = "This process takes no more sessions."
             raise FrameError("overloaded", detail, close=protocol.OVERLOAD, retry_after_ms=random.randint(1000, 10_000))
         self._opening[claim.session_id] = claim.orchestrator_id, []
@@ -123,6 +124,7 @@ class Hub:
 
     def remove(self, session: Session) -> None:
         """Forget a session whose socket is over, and clear its row within a moment."""
+        self.leaving.discard(session)
         if self.sessions.get(session.orchestrator_id) is session:
             del self.sessions[session.orchestrator_id]
         for task in list(session.tasks):
@@ -135,6 +137,7 @@ class Hub:
 
     def supersede(self, session: Session) -> None:
         """Close a session that a newer socket of the same orchestrator replaced."""
+        self.leaving.add(session)
         detail = "The same orchestrator connected again; this older socket is closed."
         session.spawn(session.close(protocol.SUPERSEDED, FrameError("superseded", detail)))
 
@@ -164,7 +167,10 @@ class Hub:
                 self._delivering[key] = False
                 held = frozenset(session.in_flight)
                 recipient = outbox.Recipient(session.orchestrator_id, held, not session.is_acknowledging)
-                parcels = await self._takings.submit(recipient)
+                taken = await self._takings.submit(recipient)
+                parcels = taken.parcels
+                for settled in held - taken.open_ids:  # failed, expired or settled by hand
+                    session.in_flight.pop(settled, None)
                 if session.is_acknowledging:
                     session.in_flight.update((parcel.message_id, parcel.pk) for parcel in parcels)
                 await session.deliver(parcels)
@@ -219,13 +225,13 @@ def current() -> Hub:
 
 
 def running() -> Hub | None:
-    """Return this process's hub, None where no socket was ever served."""
+    """Return this process's hub, None where no socket was ever served, or none is any more."""
+    if _current is None or _current.is_stopping or _current._loop.is_closed():
+        return None
     return _current
 
 
 async def shut_down() -> None:
-    """Stop this process's hub, if it runs."""
-    global _current
-    hub, _current = _current, None
-    if hub is not None:
-        await hub.stop()
+    """Stop this process's hub, if it runs; it stays in its place and refuses what comes after."""
+    if _current is not None and not _current.is_stopping:
+        await _current.stop()

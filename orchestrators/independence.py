@@ -62,7 +62,9 @@ def set_organization(
         return organization
     organization.is_independent = is_independent
     organization.save(update_fields=["is_independent", "updated_at"])
-    instances = list(Instance.objects.filter(organization=organization).select_for_update(no_key=True).order_by("pk"))
+    instances = list(
+        Instance.objects.present().filter(organization=organization).select_for_update(no_key=True).order_by("pk")
+    )
     for instance in instances:
         instance.organization = organization
     _settle(instances)
@@ -133,4 +135,4 @@ def _record(
     )
     state = "independent" if is_independent else "managed"
     transaction.on_commit(lambda: logger.info("%s %s is now %s", target_type.capitalize(), target_id, state))
-    transaction.on_commit(mirror.write)
+    transaction.on_commit(mirror.write, robust=True)

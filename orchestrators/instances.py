@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
@@ -23,20 +23,28 @@ def create(
     before = Instance.objects.filter(orchestrator_id=orchestrator_id).first()
     if before is not None and before.deleted_at is None:
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
-    if before is not None:
-        before.delete()
-    status = Instance.Status.INDEPENDENT if organization.is_independent else Instance.Status.INACTIVE
+    fields.setdefault("is_independent", mirror.is_wished(orchestrator_id))
+    is_independent = organization.is_independent or fields["is_independent"]
     instance = Instance(
         orchestrator_id=orchestrator_id,
         organization=organization,
         organization_name=organization.name,
         name=name or orchestrator_id,
-        status=status,
+        status=Instance.Status.INDEPENDENT if is_independent else Instance.Status.INACTIVE,
         **fields,
     )
+    if before is not None and before.organization_id == organization.pk:  # the row comes back, with its messages
+        instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
+        instance._state.adding = False
+    elif before is not None:
+        before.delete()
     validate(instance)
     configuration.refresh(instance)
-    instance.save()
+    try:
+        with transaction.atomic():
+            instance.save()
+    except IntegrityError:  # somebody else was quicker
+        raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.") from None
     _note("create", instance, acting_user=acting_user, after={"name": instance.name})
     events.record("orchestrator.created", organization_id=organization.pk, orchestrator_id=orchestrator_id)
     return instance

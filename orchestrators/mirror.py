@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from orchestrators.models import Instance
@@ -21,19 +22,24 @@ logger = logging.getLogger(__name__)
 
 
 def write() -> None:
-    """Write both files atomically, under a lock, from a fresh read; a full disk is logged and never fails a toggle."""
+    """Write both files atomically, under a lock, from a fresh read; what fails is logged and never fails a toggle."""
     try:
         with _lock(settings.INDEPENDENCE_JSON_FILE):
             document = _document()
             _replace(settings.INDEPENDENCE_JSON_FILE, json.dumps(document, indent=2, sort_keys=True) + "\n")
             _replace(settings.INDEPENDENCE_ENV_FILE, _lines(document))
-    except OSError:
+    except (OSError, DatabaseError, InterfaceError):
         logger.exception("could not write the independence files; run manage.py sync_independence when that is mended")
 
 
 def variable(orchestrator_id: str) -> str:
     """Return the environment variable that names an orchestrator: id upper-cased, `-` as `_`."""
     return f"ORCHESTRATOR_{orchestrator_id.upper().replace('-', '_')}_INDEPENDENT"
+
+
+def is_wished(orchestrator_id: str) -> bool:
+    """Whether the environment asks for an orchestrator to be independent from its first day on (API §4)."""
+    return os.environ.get(variable(orchestrator_id), "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def _document() -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from orgs import events
 from orgs.models import Event
 
 BEAT_SECONDS: Final = 5
-DEAD_AFTER_SECONDS: Final = 15
+DEAD_AFTER_SECONDS: Final = 25  # more than an outage that the sweep does not notice (presence.LATE_SECONDS) and a beat
 HOSTNAME: Final = socket.gethostname()[:80]
 
 
@@ -48,13 +49,53 @@ def _is_running(node: Node, *, now: datetime) -> bool:
         return False
 
 
-def beat(node_id: str, *, sessions: int, heartbeats: Sequence[tuple[int, int]]) -> None:
-    """Say that this process is alive, how many sessions it holds and its heartbeats in 5 s buckets."""
+def beat(node_id: str, *, sessions: int, heartbeats: Sequence[tuple[int, int]]) -> bool:
+    """Say that this process is alive, how many sessions it holds and its heartbeats in 5 s buckets.
+
+    Returns False when the process had been given up meanwhile: then its sessions have to be claimed again.
+    """
     now = timezone.now()
     changed = {"beat_at": now, "sessions": sessions, "heartbeats": [list(pair) for pair in heartbeats]}
-    if not Node.objects.filter(node_id=node_id).update(**changed):
-        row = changed | {"hostname": HOSTNAME, "pid": os.getpid(), "started_at": now}
-        Node.objects.update_or_create(node_id=node_id, defaults=row)
+    if Node.objects.filter(node_id=node_id).update(**changed):
+        return True
+    row = changed | {"hostname": HOSTNAME, "pid": os.getpid(), "started_at": now}
+    Node.objects.update_or_create(node_id=node_id, defaults=row)
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session that is open in this process."""
+
+    instance_pk: int
+    epoch: int
+    session_id: str
+    connected_at: datetime
+    remote_address: str
+
+
+def claim_again(node_id: str, sessions: Sequence[Held]) -> int:
+    """Mark sessions of this process as open that were cleared while the database did not hear of it.
+
+    A row that a newer session took over is left alone. Returns how many were claimed.
+    """
+    claimed: list[int] = []
+    for held in sessions:
+        cleared = Instance.objects.present().filter(pk=held.instance_pk, epoch=held.epoch, is_connected=False)
+        columns = {"session_id": held.session_id, "node": node_id, "connected_at": held.connected_at}
+        if cleared.update(is_connected=True, remote_address=held.remote_address, **columns):
+            claimed.append(held.instance_pk)
+    rows = Instance.objects.filter(pk__in=claimed)
+    events.record_many(
+        Event(
+            kind="orchestrator.connected",
+            organization_id=row.organization_id,
+            orchestrator_id=row.orchestrator_id,
+            data={"session_id": row.session_id, "epoch": row.epoch, "node": node_id, "version": row.version},
+        )
+        for row in rows
+    )
+    return len(claimed)
 
 
 def alive(names: Collection[str], *, now: datetime) -> set[str]:
@@ -64,9 +105,11 @@ def alive(names: Collection[str], *, now: datetime) -> set[str]:
 
 
 def clear_dead(*, now: datetime) -> int:
-    """Clear the sessions of every node whose beat stopped; return how many sessions that were."""
+    """Clear the sessions of every node whose beat stopped or that is not known; return how many sessions that were."""
     dead = Node.objects.filter(beat_at__lt=now - timedelta(seconds=DEAD_AFTER_SECONDS))
-    return clear(list(dead.values_list("node_id", flat=True)), now=now)
+    unknown = Instance.objects.filter(is_connected=True).exclude(node__in=Node.objects.values("node_id"))
+    names = {*dead.values_list("node_id", flat=True), *unknown.order_by().values_list("node", flat=True).distinct()}
+    return clear(sorted(names), now=now)
 
 
 @transaction.atomic

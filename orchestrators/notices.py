@@ -124,6 +124,15 @@ class Dark(Notice):
             session.is_dark = True
 
 
+@dataclass(frozen=True, slots=True)
+class Registered(Notice):
+    """The registry has a new row, which the mirror files have to show."""
+
+    def apply(self, hub: "Hub") -> None:
+        """Have them written with the next tick: a thousand registrations are one file."""
+        hub.clock.is_mirror_due = True
+
+
 def read(cursor: events.Cursor, *, held: Callable[[], Collection[str]], node_id: str) -> list[Notice]:
     """Read the new events and what they mean for the orchestrators `held` returns.
 
@@ -149,6 +158,8 @@ def _meaning(rows: Sequence[Event], *, held: set[str], node_id: str) -> list[Not
             (flags if row.orchestrator_id else organizations).add(row.orchestrator_id or row.organization_id)
         elif row.kind == "config.changed":
             configs.add(row.orchestrator_id)
+        elif row.kind in ("orchestrator.registered", "orchestrator.created", "organization.created"):
+            found.append(Registered())
         elif row.orchestrator_id in held or not row.orchestrator_id:
             found += _plain(row, node_id)
     found += _flags(flags & held, organizations)
@@ -183,9 +194,7 @@ def _deleted(orchestrator_id: str) -> Closing:
 def _flags(ids: Collection[str], organizations: Collection[str]) -> list[Notice]:
     if not ids and not organizations:
         return []
-    rows = Instance.objects.filter(orchestrator_id__in=ids) | Instance.objects.filter(
-        organization_id__in=organizations, is_connected=True
-    )
+    rows = Instance.objects.filter(orchestrator_id__in=ids) | Instance.objects.filter(organization_id__in=organizations)
     columns = rows.values_list("orchestrator_id", "is_independent", "organization__is_independent")
     return [Independence(*row) for row in columns]
 

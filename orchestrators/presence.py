@@ -16,7 +16,10 @@ from orgs import events, leases
 from orgs.models import Event
 
 CHUNK: Final = 5000  # rows per statement; 4 parameters each stay below SQLite's 32,766
-MANAGED: Final = Q(is_independent=False, organization__is_independent=False) & ~Q(status=Instance.Status.INDEPENDENT)
+MANAGED: Final = Q(is_independent=False, organization__is_independent=False, deleted_at__isnull=True) & ~Q(
+    status=Instance.Status.INDEPENDENT
+)
+LATE_SECONDS: Final = 10
 
 _FLUSH: Final = """
 UPDATE orchestrator_instances
@@ -61,13 +64,18 @@ def flush(sightings: Sequence[Sighting]) -> int:
     return moved
 
 
-def revive(ids: Sequence[int]) -> None:
-    """Make inactive but living instances active again, with an event for each; one that said goodbye is not living."""
+def revive(ids: Sequence[int]) -> list[int]:
+    """Make inactive but living instances active again, with an event for each; one that said goodbye is not living.
+
+    Returns those that are not inactive now.
+    """
     for pk in ids:
         with transaction.atomic():
             dark = Instance.objects.filter(MANAGED, pk=pk, status=Instance.Status.INACTIVE, is_connected=True)
             if dark.update(status=Instance.Status.ACTIVE):
                 _note("orchestrator.active", Instance.objects.filter(pk=pk))
+    awake = Instance.objects.filter(pk__in=ids).exclude(status=Instance.Status.INACTIVE)
+    return list(awake.values_list("pk", flat=True))
 
 
 def save_health(reports: Sequence[tuple[int, dict[str, Any]]]) -> None:
@@ -147,8 +155,9 @@ def sweep(*, holder: str, now: datetime | None = None) -> int | None:
     grant = leases.take("sweep", holder=holder, seconds=60, min_gap_seconds=interval * 0.6, now=now)
     if grant is None:
         return None
-    nodes.clear_dead(now=now)
-    late = grant.ran_at is None or now - grant.ran_at > timedelta(seconds=3 * interval)
+    late = grant.ran_at is None or now - grant.ran_at > timedelta(seconds=LATE_SECONDS)
+    if not late:  # after an outage of ours the living processes have not said so yet either
+        nodes.clear_dead(now=now)
     overdue = Instance.objects.filter(MANAGED, deadline_at__lt=now).exclude(status=Instance.Status.INACTIVE)
     if late or not Node.objects.exists():
         fresh = now + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)

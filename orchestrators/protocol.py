@@ -23,6 +23,8 @@ MAX_MESSAGE_ID_LENGTH: Final = 100
 MAX_MESSAGE_TYPE_LENGTH: Final = 50
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
+# A string ends at its quote or, unterminated, with the text: so each character is looked at once.
+_STRUCTURE: Final = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{\]}]', re.DOTALL)
 RESERVED_IDS: Final = frozenset({"live", "register", "heartbeat"})
 
 # Frame types of the protocol itself: nobody may queue a message under one of these names.
@@ -89,7 +91,7 @@ def _explain(text: str, error: orjson.JSONDecodeError) -> Never:
 
 def _is_deep(text: str) -> bool:
     depth = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', text[: 64 * 1024]):
+    for token in _STRUCTURE.finditer(text, 0, 16 * 1024):
         match token[0]:
             case "[" | "{":
                 depth += 1
@@ -102,7 +104,7 @@ def _is_deep(text: str) -> bool:
 
 def _walk(root: Any, text: str) -> None:
     """Check depth, item count, strings and numbers of everything in `root`; the path of an offender is named."""
-    items = 0
+    items, has_big_float = 0, False
     stack: list[tuple[Any, int, str]] = [(root, 1, "")]
     while stack:
         value, depth, path = stack.pop()
@@ -124,7 +126,9 @@ def _walk(root: Any, text: str) -> None:
         elif kind is int and not -MAX_INTEGER <= value < MAX_INTEGER:
             raise FrameError("invalid_number", "Integers must lie within ±2^63.", path=path)
         elif kind is float and abs(value) >= MAX_INTEGER:
-            _refuse_big_integers(text)
+            has_big_float = True
+    if has_big_float:
+        _refuse_big_integers(text)
 
 
 def _check_string(value: str, path: str) -> None:

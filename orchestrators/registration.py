@@ -1,6 +1,5 @@
 """Registration: decide who may open which session, and write the sessions of a whole batch in few statements."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,8 +8,9 @@ from typing import Final
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
-from orchestrators import configuration
+from orchestrators import configuration, mirror
 from orchestrators.claims import Claim
 from orchestrators.models import Instance
 from orchestrators.protocol import FORBIDDEN, OVERLOAD, UNAUTHENTICATED, FrameError
@@ -21,7 +21,8 @@ MAX_TAKEOVERS_PER_MINUTE: Final = 2
 SESSION_FIELDS: Final = [
     "name", "organization_name", "version", "capabilities", "metadata", "is_connected", "session_id", "epoch", "node",
     "connected_at", "remote_address", "credential_id", "takeovers", "status", "last_seen", "last_activity",
-    "deadline_at", "config_version", "config_hash", "config_reported_hash", "config_status", "updated_at",
+    "deadline_at", "is_acknowledging",
+    "config_version", "config_hash", "config_reported_hash", "config_status", "updated_at",
 ]  # fmt: skip
 
 
@@ -34,7 +35,6 @@ class Grant:
     is_organization_independent: bool
     expires_at: datetime | None
     provisioning: str | None
-    replaced_session_id: str
 
 
 def register(claims: Sequence[Claim]) -> list[Grant | FrameError]:
@@ -107,9 +107,9 @@ def _live_nodes(instances: dict[str, Instance], *, now: datetime) -> set[str]:
 
 def _open(item: Claim, world: _World) -> Grant:
     credential, organization = _admit(item, world)
-    instance = world.instances.get(item.orchestrator_id) or _make(item, organization, credential)
+    instance = world.instances.get(item.orchestrator_id) or _make(item, organization)
     instance.organization = organization
-    replaced = _take_over(item, instance, world)
+    _take_over(item, instance, world)
     _describe(item, instance)
     is_independent = instance.is_effectively_independent
     configuration.refresh(instance)
@@ -125,6 +125,7 @@ def _open(item: Claim, world: _World) -> Grant:
         instance.deadline_at = deadline(world.now)
     instance.config_reported_hash = item.config_hash or instance.config_reported_hash
     instance.config_status = _config_status(item, is_current=is_current)
+    instance.is_acknowledging = not item.is_legacy
     _note_opening(item, instance, world)
     world.instances[item.orchestrator_id] = instance
     return Grant(
@@ -133,7 +134,6 @@ def _open(item: Claim, world: _World) -> Grant:
         organization.is_independent,
         credential.expires_at if credential else None,
         None if is_current else configuration.frame(instance, is_update=False),
-        replaced,
     )
 
 
@@ -149,7 +149,7 @@ def _admit(item: Claim, world: _World) -> tuple[keys.Credential | None, Organiza
         return None, _admit_anonymous(item, instance, world)
     credential = world.credentials.get(item.secret)
     if credential is None:
-        if settings.DEV_BEARER_TOKEN and item.secret == settings.DEV_BEARER_TOKEN:
+        if settings.DEV_BEARER_TOKEN and constant_time_compare(item.secret, settings.DEV_BEARER_TOKEN):
             raise FrameError("forbidden", "Register with a key of the scope orchestrator.", close=FORBIDDEN)
         detail = "The key is wrong, expired or revoked; send a valid one as Authorization: Bearer."
         raise FrameError("unauthenticated", detail, close=UNAUTHENTICATED)
@@ -189,27 +189,24 @@ def _require_open(organization: Organization) -> Organization:
     return organization
 
 
-def _make(item: Claim, organization: Organization, credential: keys.Credential | None) -> Instance:
-    variable = f"ORCHESTRATOR_{item.orchestrator_id.upper().replace('-', '_')}_INDEPENDENT"
-    wish = os.environ.get(variable, "").strip().lower()
+def _make(item: Claim, organization: Organization) -> Instance:
     return Instance(
         orchestrator_id=item.orchestrator_id,
         organization=organization,
-        is_independent=wish in ("1", "true", "yes", "on"),
+        is_independent=mirror.is_wished(item.orchestrator_id),
     )
 
 
-def _take_over(item: Claim, instance: Instance, world: _World) -> str:
-    """Return the id of the open session this one replaces ("" for none); the third within a minute is refused."""
+def _take_over(item: Claim, instance: Instance, world: _World) -> None:
+    """Note that an open session is replaced; the third time within a minute is refused."""
     if not instance.is_connected or (instance.node not in world.live_nodes and instance.node != item.node):
-        return ""
+        return
     minute_ago = world.now.timestamp() - 60
     recent = [moment for moment in instance.takeovers if moment > minute_ago]
     if len(recent) >= MAX_TAKEOVERS_PER_MINUTE:
         detail = "Two processes use this orchestrator_id; stop one of them."
         raise FrameError("duplicate_instance", detail, close=OVERLOAD, retry_after_ms=60_000)
     instance.takeovers = [*recent, world.now.timestamp()]
-    return instance.session_id
 
 
 def _describe(item: Claim, instance: Instance) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrators import protocol
 from orchestrators.limiter import Limiter
 from orchestrators.messages.outbox import Parcel
+from orchestrators.nodes import Held
 from orchestrators.protocol import FrameError
 from orchestrators.registration import Grant
 
@@ -40,11 +41,11 @@ class Session:
     """The state of one open session; `run` reads its socket until it ends."""
 
     __slots__ = (
-        "_early", "_push", "config_answers", "config_version", "credential_id", "epoch", "expires_at", "farewell",
-        "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk", "is_acknowledging",
-        "is_closing", "is_dark",
-        "is_organization_independent", "is_own_independent", "last_log", "limiter", "orchestrator_id",
-        "organization_id", "seen", "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
+        "_early", "_push", "config_answers", "config_version", "connected_at", "credential_id", "epoch", "expires_at",
+        "farewell", "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk",
+        "is_acknowledging", "is_closing", "is_dark", "is_organization_independent", "is_own_independent", "last_log",
+        "limiter", "orchestrator_id", "organization_id", "remote_address", "seen", "seen_at", "send", "sending",
+        "sending_since", "session_id", "tasks", "unsettled",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", grant: Grant, *, send: Send, limiter: Limiter, is_legacy: bool, drop: Any) -> None:
@@ -52,6 +53,7 @@ class Session:
         self.hub, self.send, self.limiter, self._push = hub, send, limiter, drop
         self.instance_pk, self.orchestrator_id, self.organization_id = row.pk, row.orchestrator_id, row.organization_id
         self.session_id, self.epoch = row.session_id, row.epoch
+        self.connected_at, self.remote_address = row.connected_at, row.remote_address
         self.credential_id, self.expires_at = row.credential_id, grant.expires_at
         self.is_own_independent = grant.is_own_independent
         self.is_organization_independent = grant.is_organization_independent
@@ -81,6 +83,11 @@ class Session:
     def last_seen(self) -> datetime:
         """When it was last heard of, by the server's clock."""
         return datetime.fromtimestamp(self.seen_at, UTC)
+
+    def held(self) -> Held:
+        """Return what is needed to claim the session's row again."""
+        opened_at = self.connected_at or self.last_seen
+        return Held(self.instance_pk, self.epoch, self.session_id, opened_at, self.remote_address)
 
     def expect_config_status(self) -> None:
         """Note that a configuration was sent: `applying` and its outcome may come back free of the rate limit."""
@@ -246,13 +253,16 @@ class Session:
 
     async def write(self, text: str) -> None:
         """Send one frame; a socket that is gone is no error. The hub watches how long a write has been waiting."""
+        await self._transmit({"type": "websocket.send", "text": text})
+
+    async def _transmit(self, event: dict[str, Any]) -> None:
         if not self.sending:
             self.sending_since = time.monotonic()
         self.sending += 1
         try:
-            await self.send({"type": "websocket.send", "text": text})
+            await self.send(event)
         except Exception:  # the server's own word for "the client is gone" differs by server
-            logger.debug("frame to %s not sent: the socket is gone", self.orchestrator_id)
+            logger.debug("%s to %s failed: the socket is gone", event["type"], self.orchestrator_id)
         finally:
             self.sending -= 1
 
@@ -276,15 +286,13 @@ class Session:
         if problem is not None:
             self.farewell = problem.code
             await self.write(protocol.error(problem, fatal=True))
-        try:
-            await self.send({"type": "websocket.close", "code": code})
-        except Exception:
-            logger.debug("close of %s not sent: the socket is gone", self.orchestrator_id)
+        await self._transmit({"type": "websocket.close", "code": code})
 
     def drop(self, code: int, problem: FrameError) -> None:
         """Close a socket whose client does not read: the frames are left in its buffer, and the rest is cut."""
-        self.is_closing, self.farewell = True, problem.code
+        self.farewell = problem.code
         if self._push is not None:
+            self.is_closing = True
             self._push(protocol.error(problem, fatal=True), code)
         else:
             self.spawn(self.close(code))

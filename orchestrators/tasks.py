@@ -1,4 +1,4 @@
-"""What the clock asks of the fleet's rooms (Celery tasks; the schedule is `orchestrators/schedule.py`)."""
+"""What the clock asks of the fleet's rooms (Celery tasks; their schedule is CELERY_BEAT_SCHEDULE)."""
 
 import os
 

@@ -57,6 +57,7 @@ class Cursor:
     """
 
     def __init__(self) -> None:
+        self.is_behind = False  # whether the last read was a full page: more is waiting
         recent = list(Event.objects.order_by("-id").values_list("id", flat=True)[:GAPS_AT_START])
         self._last = recent[0] if recent else 0
         missing = set(range(max(1, self._last - GAPS_AT_START), self._last)) - set(recent)
@@ -76,6 +77,7 @@ class Cursor:
         if self._gaps:
             condition |= Q(id__in=list(self._gaps))
         rows = list(Event.objects.filter(condition).order_by("id")[:limit])
+        self.is_behind = len(rows) >= limit
         now = time.monotonic()
         for row in rows:
             self._gaps.pop(row.id, None)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from moolai.errors import Conflict, InvalidInput
 from orgs import audit, events
@@ -20,7 +20,11 @@ def create(organization_id: str, *, name: str, acting_user: User | None, **field
         raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
     if Organization.objects.filter(pk=organization_id).exists():
         raise Conflict(detail=f"The organization {organization_id} exists already.")
-    organization.save(force_insert=True)
+    try:
+        with transaction.atomic():
+            organization.save(force_insert=True)
+    except IntegrityError:  # somebody else was quicker
+        raise Conflict(detail=f"The organization {organization_id} exists already.") from None
     after = {"name": organization.name, "status": organization.status}
     target = ("organization", organization_id)
     audit.record(

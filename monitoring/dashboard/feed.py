@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from monitoring.dashboard import topics
+from monitoring.dashboard.movement import Movement
 from monitoring.dashboard.topics import Frame
 from orchestrators import database
 from orgs import events
@@ -43,7 +44,7 @@ class Feed:
         self._thread = ThreadPoolExecutor(1, "dashboards")
         self._wake = asyncio.Event()
         self._cursor: events.Cursor | None = None
-        self._mark: datetime | None = None
+        self._movement = Movement()
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run database work of dashboards in their own thread: sessions of orchestrators must not wait for it."""
@@ -66,7 +67,7 @@ class Feed:
         self.subscribers.discard(subscriber)
         if not self.subscribers and self._task is not None:
             self._task.cancel()
-            self._task, self._cursor, self._mark = None, None, None
+            self._task, self._cursor, self._movement = None, None, Movement()
 
     def poke(self) -> None:
         """Look now; callable from any thread."""
@@ -98,12 +99,12 @@ class Feed:
         self._open()
         assert self._cursor is not None
         rows = self._cursor.read()
-        moved, self._mark = topics.moved(since=self._mark)
         told = [row for row in rows if row.kind.startswith(STATUS_KINDS)]
         ids = {row.orchestrator_id for row in told if row.orchestrator_id}
         organizations = {row.organization_id for row in told if not row.orchestrator_id}
         changed = topics.named(ids, organizations) if told else []
-        latest = {frame["orchestrator_id"]: frame for frame in [*moved, *changed]}
+        moved = self._movement.read(now=timezone.now())  # last: what it returns it does not return again
+        latest = {frame["orchestrator_id"]: frame for frame in [*changed, *moved]}
         return [*latest.values(), *(topics.event_frame(row) for row in rows)]
 
     def _offer(self, frame: Frame) -> None:

@@ -5,6 +5,8 @@ import hmac
 import re
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -24,7 +26,9 @@ from orgs.models import Organization, User
 
 MAX_TOPICS: Final = 128
 MAX_WAITING: Final = 2000
+FLEET_ROOM: Final = 20_000  # a whole fleet that drops and comes back is no lag of who watches it
 RECHECK_SECONDS: Final = 4.0
+WATCH_SECONDS: Final = 1.0
 _TOPIC: Final = re.compile(r"[a-z_]{1,64}")
 
 
@@ -46,8 +50,12 @@ class Watcher:
         self.scope = Scope(frozenset())
         self.token = ""
         self._queue: deque[Frame] = deque()
-        self._ready = asyncio.Event()
-        self._is_lagging = False
+        self._ready, self._has_room = asyncio.Event(), asyncio.Event()
+        self._has_room.set()
+        self._bound = 0
+        self._sending, self._sending_since = 0, 0.0
+        self._is_lagging = self._is_over = False
+        self._reader: asyncio.Task[None] | None = None
 
     async def run(self, frame: Frame) -> None:
         """Answer the first subscribe, then read and write side by side."""
@@ -65,37 +73,38 @@ class Watcher:
         except FrameError as problem:
             await self._refuse(problem)
             return
-        try:
-            await self._subscribe(frame)
-        except FrameError as problem:
-            await self._refuse(problem)
-            if problem.close is not None:
-                return
         async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self._write())
-            guard = tasks.create_task(self._guard())
-            await self._read()
-            writer.cancel()
-            guard.cancel()
+            beside = [tasks.create_task(work) for work in (self._write(), self._guard(), self._watch())]
+            self._reader = tasks.create_task(self._read(frame))
+            self._reader.add_done_callback(lambda _: [task.cancel() for task in beside])
 
-    async def _read(self) -> None:
+    async def _read(self, frame: Frame) -> None:
+        await self._answer(lambda: frame)
         while True:
             event = await self.opening.receive()
             if event["type"] != "websocket.receive":
                 return
-            try:
-                if event.get("text") is None:
-                    raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
-                if not self.opening.limiter.take(time.monotonic()):
-                    raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
-                await self._handle(protocol.parse(event["text"]))
-            except (DatabaseError, InterfaceError):
-                detail = "The database does not answer; subscribe again."
-                await self._refuse(FrameError("database_unavailable", detail, retry_after_ms=5000))
-            except FrameError as problem:
-                if problem.close is None and self.opening.limiter.strike(time.monotonic()):
-                    problem.close = protocol.POLICY
-                await self._refuse(problem)
+            if not self._is_over:
+                await self._answer(partial(self._parse, event.get("text")))
+
+    def _parse(self, text: str | None) -> Frame:
+        if text is None:
+            raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
+        if not self.opening.limiter.take(time.monotonic()):
+            raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
+        return protocol.parse(text)
+
+    async def _answer(self, parse: Callable[[], Frame]) -> None:
+        """Handle one frame; what is wrong with it is told, and costs a strike."""
+        try:
+            await self._handle(parse())
+        except (DatabaseError, InterfaceError):
+            detail = "The database does not answer; subscribe again."
+            await self._refuse(FrameError("database_unavailable", detail, retry_after_ms=5000))
+        except FrameError as problem:
+            if problem.close is None and self.opening.limiter.strike(time.monotonic()):
+                problem.close = protocol.POLICY
+            await self._refuse(problem)
 
     async def _handle(self, frame: Frame) -> None:
         match protocol.frame_type(frame):
@@ -121,12 +130,24 @@ class Watcher:
             if not exists:
                 raise FrameError("unknown_topic", "There is no such topic.")
             scope = Scope(frozenset({organization_id}))
+        added = wanted - self.topics if scope == self.scope else wanted
         self.scope, self.topics = scope, self.topics | wanted
-        await feed.current().join(self)
-        self._put({"type": "subscribed", "topics": sorted(self.topics)})
-        for topic in sorted(wanted):
-            for item in await feed.current().run(partial(topics.SNAPSHOTS[topic], scope)):
-                self._put(item)
+        try:
+            await feed.current().join(self)
+            self._put({"type": "subscribed", "topics": sorted(self.topics)})
+            for topic in sorted(added):
+                await self._show(topic)
+        except (DatabaseError, InterfaceError):
+            self.topics -= added
+            raise
+
+    async def _show(self, topic: str) -> None:
+        """Queue the snapshot of a topic, however large, once there is room: who reads nothing gets no second one."""
+        await self._has_room.wait()
+        frames = await feed.current().run(partial(topics.SNAPSHOTS[topic], self.scope))
+        self._bound = len(self._queue) + len(frames) + MAX_WAITING
+        for frame in frames:
+            self._put(frame)
 
     async def _exists(self, organization_id: str) -> bool:
         return await feed.current().run(lambda: Organization.objects.filter(pk=organization_id).exists())
@@ -135,28 +156,64 @@ class Watcher:
 
     def offer(self, frame: Frame) -> None:
         """Queue a change; a dashboard that lags too far behind is closed and loads anew."""
-        if len(self._queue) >= MAX_WAITING + 20_000 * ("orchestrators" in self.topics):
-            self._is_lagging = True
-        else:
-            self._put(frame)
+        self._put(frame)
 
     def _put(self, frame: Frame) -> None:
-        self._queue.append(frame)
-        self._ready.set()
+        if len(self._queue) >= max(self._bound, MAX_WAITING + FLEET_ROOM * ("orchestrators" in self.topics)):
+            self._is_lagging = True
+        elif not self._is_over:
+            self._queue.append(frame)
+            self._ready.set()
+            if len(self._queue) >= MAX_WAITING:
+                self._has_room.clear()
 
     async def _write(self) -> None:
         while True:
             await self._ready.wait()
             self._ready.clear()
             while self._queue:
-                await self.opening._tell(protocol.dump(self._queue.popleft()))
-            if self._is_lagging:
-                await self._refuse(FrameError("slow_consumer", "Reconnect and read.", close=protocol.OVERLOAD))
+                await self._send(protocol.dump(self._queue.popleft()))
+                if len(self._queue) < MAX_WAITING:
+                    self._has_room.set()
+
+    async def _send(self, text: str) -> None:
+        """Send one frame, and let the watch see how long that has been waiting."""
+        if not self._sending:
+            self._sending_since = time.monotonic()
+        self._sending += 1
+        try:
+            await self.opening._tell(text)
+        finally:
+            self._sending -= 1
 
     async def _refuse(self, problem: FrameError) -> None:
-        await self.opening._tell(protocol.error(problem))
+        await self._send(protocol.error(problem))
         if problem.close is not None:
             await self.opening._close(problem.close)
+
+    async def _watch(self) -> None:
+        """End a dashboard that does not read: a write that waits too long, or a queue that is full."""
+        while not self._is_over:
+            await asyncio.sleep(WATCH_SECONDS)
+            waits = time.monotonic() - self._sending_since if self._sending else 0.0
+            if self._is_lagging or waits > float(settings.WS_LAG_SECONDS):
+                detail = "You do not read what you are sent; reconnect and read."
+                await self._drop(FrameError("slow_consumer", detail, close=protocol.OVERLOAD, retry_after_ms=1000))
+
+    async def _drop(self, problem: FrameError) -> None:
+        """Close a socket whose client may not read: last words into its buffer, then the line is cut."""
+        self._is_over = True
+        self._queue.clear()
+        self._has_room.set()
+        drop = self.opening.scope.get("extensions", {}).get("moolai.drop")
+        if drop is not None:
+            drop(protocol.error(problem), problem.close)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WATCH_SECONDS):
+                await self._refuse(problem)
+        if self._reader is not None:
+            self._reader.cancel()
 
     # --- credential -------------------------------------------------------------------------------------------------
 
@@ -170,7 +227,8 @@ class Watcher:
                 continue
             if reach is None:
                 detail = "The credential expired or was revoked."
-                await self._refuse(FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED))
+                problem = FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
+                await (self._drop if self._sending else self._refuse)(problem)
                 return
             if self.scope.organizations is None or reach.organizations is not None:
                 allowed = self.scope.organizations

@@ -1,6 +1,6 @@
 """What dashboards can subscribe to: per topic a snapshot, and the frames that follow. Reads rows, runs in threads."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -14,6 +14,10 @@ from orchestrators.protocol import iso
 from orgs.models import Event
 
 RECENT_EVENTS: Final = 50
+STATUS_COLUMNS: Final = (
+    "orchestrator_id", "organization_id", "status", "last_seen", "is_connected", "name", "version", "node",
+    "is_independent", "organization__is_independent", "config_status",
+)  # fmt: skip
 Frame = dict[str, Any]
 Row = TypeVar("Row", bound=Model)
 
@@ -33,39 +37,29 @@ class Scope:
         return rows if self.organizations is None else rows.filter(organization_id__in=self.organizations)
 
 
+def status_frame(columns: Sequence[Any]) -> Frame:
+    """Return the `orchestrator_status` frame of a row, given its STATUS_COLUMNS."""
+    orchestrator_id, organization_id, status, last_seen, is_connected, name, version, node, *rest = columns
+    is_own, is_inherited, config_status = rest
+    return {
+        "type": "orchestrator_status",
+        "orchestrator_id": orchestrator_id,
+        "organization_id": organization_id,
+        "status": status,
+        "last_seen": iso(last_seen) if last_seen else None,
+        "is_connected": is_connected,
+        "name": name,
+        "version": version,
+        "node": node,
+        "is_independent": is_own or is_inherited,
+        "independence_source": "own" if is_own else "organization" if is_inherited else None,
+        "config_status": config_status,
+    }
+
+
 def status_frames(rows: QuerySet[Instance]) -> list[Frame]:
     """Return an `orchestrator_status` frame for each row."""
-    columns = "orchestrator_id", "organization_id", "status", "last_seen", "is_connected", "name", "version", "node"
-    own = rows.values_list(*columns, "is_independent", "organization__is_independent", "config_status")
-    return [
-        {
-            "type": "orchestrator_status",
-            "orchestrator_id": orchestrator_id,
-            "organization_id": organization_id,
-            "status": status,
-            "last_seen": iso(last_seen) if last_seen else None,
-            "is_connected": is_connected,
-            "name": name,
-            "version": version,
-            "node": node,
-            "is_independent": is_own or is_inherited,
-            "independence_source": "own" if is_own else "organization" if is_inherited else None,
-            "config_status": config_status,
-        }
-        for (
-            orchestrator_id,
-            organization_id,
-            status,
-            last_seen,
-            is_connected,
-            name,
-            version,
-            node,
-            is_own,
-            is_inherited,
-            config_status,
-        ) in own
-    ]
+    return [status_frame(columns) for columns in rows.values_list(*STATUS_COLUMNS)]
 
 
 def orchestrators(scope: Scope) -> list[Frame]:
@@ -124,18 +118,6 @@ SNAPSHOTS: Final[dict[str, Callable[[Scope], list[Frame]]]] = {
     "events": recent_events,
     "fleet": fleet,
 }
-
-
-def moved(*, since: datetime | None, limit: int = 5000) -> tuple[list[Frame], datetime | None]:
-    """Return the rows whose `last_seen` moved since `since`, and the new mark.
-
-    The deadline moves with `last_seen` and is indexed, so this reads only what changed.
-    """
-    rows = Instance.objects.present().filter(deadline_at__isnull=False)
-    newest = rows.order_by("-deadline_at").values_list("deadline_at", flat=True).first()
-    if since is None or newest is None:
-        return [], newest
-    return status_frames(rows.filter(deadline_at__gt=since).order_by("deadline_at")[:limit]), max(newest, since)
 
 
 def named(orchestrator_ids: Collection[str], organizations: Collection[str]) -> list[Frame]:

@@ -1,21 +1,30 @@
 """Dashboard sessions (PROTOCOL §2): who may watch what, snapshots, changes, and who is refused before the upgrade."""
 
+import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from monitoring.dashboard.movement import Movement
 from moolai.testing.world import World
-from orchestrators import independence, instances
+from orchestrators import independence, instances, presence
+from orchestrators.models import Instance
+from orchestrators.presence import Sighting
 from orchestrators.tests.live import DEV_TOKEN, Live, Peer, running
 from orchestrators.tests.raw import RawPeer
-from orgs import keys, organizations
-from orgs.models import Membership, User
+from orgs import events, keys, organizations
+from orgs.models import Event, Membership, Organization, User
 
 pytestmark = pytest.mark.services
 TOPICS = ["orchestrators", "events", "fleet"]
@@ -316,3 +325,201 @@ def test_a_cookie_opens_no_orchestrator_session(live: Live) -> None:
         peer.send({"type": "register", "orchestrator_id": "orch-a"})
         frames, code = peer.ending()
         assert (frames[-1]["type"], frames[-1]["success"], code) == ("handshake_ack", False, 4401)
+
+
+# --- a dashboard that does not read -------------------------------------------------------------------------------
+
+
+def test_a_dashboard_that_does_not_read_is_cut_off(live: Live) -> None:
+    server = live.installation.serve(env={"WS_LAG_SECONDS": "2"})
+    live.organization("flood")
+    big = {"text": "x" * 400_000}
+    events.record_many(Event(kind="flood", organization_id="flood", data=big) for _ in range(50))
+    subscribe = {"type": "subscribe", "topics": ["events"], "token": DEV_TOKEN, "organization_id": "flood"}
+    started = time.monotonic()
+    with RawPeer(server.port, receive_buffer=4096) as slow:
+        assert slow.upgrade()[0] == 101
+        slow.send(subscribe)
+        with suppress(ConnectionError):
+            while time.monotonic() - started < 12:
+                slow.send({"type": "ping"})
+                time.sleep(0.1)
+    assert 2 < time.monotonic() - started < 8
+    assert live.peer(server=server).ask(subscribe, "subscribed")
+    server.kill()
+
+
+class Socket:
+    """The ASGI side of a dashboard: `sent` is what it was sent, `is_stuck` holds back every write."""
+
+    def __init__(self, *, has_drop: bool) -> None:
+        self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: list[dict[str, Any]] = []
+        self.dropped: list[tuple[dict[str, Any], int]] = []
+        self.moving = asyncio.Event()
+        self.moving.set()
+        self.scope: dict[str, Any] = {
+            "type": "websocket", "path": "/ws", "query_string": b"", "client": ("127.0.0.1", 1),
+            "headers": [(b"authorization", f"Bearer {settings.DEV_BEARER_TOKEN}".encode())],
+            "extensions": {"moolai.drop": self.drop} if has_drop else {},
+        }  # fmt: skip
+        self.incoming.put_nowait({"type": "websocket.connect"})
+        self.say({"type": "subscribe", "topics": ["fleet"]})
+
+    def say(self, frame: dict[str, Any]) -> None:
+        self.incoming.put_nowait({"type": "websocket.receive", "text": json.dumps(frame)})
+
+    def drop(self, text: str, code: int) -> None:
+        self.dropped.append((json.loads(text), code))
+        self.incoming.put_nowait({"type": "websocket.disconnect", "code": code})
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self.moving.wait()
+        self.sent.append(message)
+
+    def frames(self) -> list[dict[str, Any]]:
+        return [json.loads(message["text"]) for message in self.sent if message["type"] == "websocket.send"]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(8):
+            while not condition():  # noqa: ASYNC110 - what is awaited is a row of another thread
+                await asyncio.sleep(0.02)
+
+    def run(self) -> "asyncio.Task[None]":
+        from moolai.asgi import application
+
+        return asyncio.ensure_future(application(self.scope, self.incoming.get, self.send))
+
+
+@pytest.mark.parametrize("has_drop", [True, False])
+async def test_a_write_that_waits_too_long_ends_the_dashboard_with_1013(
+    live: Live, settings: Any, has_drop: bool
+) -> None:
+    settings.WS_LAG_SECONDS, settings.DEV_BEARER_TOKEN = 1, DEV_TOKEN
+    socket = Socket(has_drop=has_drop)
+    session = socket.run()
+    await socket.until(lambda: len(socket.frames()) >= 2)
+    socket.moving.clear()
+    async with asyncio.timeout(8):
+        await session
+    if has_drop:
+        [(frame, code)] = socket.dropped
+        assert (frame["error"], frame["fatal"], code) == ("slow_consumer", True, 1013)
+
+
+async def test_a_full_queue_ends_the_dashboard_and_holds_no_pongs_beyond_its_bound(
+    live: Live, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WS_LAG_SECONDS, settings.DEV_BEARER_TOKEN = 60, DEV_TOKEN
+    settings.WS_FRAMES_BURST = 1000
+    monkeypatch.setattr("monitoring.dashboard.session.MAX_WAITING", 50)
+    socket = Socket(has_drop=True)
+    session = socket.run()
+    await socket.until(lambda: len(socket.frames()) >= 2)
+    socket.moving.clear()
+    for _ in range(200):
+        socket.say({"type": "ping"})
+    async with asyncio.timeout(8):
+        await session
+    assert [(frame["error"], code) for frame, code in socket.dropped] == [("slow_consumer", 1013)]
+
+
+def test_only_topics_that_are_new_have_a_snapshot(live: Live) -> None:
+    peer = watch(live, DEV_TOKEN, ["orchestrators"])
+    assert peer.nothing(1.5, of="orchestrator_status")
+    peer.ask({"type": "subscribe", "topics": ["orchestrators"]}, "subscribed")
+    assert peer.nothing(0.4, of="orchestrator_status") == []
+    peer.ask({"type": "subscribe", "topics": ["orchestrators", "fleet"]}, "subscribed")
+    assert peer.recv()["type"] == "fleet"
+    peer.ask({"type": "subscribe", "topics": ["orchestrators"], "organization_id": "globex"}, "subscribed")
+    assert {frame["organization_id"] for frame in peer.nothing(0.4, of="orchestrator_status")} == {"globex"}
+
+
+# --- what moved ---------------------------------------------------------------------------------------------------
+
+
+class Fleet:
+    """Rows that several processes flush, and one feed that reads them; an hour ahead of everything else."""
+
+    def __init__(self, size: int) -> None:
+        self.start = timezone.now() + timedelta(hours=1)
+        organization = Organization.objects.create(organization_id="moving", name="Moving")
+        rows = [Instance(orchestrator_id=f"m-{n:02d}", organization=organization, status="active") for n in range(size)]
+        Instance.objects.bulk_create(rows)
+        self.pks = dict(organization.orchestrators.values_list("orchestrator_id", "pk"))
+
+    def at(self, seconds: float) -> datetime:
+        return self.start + timedelta(seconds=seconds)
+
+    def hear(self, *names: str, at: float) -> None:
+        assert presence.flush([Sighting(self.pks[name], 0, self.at(at)) for name in names]) == len(names)
+
+    def shown(self, movement: Movement, *, at: float) -> list[str]:
+        return [frame["orchestrator_id"] for frame in movement.read(now=self.at(at))]
+
+
+@pytest.fixture
+def fleet(live: Live) -> Iterator[Fleet]:
+    yield Fleet(12)
+    Instance.objects.filter(organization="moving").delete()
+    Organization.objects.filter(pk="moving").delete()
+
+
+def test_what_another_process_flushes_late_is_shown_and_each_sighting_once(fleet: Fleet) -> None:
+    movement = Movement()
+    fleet.hear("m-00", at=0)
+    fleet.shown(movement, at=0)
+    fleet.hear("m-01", at=10)
+    assert fleet.shown(movement, at=10) == ["m-01"]
+    fleet.hear("m-02", at=9.5)
+    assert fleet.shown(movement, at=10.5) == ["m-02"]
+    assert fleet.shown(movement, at=11) == []
+    fleet.hear("m-02", at=11.5)
+    assert fleet.shown(movement, at=11.5) == ["m-02"]
+
+
+def test_a_clock_that_is_ahead_does_not_silence_the_others(fleet: Fleet) -> None:
+    movement = Movement()
+    fleet.hear("m-00", at=0)
+    fleet.shown(movement, at=0)
+    fleet.hear("m-01", at=60)
+    assert fleet.shown(movement, at=1) == ["m-01"]
+    fleet.hear("m-02", at=2)
+    assert fleet.shown(movement, at=2) == ["m-02"]
+    fleet.hear("m-01", at=61)
+    assert fleet.shown(movement, at=3) == ["m-01"]
+
+
+def test_a_shorter_ttl_does_not_blind_the_feed(fleet: Fleet, settings: Any) -> None:
+    settings.HEARTBEAT_TTL_SEC = 3600
+    fleet.hear(*fleet.pks, at=-30)
+    settings.HEARTBEAT_TTL_SEC = 10
+    movement = Movement()
+    assert fleet.shown(movement, at=0) == []
+    fleet.hear("m-03", at=1)
+    assert fleet.shown(movement, at=1) == ["m-03"]
+
+
+@pytest.mark.parametrize("step", [0.0, 0.1])
+def test_more_rows_than_a_page_are_shown_over_several_looks(fleet: Fleet, step: float) -> None:
+    movement = Movement(page_rows=5)
+    fleet.hear("m-00", at=-60)
+    fleet.shown(movement, at=-60)
+    for number, name in enumerate(fleet.pks):
+        fleet.hear(name, at=step * number)
+    looks = [fleet.shown(movement, at=2) for _ in range(4)]
+    assert [len(look) for look in looks] == [5, 5, 2, 0]
+    assert sorted(name for look in looks for name in look) == sorted(fleet.pks)
+
+
+def test_a_look_is_one_query_along_the_index_of_deadlines(fleet: Fleet) -> None:
+    movement = Movement()
+    fleet.hear(*fleet.pks, at=0)
+    fleet.shown(movement, at=0)
+    with CaptureQueriesContext(connection) as queries:
+        fleet.shown(movement, at=1)
+    assert len(queries) == 1
+    if connection.vendor == "sqlite":  # PostgreSQL reads a table of twelve rows as a whole
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN QUERY PLAN " + queries[0]["sql"])
+            assert any("instances_due" in row[3] for row in cursor.fetchall())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from orchestrators import protocol
@@ -47,9 +47,16 @@ def check(session: Any, frame: dict[str, Any]) -> Inbound:
     )
 
 
-@transaction.atomic
 def store(items: Sequence[Inbound]) -> list[str | FrameError]:
     """Store new messages in one statement; answer each with its `ack`, or `message_id_conflict`."""
+    try:
+        return _store(items)
+    except IntegrityError:  # another process stored one of them at the same moment: it is known now
+        return _store(items)
+
+
+@transaction.atomic
+def _store(items: Sequence[Inbound]) -> list[str | FrameError]:
     known = _known(items)
     fresh: dict[tuple[str, str], Message] = {}
     answers: list[str | FrameError] = []

@@ -84,8 +84,16 @@ class Recipient:
     is_legacy: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What goes on the wire now, and which of a session's messages are open at all."""
+
+    parcels: list[Parcel]
+    open_ids: frozenset[str]
+
+
 @transaction.atomic
-def take(recipients: Sequence[Recipient]) -> list[list[Parcel]]:
+def take(recipients: Sequence[Recipient]) -> list[Taken]:
     """Mark what may be sent now as `sent` and return it per recipient, oldest first.
 
     At most MESSAGE_WINDOW are in flight for each. A message already in flight on the session is taken again only when
@@ -95,20 +103,23 @@ def take(recipients: Sequence[Recipient]) -> list[list[Parcel]]:
     now = timezone.now()
     by_id = {recipient.orchestrator_id: recipient for recipient in recipients}
     parcels: dict[str, list[Parcel]] = defaultdict(list)
+    open_ids: dict[str, set[str]] = defaultdict(set)
     exhausted: list[Message] = []
     for message in _window(by_id):
+        open_ids[message.orchestrator_id].add(message.message_id)
         recipient = by_id[message.orchestrator_id]
         is_due = message.next_attempt_at is None or message.next_attempt_at <= now
         if message.message_id in recipient.in_flight and not is_due:
             continue
         if message.expires_at is not None and message.expires_at <= now:
             continue  # the sweep says so
-        if message.attempts >= settings.MESSAGE_MAX_ATTEMPTS:
+        # Only time uses attempts up: a flaky link must not fail a message within seconds.
+        if is_due and message.attempts >= settings.MESSAGE_MAX_ATTEMPTS:
             exhausted.append(message)
         elif _mark_sent(message, recipient, now=now):
             parcels[message.orchestrator_id].append(_parcel(message))
     _fail(exhausted, now=now)
-    return [parcels[recipient.orchestrator_id] for recipient in recipients]
+    return [Taken(parcels[row.orchestrator_id], frozenset(open_ids[row.orchestrator_id])) for row in recipients]
 
 
 def _window(orchestrator_ids: Collection[str]) -> QuerySet[Message]:

@@ -68,6 +68,10 @@ class Migration(migrations.Migration):
                 ("version", models.CharField(blank=True, max_length=100)),
                 ("capabilities", models.JSONField(blank=True, default=list)),
                 ("metadata", models.JSONField(blank=True, default=dict)),
+                (
+                    "is_acknowledging",
+                    models.BooleanField(default=False, editable=False, help_text="Whether its session acknowledges."),
+                ),
                 ("is_connected", models.BooleanField(default=False, verbose_name="connected")),
                 ("session_id", models.CharField(blank=True, max_length=32)),
                 ("epoch", models.BigIntegerField(default=0)),
@@ -165,6 +169,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "nodes",
+                "verbose_name": "process",
+                "verbose_name_plural": "processes",
             },
         ),
     ]

@@ -70,6 +70,7 @@ class Instance(models.Model):
     version = models.CharField(max_length=100, blank=True)
     capabilities = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
+    is_acknowledging = models.BooleanField(default=False, editable=False, help_text="Whether its session acknowledges.")
 
     # Its open session; written once at connect and cleared at disconnect. `epoch` fences older sockets.
     is_connected = models.BooleanField("connected", default=False)
