@@ -1,5 +1,7 @@
 """What the apps export to each other, in one table: to add a frame type or a topic, add its line here."""
 
+from operator import attrgetter
+
 from monitoring import frames
 from monitoring.dashboard import feed
 from orchestrators import configuration, hub, wakeups
@@ -7,10 +9,10 @@ from orchestrators.hub import FrameHandler
 from orchestrators.messages import inbox, outbox
 from orgs import events
 
-INBOUND = FrameHandler(inbox.check, inbox.store)
+INBOUND = FrameHandler(inbox.check, inbox.store, attrgetter("weight"))
 
 FRAME_HANDLERS = {
-    "monitoring": FrameHandler(frames.check, frames.store),
+    "monitoring": FrameHandler(frames.check, frames.store, attrgetter("weight")),
     "recommendation": INBOUND,
     "message": INBOUND,
     "ack": FrameHandler(outbox.check_ack, outbox.acknowledge),

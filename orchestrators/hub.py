@@ -30,10 +30,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FrameHandler:
-    """What one frame type needs: `check` validates on the event loop, `store` writes a batch in a thread."""
+    """What one frame type needs: `check` validates on the event loop, `store` writes a batch in a thread.
+
+    `weigh` says how many bytes of memory an item takes while it waits for its batch.
+    """
 
     check: Callable[[Any, dict[str, Any]], Any]
     store: Callable[[Any], Any]
+    weigh: Callable[[Any], int] | None = None
 
 
 class Hub:
@@ -55,7 +59,7 @@ class Hub:
         self._endings = Batcher[Ended, None](self.at_desk, presence.end, is_patient=True, capacity=100_000)
         self._takings = Batcher[outbox.Recipient, outbox.Taken](self.at_desk, outbox.take)
         self._frames = {
-            id(handler): Batcher[Any, Any](self.at_desk, handler.store, is_patient=True)
+            id(handler): Batcher[Any, Any](self.at_desk, handler.store, is_patient=True, weigh=handler.weigh)
             for handler in self.handlers.values()
         }
         self._delivering: dict[str, bool] = {}

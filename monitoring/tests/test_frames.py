@@ -1,13 +1,21 @@
 """`monitoring` frames: samples are validated, stored once, and acknowledged when they are durable."""
 
+import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
+from django.db import connection, connections
 
+from monitoring import frames
 from monitoring.models import NUMBERS, SystemMetric
 from moolai.testing.world import World
+from orchestrators.protocol import FrameError
 from orchestrators.tests.live import Live, Peer, eventually, running
 
 pytestmark = pytest.mark.services
@@ -127,3 +135,137 @@ def test_a_bad_sample_stores_nothing_of_its_frame_and_names_the_path(peer: Peer,
     assert error["path"].endswith(path)
     assert rows(peer) == []
     assert send(peer, {"cpu_usage_percent": 1}, "bad")["duplicate"] is False
+
+
+# --- the cost of a frame --------------------------------------------------------------------------------------------
+
+
+def batch(orchestrator_id: str, metrics: Any, message_id: str = "m") -> frames.Batch:
+    session = SimpleNamespace(organization_id="acme", orchestrator_id=orchestrator_id, session_id="s" * 26)
+    return frames.check(session, {"type": "monitoring", "message_id": message_id, "metrics": metrics})
+
+
+def full(**extra: Any) -> list[dict[str, Any]]:
+    return [
+        {"cpu_usage_percent": index / 10, "memory_percent": 40.5, "queue": index} | extra
+        for index in range(frames.MAX_SAMPLES)
+    ]
+
+
+def test_a_full_frame_waits_in_about_its_own_size_and_weighs_what_it_holds() -> None:
+    metrics = full()
+    size = len(orjson.dumps(metrics))
+    tracemalloc.start()
+    try:
+        held = batch("orch", metrics)
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert grown < 1.1 * size + 4096
+    assert held.weight >= size
+    assert batch("orch", {}).weight > 0
+
+
+def test_a_full_frame_holds_the_event_loop_up_for_few_milliseconds() -> None:
+    metrics = full(timestamp="2026-01-01T00:00:00Z")
+    costs = []
+    for _ in range(20):
+        start = time.thread_time()
+        batch("orch", metrics)
+        costs.append(time.thread_time() - start)
+    assert min(costs) < 0.004
+
+
+def test_the_weight_of_a_batch_bounds_its_rows() -> None:
+    empty = batch("orch", [{}] * frames.MAX_SAMPLES)
+    assert (1 << 20) / empty.weight * frames.MAX_SAMPLES <= 2500
+
+
+# --- through two processes at once ----------------------------------------------------------------------------------
+
+
+def codes(answers: list[str | None | FrameError]) -> list[Any]:
+    return [
+        answer.code if isinstance(answer, FrameError) else answer and orjson.loads(answer)["duplicate"]
+        for answer in answers
+    ]
+
+
+@pytest.mark.parametrize(("mine", "expected"), [([1, 2, 3], "message_id_conflict"), ([7, 8], True)])
+def test_a_frame_stored_elsewhere_in_the_same_moment_is_answered_by_its_body(
+    peer: Peer, mine: list[int], expected: Any
+) -> None:
+    name, rivals = peer.ack["orchestrator_id"], [[{"cpu_usage_percent": number} for number in (7, 8)]]
+
+    def rival_first(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("INSERT") and rivals:
+            assert codes(frames.store([batch(name, rivals.pop())])) == [False]
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(rival_first):
+        others = [batch(name, {"cpu_usage_percent": 5}, "other"), batch(name, {"cpu_usage_percent": 6}, "")]
+        samples = [{"cpu_usage_percent": number} for number in mine]
+        assert codes(frames.store([others[0], batch(name, samples), others[1]])) == [False, expected, None]
+    assert sorted(row.cpu_usage_percent or 0 for row in rows(peer)) == [5, 6, 7, 8]
+
+
+def test_a_frame_that_is_cleaned_up_while_it_is_resent_is_a_duplicate(peer: Peer) -> None:
+    name = peer.ack["orchestrator_id"]
+    assert codes(frames.store([batch(name, {"cpu_usage_percent": 1})])) == [False]
+
+    def clean_up_first(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith("SELECT"):
+            SystemMetric.objects.filter(orchestrator_id=name)._raw_delete(using="default")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(clean_up_first):
+        assert codes(frames.store([batch(name, {"cpu_usage_percent": 1})])) == [True]
+    assert rows(peer) == []
+
+
+def test_two_processes_with_many_of_the_same_ids_agree_on_one_body_each(peer: Peer) -> None:
+    name, count = peer.ack["orchestrator_id"], 40
+    answers: dict[int, list[Any]] = {}
+    gate = threading.Barrier(2)
+
+    def process(size: int) -> None:
+        order = range(count) if size == 2 else reversed(range(count))
+        batches = [batch(name, [{"cpu_usage_percent": size}] * size, f"m-{index}") for index in order]
+        try:
+            gate.wait()
+            found = codes(frames.store(batches))
+        finally:
+            connections.close_all()
+        answers[size] = found if size == 2 else found[::-1]
+
+    threads = [threading.Thread(target=process, args=(size,)) for size in (2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all({a, b} == {False, "message_id_conflict"} for a, b in zip(answers[2], answers[3], strict=True))
+    won = {size: answers[size].count(False) for size in (2, 3)}
+    stored = [row.cpu_usage_percent for row in rows(peer)]
+    assert {size: stored.count(float(size)) for size in (2, 3)} == {size: size * won[size] for size in (2, 3)}
+
+
+def test_one_batch_with_the_same_id_twice_stores_the_first(peer: Peer) -> None:
+    name = peer.ack["orchestrator_id"]
+    bodies = [{"cpu_usage_percent": 1}, {"cpu_usage_percent": 1}, {"cpu_usage_percent": 2}]
+    assert codes(frames.store([batch(name, body) for body in bodies])) == [False, True, "message_id_conflict"]
+    assert [row.cpu_usage_percent for row in rows(peer)] == [1.0]
+
+
+def test_a_full_frame_is_stored_whole_in_statements_of_bounded_size(peer: Peer) -> None:
+    name, sizes = peer.ack["orchestrator_id"], []
+
+    def measure(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
+        if sql.startswith("INSERT"):
+            sizes.append(len(params) if "UNNEST" not in sql else len(params[0]))
+        return execute(sql, params, *rest)
+
+    with connection.execute_wrapper(measure):
+        assert codes(frames.store([batch(name, full(), f"m-{number}") for number in range(5)])) == [False] * 5
+    assert len(rows(peer)) == 5 * frames.MAX_SAMPLES
+    assert max(sizes) <= 2000 * 45
+    assert rows(peer)[0].custom.keys() == {"queue"}

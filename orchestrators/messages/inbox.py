@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from django.db import IntegrityError, transaction
@@ -14,6 +14,8 @@ from orchestrators.models import Message
 from orchestrators.protocol import FrameError
 from orgs import events
 from orgs.models import Event
+
+PARSED_PER_BYTE: Final = 8  # bytes of memory that a byte of JSON becomes, roughly
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Inbound:
     message_type: str
     content: Any
     content_hash: str
+    weight: int
 
 
 def check(session: Any, frame: dict[str, Any]) -> Inbound:
@@ -44,6 +47,7 @@ def check(session: Any, frame: dict[str, Any]) -> Inbound:
         kind,
         {} if content is None else content,
         hashlib.sha256(fingerprint).hexdigest(),
+        PARSED_PER_BYTE * len(fingerprint),
     )
 
 
