@@ -56,6 +56,7 @@ class SystemMetric(models.Model):
 
     class Meta:
         db_table = "user_system_performance"
+        verbose_name, verbose_name_plural = "metric sample", "metrics"
         ordering = ["-timestamp"]
         indexes = [
             models.Index(fields=["organization_id", "-timestamp"], name="metrics_by_organization"),

@@ -20,7 +20,7 @@ NOISY: Final = (
 # What splits or forges lines, or cannot be encoded; JSON itself escapes the ones below space.
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SECRETS: Final = re.compile(
-    r"""(\bBearer\s+|\bX-API-Key["':=\s]+)[^\s"'\\]+   # what a header carries
+    r"""(\bBearer\s+|\bX-API-Key["':=\s]+)[^\s"'\\]{12,}  # what a header carries; a shorter word is prose
     |(://[^\s/:@]*:)[^\s/@]+(?=@)                       # the password of a URL
     |(\bmk_)[0-9A-Za-z]{16,}                             # an API key
     """,

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+from whitenoise.middleware import WhiteNoiseFileResponse
 
 from moolai import errors, logs
+from moolai.console.lost import LostPage
 from orgs import audit, parsing
 
 logger = logging.getLogger("moolai.requests")
@@ -49,7 +51,7 @@ class RequestLogMiddleware:
 
     def _as_json(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Replace an HTML error page of Django's by the one error object, except in the console."""
-        if response.status_code < 400 or request.path.startswith(_PAGES):
+        if response.status_code < 400 or request.path.startswith(_PAGES) or isinstance(response, LostPage):
             return response
         if response.get("Content-Type", "").startswith("application/json"):
             return response
@@ -76,7 +78,22 @@ class ContentSecurityPolicyMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Add the header."""
-        response = self.get_response(request)
+        response = _whole(self.get_response(request))
         policy = self.CONSOLE if request.path.startswith("/admin/") else self.STRICT
         response.headers.setdefault("Content-Security-Policy", policy)
         return response
+
+
+def _whole(response: HttpResponse) -> HttpResponse:
+    """Read a static file that whitenoise would stream: its iterator is synchronous, so ASGI warns and reads it at once.
+
+    The largest file has a few hundred kB, and a conditional or partial request has only what it asked for.
+    """
+    if not isinstance(response, WhiteNoiseFileResponse):
+        return response
+    whole = HttpResponse(b"".join(response.streaming_content), status=response.status_code)
+    del whole["Content-Type"]
+    for name, value in response.items():
+        whole[name] = value
+    response.close()
+    return whole

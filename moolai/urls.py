@@ -1,10 +1,11 @@
 """Every HTTP door."""
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from moolai import console, errors, health
+from moolai.console import lost
 from orchestrators import api as fleet
 from orgs import api as registry
 
@@ -27,12 +28,15 @@ urlpatterns = [
     re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/messages/?$", fleet.Queue.as_view()),
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     *console.urlpatterns,
+    path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),
 ]
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer an unknown path."""
+    """Answer an unknown path: a person with a page, a program with the error object."""
+    if lost.is_for_person(request):
+        return lost.page(request)
     return errors.respond(request, "not_found", "There is nothing at this path.")
 
 

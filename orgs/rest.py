@@ -99,14 +99,20 @@ def _positive(request: Request, name: str, default: int) -> int:
 
 
 def body(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
-    """Return the validated body; unknown fields are refused by name."""
+    """Return the validated body; unknown fields are refused by name, and a refusal names those that are taken."""
     data = parsing.read(request._request)
     form = serializer(data=data)
+    accepted = f"Accepted fields: {', '.join(_described(form))}."
     if unknown := sorted(set(data) - set(form.fields)):
-        raise AppError("unknown_field", fields=dict.fromkeys(unknown, "unknown field"))
+        detail = f"Leave out the fields named in `fields`. {accepted}"
+        raise AppError("unknown_field", detail, fields=dict.fromkeys(unknown, "unknown field"))
     if not form.is_valid():
-        raise InvalidInput(fields=errors.flatten(form.errors))
+        raise InvalidInput(detail=f"See `fields`. {accepted}", fields=errors.flatten(form.errors))
     return dict(form.validated_data)
+
+
+def _described(form: Serializer[Any]) -> list[str]:
+    return [name if field.required else f"{name} (optional)" for name, field in form.fields.items()]
 
 
 def choice(request: Request, name: str, allowed: list[str]) -> str:

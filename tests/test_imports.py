@@ -19,6 +19,7 @@ ALLOWED = {
     ("orchestrators/tests/test_ws_bad_input.py", "moolai.wiring"),
     ("orchestrators/tests/test_ws_bad_input.py", "moolai.asgi"),
     ("orchestrators/tests/test_presence.py", "moolai.asgi"),
+    ("monitoring/tests/test_dashboard.py", "moolai.asgi"),
 }
 
 

@@ -17,6 +17,7 @@ from moolai.testing.product import Installation
 
 TOKEN = "canary-token-0123456789abcdef"
 PASSWORD = "canary-password-0123456789"
+PROSE = "the ring bearer may send it as Authorization: Bearer or in `token`"
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_secrets_are_blotted_out(line: Callable[..., str], settings: object, tex
 
 
 def test_ordinary_text_is_left_alone(line: Callable[..., str]) -> None:
-    for text in ("http://127.0.0.1:8000/admin/?a=b@c", "GET /api/v1/x 200", "mk_ is how keys begin", "ring bearer"):
+    for text in ("http://127.0.0.1:8000/admin/?a=b@c", "GET /api/v1/x 200", "mk_ is how keys begin", PROSE):
         assert json.loads(line(text))["event"] == text
 
 

@@ -55,6 +55,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "user_system_performance",
+                "verbose_name": "metric sample",
+                "verbose_name_plural": "metrics",
                 "ordering": ["-timestamp"],
                 "indexes": [
                     models.Index(fields=["organization_id", "-timestamp"], name="metrics_by_organization"),

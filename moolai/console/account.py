@@ -17,12 +17,11 @@ class SignIn(AuthenticationForm):  # type: ignore[misc]
     """The console's sign-in; it shows every organization, so only superadmins come in."""
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
-        """Refuse everybody else with a sentence."""
-        super().confirm_login_allowed(user)
-        if not getattr(user, "is_superuser", False):
-            raise ValidationError(
-                "Only superadmins may use the console; use the API for your organization.", code="forbidden"
-            )
+        """Refuse everybody else with one sentence."""
+        if not user.is_active:
+            raise self.get_invalid_login_error()
+        if not (getattr(user, "is_superuser", False) and getattr(user, "is_staff", False)):
+            raise ValidationError("Only superadmins may use the console.", code="forbidden")
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Case, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -17,6 +18,8 @@ from orgs.models import Organization
 SHOWN_ORCHESTRATORS = 50
 RECENT_EVENTS = 8
 EVERYTHING = topics.Scope(None)
+URGENCY = [Instance.Status.ERROR, Instance.Status.DEGRADED, Instance.Status.INACTIVE]
+TROUBLE_FIRST = Case(*(When(status=word, then=rank) for rank, word in enumerate(URGENCY)), default=len(URGENCY))
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def _cards(fleet: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _table(total: int) -> dict[str, Any]:
-    rows = Instance.objects.present().select_related("organization").order_by("orchestrator_id")
+    rows = Instance.objects.present().select_related("organization").order_by(TROUBLE_FIRST, "orchestrator_id")
     return {"table": organizations.fleet_rows(rows[:SHOWN_ORCHESTRATORS]), "table_total": total}
 
 

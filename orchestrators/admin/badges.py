@@ -7,6 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from orchestrators.models import Instance, Message
+from orgs.admin.base import ago
 from orgs.models import Organization
 
 # word in the database → (glyph, what it says, colour); live.js holds STATUS and CONFIG, too, and a test compares.
@@ -24,6 +25,12 @@ ORGANIZATION: Final = {
 }  # fmt: skip
 
 
+INDEPENDENCE: Final = (
+    "An independent orchestrator stays connected and gets its configuration and messages, "
+    "but its heartbeats are ignored: it never counts as inactive."
+)
+
+
 def status(instance: Instance) -> SafeString:
     """Show the status, kept live."""
     glyph, word, tone = STATUS[instance.status]
@@ -34,6 +41,16 @@ def status(instance: Instance) -> SafeString:
         instance.status,
         glyph,
         word,
+    )
+
+
+def seen(instance: Instance) -> SafeString:
+    """Show when it was last heard of, and that an independent one's heartbeats do not count; kept live."""
+    return format_html(
+        '{} <small class="mo-note" data-live="frozen" data-of="{}"{}>heartbeats ignored</small>',
+        ago(instance.last_seen, of=instance.orchestrator_id),
+        instance.orchestrator_id,
+        SafeString("" if instance.is_effectively_independent else " hidden"),
     )
 
 
@@ -92,12 +109,13 @@ def _switch(*, url: str, name: str, is_on: bool, organization_id: str, note: str
     attributes: dict[str, Any] = {"checked": "true" if is_on else "false", "disabled": "true" if note else "false"}
     return format_html(
         '<span class="mo-switch-box" {}><button type="button" role="switch" class="mo-switch" aria-checked="{}" '
-        'aria-disabled="{}" aria-label="Independence of {}" data-url="{}" data-name="{}" data-organization="{}">'
-        '<span></span></button><small class="mo-note">{}</small></span>',
+        'aria-disabled="{}" aria-label="Independence of {}" title="{}" data-url="{}" data-name="{}" '
+        'data-organization="{}"><span></span></button><small class="mo-note">{}</small></span>',
         live,
         attributes["checked"],
         attributes["disabled"],
         name,
+        INDEPENDENCE,
         url,
         name,
         organization_id,

@@ -20,7 +20,7 @@ from orchestrators import messages as mail
 from orchestrators.admin import badges, forms, panels
 from orchestrators.admin.independence import switch
 from orchestrators.models import Instance
-from orgs.admin.base import ConsoleAdmin, ago, user
+from orgs.admin.base import ConsoleAdmin, user
 
 
 @admin.register(Instance)
@@ -42,6 +42,7 @@ class InstanceAdmin(ConsoleAdmin):
     search_help_text = "Search by id, name or organization"
     ordering = ["orchestrator_id"]
     autocomplete_fields = ["organization"]
+    delete_confirmation_template = delete_selected_confirmation_template = "admin/orchestrators/instance/delete.html"
     change_form_template = "admin/orchestrators/instance/change_form.html"
     fieldsets = [
         ("Settings", {"fields": forms.IDENTITY}),
@@ -80,7 +81,7 @@ class InstanceAdmin(ConsoleAdmin):
     @display(description="Last seen", ordering="last_seen")
     def seen(self, row: Instance) -> SafeString:
         """Show the ticking time."""
-        return ago(row.last_seen, of=row.orchestrator_id)
+        return badges.seen(row)
 
     @display(description="Version", ordering="version")
     def version_(self, row: Instance) -> SafeString:

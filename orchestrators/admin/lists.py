@@ -7,7 +7,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 
 from orchestrators.admin import badges
 from orchestrators.models import Message, Node
-from orgs.admin.base import LongListAdmin, ReadOnlyAdmin, ago
+from orgs.admin.base import LongListAdmin, ReadOnlyAdmin, ago, exact
 from orgs.admin.trail import pretty
 
 
@@ -22,8 +22,8 @@ class MessageAdmin(LongListAdmin):
     search_fields = ["message_id", "message_type", "orchestrator__orchestrator_id"]
     ordering = ["-id"]
     fields = [
-        "message_id", "message_type", "way", "orchestrator", "state", "content", "attempts", "error", "answer", "when",
-        "sent_at", "next_attempt_at", "finished_at", "expires_at", "created_by",
+        "message_id", "message_type", "way", "orchestrator", "state", "content", "attempts", "error", "answer",
+        "created", "sent", "next_attempt", "finished", "expires", "created_by",
     ]  # fmt: skip
     readonly_fields = fields
 
@@ -31,6 +31,31 @@ class MessageAdmin(LongListAdmin):
     def when(self, row: Message) -> SafeString:
         """Show the time."""
         return ago(row.created_at)
+
+    @display(description="Created")
+    def created(self, row: Message) -> str:
+        """Show the time."""
+        return exact(row.created_at)
+
+    @display(description="Sent")
+    def sent(self, row: Message) -> str:
+        """Show when it went out last."""
+        return exact(row.sent_at)
+
+    @display(description="Next attempt")
+    def next_attempt(self, row: Message) -> str:
+        """Show when it goes out again."""
+        return exact(row.next_attempt_at)
+
+    @display(description="Finished")
+    def finished(self, row: Message) -> str:
+        """Show when it was delivered or given up."""
+        return exact(row.finished_at)
+
+    @display(description="Expires")
+    def expires(self, row: Message) -> str:
+        """Show when it is given up."""
+        return exact(row.expires_at)
 
     @display(description="Way", ordering="direction")
     def way(self, row: Message) -> str:

@@ -170,7 +170,7 @@ def fleet_rows(rows: QuerySet[Instance]) -> list[dict[str, Any]]:
             "url": reverse("admin:orchestrators_instance_change", args=[row.pk]),
             "badge": badges.status(row),
             "dot": badges.connected(row),
-            "seen": ago(row.last_seen, of=row.orchestrator_id),
+            "seen": badges.seen(row),
             "switch": badges.instance_switch(row),
         }
         for row in rows

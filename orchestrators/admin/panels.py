@@ -87,7 +87,7 @@ def everything(instance: Instance) -> dict[str, Any]:
         "badge": badges.status(instance),
         "dot": badges.connected(instance),
         "switch": badges.instance_switch(instance),
-        "seen": ago(instance.last_seen, of=instance.orchestrator_id),
+        "seen": badges.seen(instance),
         "panels": {name: build(instance) for name, build in PANELS.items()},
         "events": trail.recent(instance.orchestrator_id),
     }

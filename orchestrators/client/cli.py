@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from websockets.exceptions import InvalidURI
@@ -17,7 +18,6 @@ from websockets.exceptions import InvalidURI
 from .frames import Frame
 from .orchestrator import OrchestratorClient, logger
 
-DEFAULT_URL = "ws://127.0.0.1:8000/ws"
 KEY_VARIABLE = "MOOLAI_API_KEY"
 
 
@@ -33,10 +33,24 @@ class JsonLines(logging.Formatter):
         return json.dumps({**entry, "timestamp": moment}, ensure_ascii=False)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options; the API key is none of them, as an argument list is public."""
+def url_of(host: str, port: int | str, *, is_secure: bool = False) -> str:
+    """Return where a client on this machine finds the controller that listens on `host` and `port`."""
+    name = "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 — compared, not bound
+    return f"{'wss' if is_secure else 'ws'}://{f'[{name}]' if ':' in name else name}:{port}/ws"
+
+
+def url_from(environment: Mapping[str, str]) -> str:
+    """Return the URL that HOST, PORT and TLS_ENABLED describe, read as the controller reads them."""
+    host = environment.get("HOST") or environment.get("CONTROLLER_HOST") or "127.0.0.1"
+    port = environment.get("PORT") or environment.get("CONTROLLER_PORT") or 8000
+    is_secure = environment.get("TLS_ENABLED", "").lower() in {"true", "on", "ok", "y", "yes", "1"}
+    return url_of(host, port, is_secure=is_secure)
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, url: str) -> None:
+    """Declare the options; `url` is the default. The API key is none of them, as an argument list is public."""
     parser.add_argument("--id", required=True, dest="orchestrator_id", help="the orchestrator's id, e.g. orch-001")
-    parser.add_argument("--url", default=DEFAULT_URL, help="the controller (default %(default)s)")
+    parser.add_argument("--url", default=url, help="the controller (default %(default)s)")
     parser.add_argument("--organization", help="organization id, when the credential does not name it")
     parser.add_argument("--name", help="name shown in the console")
     parser.add_argument("--metrics-interval", type=seconds, default=15.0, help="0 for none (default %(default)s)")
@@ -60,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m orchestrators.client",
         description=f"Run one orchestrator; its API key is read from {KEY_VARIABLE}.",
     )
-    add_arguments(parser)
+    add_arguments(parser, url=url_from(os.environ))
     return execute(parser.parse_args(arguments))
 
 
@@ -92,8 +106,8 @@ async def run(options: argparse.Namespace) -> None:
         name=options.name,
         heartbeat_interval=options.heartbeat_interval or None,
         metrics_interval=options.metrics_interval or None,
-        on_config=take_config,
-        on_message=take_message,
+        on_config=partial(take_config, options.orchestrator_id),
+        on_message=partial(take_message, options.orchestrator_id),
     )
     stopping: list[asyncio.Task[None]] = []
     on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))
@@ -120,12 +134,12 @@ def on_signals(act: Callable[[], Any]) -> None:
             loop.add_signal_handler(number, once, number)
 
 
-async def take_config(config: Frame) -> None:
+async def take_config(orchestrator_id: str, config: Frame) -> None:
     """Log what a real orchestrator would apply."""
-    logger.info("new configuration with %s", ", ".join(sorted(config)) or "nothing in it")
+    logger.info("%s: new configuration with %s", orchestrator_id, ", ".join(sorted(config)) or "nothing in it")
 
 
-async def take_message(message_type: str, content: Any) -> Frame:
+async def take_message(orchestrator_id: str, message_type: str, content: Any) -> Frame:
     """Log what a real orchestrator would act upon, and say that it was seen."""
-    logger.debug("message %s: %s", message_type, content)
+    logger.debug("%s: message %s: %s", orchestrator_id, message_type, content)
     return {"handled": message_type}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import ssl
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 from .frames import Frame
 from .metrics import Sampler
-from .orchestrator import OrchestratorClient
+from .orchestrator import OrchestratorClient, logger
 
 CONNECTS_PER_SECOND = 200
 TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
@@ -19,21 +20,40 @@ TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts since the start (`ends`: how attempts ended); `connected` and `outbox` as they are now."""
+    """Counts since the start (`ends`: how attempts ended); `connected` and `outbox` as they are now.
+
+    `trouble` is the last thing that kept one from connecting, "" when nothing did.
+    """
 
     size: int
     connected: int
+    ever_connected: int
     configs_applied: int
     messages: int
     reconnects: int
     outbox: int
     ends: dict[str, int]
+    trouble: str
 
     def __str__(self) -> str:
         return (
             f"connected {self.connected}/{self.size}, configs applied {self.configs_applied}, "
             f"messages {self.messages}, reconnects {self.reconnects}"
         )
+
+
+class Trouble(logging.Handler):
+    """Remembers the last warning of a client that said more than that it is disconnected."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line without the orchestrator's id."""
+        text = record.getMessage().partition(": ")[2]
+        if not text.startswith("disconnected (1006 unreachable)"):
+            self.last = text
 
 
 class Fleet:
@@ -53,6 +73,7 @@ class Fleet:
         sampler = Sampler(reuse_seconds=5.0) if metrics_interval else None
         shared = ssl.create_default_context() if url.startswith("wss:") else None
         self._running: list[asyncio.Task[None]] = []
+        self._trouble = Trouble()
         self.clients = [
             OrchestratorClient(
                 url,
@@ -72,6 +93,7 @@ class Fleet:
 
     async def run(self, stop: asyncio.Event, *, as_json: bool = False) -> Progress:
         """Run until `stop` is set, printing the progress; then say goodbye for all and return the final counts."""
+        logger.addHandler(self._trouble)
         telling = asyncio.create_task(self._tell(as_json=as_json))
         starting = asyncio.create_task(self._start())
         try:
@@ -81,6 +103,7 @@ class Fleet:
             telling.cancel()
             final = self.progress()
             await self.stop()
+            logger.removeHandler(self._trouble)
         return final
 
     async def stop(self) -> None:
@@ -102,11 +125,13 @@ class Fleet:
         return Progress(
             size=len(self.clients),
             connected=sum(client.is_connected for client in self.clients),
+            ever_connected=sum(client.connections > 0 for client in self.clients),
             configs_applied=sum(client.configuration.applied for client in self.clients),
             messages=sum(client.messages.handled for client in self.clients),
             reconnects=sum(max(client.connections - 1, 0) for client in self.clients),
             outbox=sum(len(client.outbox) for client in self.clients),
             ends=dict(ends.most_common(8)),
+            trouble=self._trouble.last,
         )
 
     async def _start(self) -> None:
@@ -121,13 +146,14 @@ class Fleet:
             await asyncio.sleep(TTY_SECONDS if is_live else PLAIN_SECONDS)
             progress = self.progress()
             elapsed = time.monotonic() - started
+            trouble = f" ({progress.trouble[:100]})" if progress.trouble and not progress.connected else ""
             if as_json:
                 say(json.dumps({"elapsed_seconds": round(elapsed, 1), **asdict(progress)}) + "\n")
             elif is_live:
-                say(f"\r\x1b[K{elapsed:6.1f} s  {progress}")
+                say(f"\r\x1b[K{elapsed:6.1f} s  {progress}{trouble}")
             else:
                 ends = "".join(f", {count} × {end}" for end, count in progress.ends.items())
-                say(f"{elapsed:6.1f} s  {progress}{ends}\n")
+                say(f"{elapsed:6.1f} s  {progress}{ends}{trouble}\n")
 
 
 def say(text: str) -> None:

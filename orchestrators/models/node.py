@@ -18,6 +18,7 @@ class Node(models.Model):
 
     class Meta:
         db_table = "nodes"
+        verbose_name, verbose_name_plural = "process", "processes"
 
     def __str__(self) -> str:
         return self.node_id

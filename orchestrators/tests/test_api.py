@@ -339,7 +339,9 @@ def test_an_organizations_flag_reaches_its_orchestrators_only(people: Cast) -> N
     ],
 )
 def test_an_unusable_wish_changes_nothing(people: Cast, path: str, body: dict[str, Any], code: str) -> None:
-    assert refusal(people.alice.call("PUT", path, body)) == (400, code)
+    answer: Any = people.alice.call("PUT", path, body)
+    assert refusal(answer) == (400, code)
+    assert answer.json()["detail"].endswith("Accepted fields: is_independent, reason (optional).")
     assert not Instance.objects.filter(is_independent=True).exists()
     assert not Organization.objects.filter(is_independent=True).exists()
 

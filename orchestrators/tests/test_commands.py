@@ -189,7 +189,7 @@ def test_without_content_it_is_an_empty_object(fleet: Organization) -> None:
         (["nowhere", "restart"], "no orchestrator nowhere"),
         (["orch-001", "provisioning"], "belongs to the protocol"),
         (["orch-001", "restart", "{bad"], "not JSON"),
-        (["orch-001", ""], "fields"),
+        (["orch-001", ""], "message_type: Give a type"),
     ],
 )
 def test_what_cannot_be_sent_is_said(fleet: Organization, arguments: list[str], text: str) -> None:
@@ -235,7 +235,10 @@ def test_waiting_for_what_fails_ends_with_an_error(transactional_db: None, fleet
 
 def test_waiting_ends_in_time(fleet: Organization) -> None:
     started = datetime.now(UTC)
-    assert " pending " in run("send_message", "orch-001", "restart", "--wait", "0.3")
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"not delivered within 0\.3 s; it stays queued") as caught:
+        call_command("send_message", "orch-001", "restart", "--wait", "0.3", stdout=out)
+    assert (caught.value.returncode, " pending " in out.getvalue()) == (2, True)
     assert 0.25 < (datetime.now(UTC) - started).total_seconds() < 5
 
 

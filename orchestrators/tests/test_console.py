@@ -183,7 +183,8 @@ def test_adding_and_deleting_and_adding_again(console: Client, acme: Organizatio
     assert "exists already" in console.post(add, body).content.decode()
     first = Instance.objects.get(orchestrator_id="orch-009")
     url = reverse("admin:orchestrators_instance_delete", args=[first.pk])
-    assert "orch-009" in console.get(url).content.decode()
+    asked = console.get(url).content.decode()
+    assert all(words in asked for words in ("orch-009", "stays blocked", "Messages, events, metrics"))
     assert console.post(url, {"post": "yes"}).status_code == 302
     assert not Instance.objects.present().exists()
     assert AuditEntry.objects.filter(action="orchestrator.delete", actor="root").count() == 1
@@ -192,7 +193,11 @@ def test_adding_and_deleting_and_adding_again(console: Client, acme: Organizatio
 
 
 def test_the_lists_delete_action_uses_the_registry(console: Client, orch: Instance) -> None:
-    body = {"action": "delete_selected", "_selected_action": [orch.pk], "post": "yes"}
+    body = {"action": "delete_selected", "_selected_action": [orch.pk]}
+    asked = console.post(reverse("admin:orchestrators_instance_changelist"), body).content.decode()
+    assert f'name="_selected_action" value="{orch.pk}"' in asked
+    assert "stays blocked" in asked
+    body |= {"post": "yes"}
     assert console.post(reverse("admin:orchestrators_instance_changelist"), body).status_code == 302
     orch.refresh_from_db()
     assert orch.deleted_at is not None
@@ -275,6 +280,23 @@ def test_the_page_of_one_asks_little(
     )
     with django_assert_max_num_queries(9):
         assert console.get(page(orch)).status_code == 200
+
+
+def test_the_front_page_shows_trouble_first(console: Client, acme: Organization) -> None:
+    statuses = ["active", "inactive", "independent", "degraded", "error"]
+    for number, status in enumerate(statuses):
+        instances.create(f"o-{number}", organization=acme, acting_user=None)
+        Instance.objects.filter(orchestrator_id=f"o-{number}").update(status=status)
+    text = console.get("/admin/").content.decode()
+    shown = re.findall(r'data-live="status" data-of="[^"]+" data-status="(\w+)"', text)
+    assert shown == ["error", "degraded", "inactive", "active", "independent"]
+
+
+def test_ignored_heartbeats_are_said_beside_the_last_seen(console: Client, orch: Instance) -> None:
+    url = reverse("admin:orchestrators_instance_changelist")
+    assert 'data-of="orch-001" hidden>heartbeats ignored' in console.get(url).content.decode()
+    independence.set_instance("orch-001", is_independent=True, acting_user=None)
+    assert 'data-of="orch-001">heartbeats ignored' in console.get(url).content.decode()
 
 
 def test_filters_and_search_find_the_right_ones(console: Client, orch: Instance) -> None:

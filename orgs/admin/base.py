@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.timesince import timesince
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
@@ -39,10 +40,16 @@ def ago(moment: datetime | None, *, of: str = "") -> SafeString:
     mark = format_html(' data-live="last_seen" data-of="{}"', of) if of else ""
     if moment is None:
         return format_html('<time class="mo-ago" data-ago{}>never</time>', mark)
-    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     iso = moment.isoformat().replace("+00:00", "Z")
     text = _words(moment, now=timezone.now())
-    return format_html('<time class="mo-ago" data-ago datetime="{}" title="{}"{}>{}</time>', iso, exact, mark, text)
+    return format_html(
+        '<time class="mo-ago" data-ago datetime="{}" title="{}"{}>{}</time>', iso, exact(moment), mark, text
+    )
+
+
+def exact(moment: datetime | None) -> str:
+    """Show a time to the second, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "–"
 
 
 def _words(moment: datetime, *, now: datetime) -> str:
@@ -86,6 +93,12 @@ class ConsoleAdmin(ConsolePermissions, ModelAdmin):  # type: ignore[misc]
     list_fullwidth = True
     list_filter_submit = True
     list_per_page = 50
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list under the name the sidebar has for it."""
+        title = capfirst(self.opts.verbose_name_plural)
+        answer: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        return answer
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """Leave Django's own log empty."""

@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminRadioSelectWidget
 
 from orgs import keys
-from orgs.admin.base import ConsoleAdmin, ago, user
+from orgs.admin.base import ConsoleAdmin, ago, exact, user
 from orgs.models import ApiKey, Role
 from orgs.models.organization import validate_identifier
 
@@ -116,6 +116,7 @@ class ApiKeyAdmin(ConsoleAdmin):
             "opts": self.opts,
             "key": obj,
             "secret": obj.secret_once,
+            "orchestrator_id": obj.orchestrator_id or f"{obj.organization_id}-1",
             "origin": request.get_host(),
             "scheme": "wss" if request.is_secure() else "ws",
         }
@@ -161,7 +162,7 @@ class ApiKeyAdmin(ConsoleAdmin):
     @display(description="Expires", ordering="expires_at")
     def expires(self, row: ApiKey) -> str:
         """Show when it expires."""
-        return f"{row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at else "never"
+        return exact(row.expires_at) if row.expires_at else "never"
 
     @display(description="Created", ordering="created_at")
     def made(self, row: ApiKey) -> SafeString:

@@ -20,8 +20,18 @@ from orgs import audit
 from orgs.admin.base import AuditedAdmin, ago, user
 from orgs.models import Membership, User
 
+HELP = {
+    "is_active": ("Active", "Off: cannot sign in, and every open session ends."),
+    "is_superuser": ("Superadmin", "Opens the console, and may do everything in every organization."),
+}
 if admin.site.is_registered(Group):
     admin.site.unregister(Group)
+
+
+class NewUserForm(UserCreationForm):  # type: ignore[misc]
+    """A login and a password; nobody signs in without one here."""
+
+    usable_password = None
 
 
 @admin.register(User)
@@ -30,21 +40,21 @@ class UserAdmin(AuditedAdmin, StockUserAdmin):  # type: ignore[misc,type-arg]
 
     audit_name = "user"
     form = UserChangeForm
-    add_form = UserCreationForm
+    add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "full_name", "email", "is_superuser", "is_active", "roles", "last_login_"]
     list_filter = ["is_superuser", "is_active"]
     search_fields = ["username", "email", "first_name", "last_name"]
-    readonly_fields = ["last_login_", "date_joined", "roles"]
+    readonly_fields = ["last_login_", "date_joined", "roles", "secret", "memberships_"]
     filter_horizontal = []
     fieldsets = [
-        (None, {"fields": ["username", "password"]}),
+        (None, {"fields": ["username", "secret"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
-        ("Access", {"fields": ["is_active", "is_staff", "is_superuser", "roles"]}),
+        ("Access", {"fields": ["is_active", "is_superuser", "memberships_"]}),
         ("Dates", {"fields": ["last_login_", "date_joined"]}),
     ]
     add_fieldsets = [
-        (None, {"fields": ["username", "usable_password", "password1", "password2"]}),
+        (None, {"fields": ["username", "password1", "password2"]}),
     ]
 
     def audit_target(self, obj: User) -> tuple[str, str]:
@@ -54,6 +64,31 @@ class UserAdmin(AuditedAdmin, StockUserAdmin):  # type: ignore[misc,type-arg]
     def get_queryset(self, request: HttpRequest) -> Any:
         """Read the roles along."""
         return super().get_queryset(request).prefetch_related("memberships")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Say in our words what the two switches do."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in HELP:
+            field.label, field.help_text = HELP[db_field.name]
+        return field
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Open the console to superadmins and to nobody else: Django's own flag for it follows."""
+        obj.is_staff = obj.is_superuser
+        super().save_model(request, obj, form, change)
+
+    @display(description="Password")
+    def secret(self, row: User) -> SafeString:
+        """Show whether there is one, with the way to set another."""
+        url = reverse("admin:auth_user_password_change", args=[row.pk])
+        word = "set" if row.has_usable_password() else "none: cannot sign in"
+        return format_html('{} · <a class="mo-link" href="{}">Set another password</a>', word, url)
+
+    @display(description="Roles in organizations")
+    def memberships_(self, row: User) -> SafeString:
+        """Show the roles, with the ways to change and to add them."""
+        add = f"{reverse('admin:orgs_membership_add')}?user={row.pk}"
+        return format_html('{} · <a class="mo-link" href="{}">Add a role</a>', self.roles(row), add)
 
     @display(description="Name")
     def full_name(self, row: User) -> str:

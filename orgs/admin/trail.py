@@ -18,6 +18,7 @@ from orgs.admin.base import LongListAdmin, ago
 from orgs.models import AuditEntry, Event
 
 RECENT = 50
+PASSING = ("config.applying",)  # what comes of it is an event, too
 
 
 def pretty(value: Any) -> SafeString:
@@ -30,7 +31,8 @@ def difference(before: Any, after: Any) -> SafeString:
     old, new = before or {}, after or {}
     names = [*old, *(name for name in new if name not in old)][:4]
     rows = [(name, f"{_short(old, name)} → " if old else "", _short(new, name)) for name in names]
-    return format_html_join("", '<span class="mo-change"><b>{}</b> {}{}</span>', rows) or SafeString("–")
+    lines = format_html_join("", '<span class="mo-change"><b>{}</b> {}{}</span>', rows)
+    return format_html('<span class="mo-changes">{}</span>', lines) if lines else SafeString("–")
 
 
 def _short(values: dict[str, Any], name: str) -> str:
@@ -144,8 +146,8 @@ class EventAdmin(LongListAdmin):
 
 
 def recent(orchestrator_id: str = "", *, limit: int = RECENT) -> list[dict[str, Any]]:
-    """Return the newest events, of one orchestrator or of all, with their sentences."""
-    rows: QuerySet[Event] = Event.objects.order_by("-id")
+    """Return the newest events, of one orchestrator or of all, with their sentences; without passing states."""
+    rows: QuerySet[Event] = Event.objects.exclude(kind__in=PASSING).order_by("-id")
     if orchestrator_id:
         rows = rows.filter(orchestrator_id=orchestrator_id)
     return [

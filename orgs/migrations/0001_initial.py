@@ -181,6 +181,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField()),
             ],
             options={
+                "verbose_name": "audit entry",
                 "verbose_name_plural": "audit trail",
                 "db_table": "audit_log",
                 "ordering": ["-id"],

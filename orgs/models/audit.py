@@ -21,7 +21,7 @@ class AuditEntry(models.Model):
     class Meta:
         db_table = "audit_log"
         ordering = ["-id"]
-        verbose_name_plural = "audit trail"
+        verbose_name, verbose_name_plural = "audit entry", "audit trail"
         indexes = [
             models.Index(fields=["organization_id", "-id"], name="audit_by_organization"),
             models.Index(fields=["target_type", "target_id", "-id"], name="audit_by_target"),

@@ -84,7 +84,11 @@ def test_a_key_takes_role_name_binding_and_end(acme: Organization) -> None:
         (["--organization", "acme"], "--role --scope"),
         (["--organization", "acme", "--role", "viewer", "--scope", "orchestrator"], "not allowed with"),
         (["--organization", "acme", "--role", "superadmin"], "invalid choice"),
-        (["--organization", "acme", "--role", "viewer", "--expires-at", "tomorrow"], "--expires-at"),
+        (
+            ["--organization", "acme", "--role", "viewer", "--expires-at", "tomorrow"],
+            "ISO 8601, for example 2027-01-31",
+        ),
+        (["--organization", "acme", "--role", "viewer", "--expires-at", "2020-01-01"], "This time has passed already"),
         (["--role", "viewer"], "--organization"),
     ],
 )

@@ -84,7 +84,19 @@ def test_the_front_page_counts_and_tells_what_to_do_first(console: Client) -> No
     answer = console.get("/admin/")
     assert answer.status_code == 200
     assert "Connect the first orchestrator" in answer.content.decode()
-    assert "python -m orchestrators.client --id orch-001 --url ws://testserver/ws" in answer.content.decode()
+    assert "manage.py orchestrator --id orch-001 --url ws://testserver/ws" in answer.content.decode()
+
+
+@pytest.mark.parametrize("is_staff", [True, False])
+def test_everybody_else_reads_the_same_sentence(client: Client, is_staff: bool) -> None:
+    User.objects.create_user("bob", password=PASSWORD, is_staff=is_staff)
+    page = client.post("/admin/login/", {"username": "bob", "password": PASSWORD}).content.decode()
+    assert "Only superadmins may use the console." in page
+
+
+def test_a_wrong_password_leaves_the_username_in_its_field(client: Client, admin_user: User) -> None:
+    page = client.post("/admin/login/", {"username": "root", "password": "wrong"}).content.decode()
+    assert 'value="root"' in page
 
 
 def test_the_console_is_for_superadmins(client: Client, acme: Organization) -> None:
@@ -212,6 +224,16 @@ def test_a_new_keys_secret_is_shown_once_and_stored_nowhere(console: Client, acm
     assert secret not in f"{trail.before}{trail.after}"
 
 
+@pytest.mark.parametrize(("bound", "shown"), [("orch-001", "orch-001"), ("", "acme-1")])
+def test_a_new_keys_page_shows_a_command_that_works(
+    console: Client, acme: Organization, bound: str, shown: str
+) -> None:
+    page = new_key(console, orchestrator_id=bound).content.decode()
+    secret = page.split('id="secret">')[1].split("<")[0]
+    command = f".venv/bin/python manage.py orchestrator --id {shown} --url ws://testserver/ws"
+    assert f"export MOOLAI_API_KEY={secret}\n{command}</pre>" in page
+
+
 def test_a_key_may_have_a_role(console: Client, acme: Organization) -> None:
     assert new_key(console, kind="operator").status_code == 200
     assert ApiKey.objects.get().role == "operator"
@@ -261,7 +283,7 @@ def test_several_keys_are_revoked_by_the_lists_action(console: Client, acme: Org
 
 
 def test_a_new_user_is_audited_without_the_password(console: Client) -> None:
-    form = {"username": "bob", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    form = {"username": "bob", "password1": PASSWORD, "password2": PASSWORD}
     assert console.post(reverse("admin:orgs_user_add"), form).status_code == 302
     assert User.objects.get(username="bob").check_password(PASSWORD)
     row = one_audit_row()
@@ -281,6 +303,24 @@ def test_changing_and_deleting_a_user_is_audited(console: Client) -> None:
     row = one_audit_row()
     assert row.action == "user.delete"
     assert bob.password not in str(row.before)
+
+
+def test_the_pages_of_a_user_show_no_hash_and_no_word_of_other_sign_ins(console: Client, acme: Organization) -> None:
+    bob = User.objects.create_user("bob", password=PASSWORD)
+    for url in (reverse("admin:orgs_user_add"), reverse("admin:orgs_user_change", args=[bob.pk])):
+        text = console.get(url).content.decode()
+        for word in ("LDAP", "Single Sign-On", "argon2", "md5", "algorithm", "is_staff"):
+            assert word not in text, word
+    assert f"{reverse('admin:orgs_membership_add')}?user={bob.pk}" in text
+
+
+def test_the_console_opens_to_whoever_is_made_superadmin(console: Client, client: Client) -> None:
+    bob = User.objects.create_user("bob", password=PASSWORD)
+    form = {"username": "bob", "is_active": "on", "is_superuser": "on"}
+    assert console.post(reverse("admin:orgs_user_change", args=[bob.pk]), form).status_code == 302
+    other = Client()
+    assert other.post("/admin/login/", {"username": "bob", "password": PASSWORD}).status_code == 302
+    assert other.get("/admin/").status_code == 200
 
 
 def test_a_password_set_by_an_admin_is_audited_without_it(console: Client) -> None:
@@ -344,6 +384,12 @@ def test_events_are_told_in_human_words(console: Client) -> None:
     narrowed = console.get(reverse("admin:orgs_event_recent") + "?orchestrator_id=orch-002&limit=5").content.decode()
     assert "orch-002" in narrowed
     assert "orch-001" not in narrowed
+
+
+def test_a_passing_state_is_not_told_among_the_newest(console: Client) -> None:
+    for kind in ("config.applying", "config.applied"):
+        events.record(kind, orchestrator_id="orch-001")
+    assert console.get(reverse("admin:orgs_event_recent")).content.decode().count("<li>") == 1
 
 
 def test_what_somebody_named_is_escaped(console: Client) -> None:

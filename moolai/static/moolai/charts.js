@@ -36,7 +36,7 @@
     const draw = () => {
       plot?.destroy();
       const size = { width: box.clientWidth, height: box.clientHeight };
-      plot = new uPlot({ ...options(), ...size, padding: [10, 6, 0, 0], cursor: { y: false }, legend: { show: false } }, current, box);
+      plot = new uPlot({ ...options(), ...size, padding: [10, 28, 0, 0], cursor: { y: false }, legend: { show: false } }, current, box);
     };
     draw();
     new ResizeObserver(() => {

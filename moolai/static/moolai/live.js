@@ -98,6 +98,9 @@
     last_seen(element, frame) {
       setTime(element, frame.last_seen);
     },
+    frozen(element, frame) {
+      element.hidden = !frame.is_independent;
+    },
     version(element, frame) {
       element.textContent = frame.version || "–";
     },
@@ -116,7 +119,7 @@
   function show(id, frame) {
     for (const element of elementsOf(id)) {
       const field = element.dataset.live;
-      const source = field === "switch" ? "is_independent" : field;
+      const source = field === "switch" || field === "frozen" ? "is_independent" : field;
       if (source in frame) SETTERS[field]?.(element, frame);
     }
   }

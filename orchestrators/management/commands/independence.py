@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from moolai.errors import NotFound
+from moolai.errors import AppError, NotFound
 from orchestrators import independence
 from orgs import audit
+from orgs.management import refusals
 
 
 class Command(BaseCommand):
@@ -36,5 +37,7 @@ class Command(BaseCommand):
                 )
         except NotFound:
             raise CommandError(f"There is no {noun} {options['id']}; manage.py fleet_status lists them.") from None
+        except AppError as problem:
+            raise CommandError(refusals.sentence(problem)) from None
         state = "independent" if options["state"] == "on" else "managed"
         self.stdout.write(f"{noun} {options['id']} is {state}.")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from orchestrators.client import cli
@@ -17,7 +18,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Take the options of `python -m orchestrators.client`."""
-        cli.add_arguments(parser)
+        url = cli.url_of(settings.HOST, settings.PORT, is_secure=settings.TLS_ENABLED)
+        cli.add_arguments(parser, url=url)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run, and exit with the client's code."""

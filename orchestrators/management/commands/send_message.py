@@ -11,6 +11,7 @@ from moolai.errors import AppError, NotFound
 from orchestrators import messages
 from orchestrators.models import Message
 from orgs import audit
+from orgs.management import refusals
 
 
 class Command(BaseCommand):
@@ -24,7 +25,13 @@ class Command(BaseCommand):
         parser.add_argument("message_type", help="any type that is not the protocol's own, for example restart")
         parser.add_argument("content", nargs="?", default="{}", help="JSON, for example '{\"grace_seconds\": 5}'")
         parser.add_argument("--expires-in", type=float, help="seconds until it is given up")
-        parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for the acknowledgement")
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=0,
+            metavar="SECONDS",
+            help="wait for the acknowledgement; 2 is the exit code without one",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Queue it and say what became of it."""
@@ -44,7 +51,7 @@ class Command(BaseCommand):
         except NotFound:
             raise CommandError(f"There is no orchestrator {options['orchestrator_id']}.") from None
         except AppError as problem:
-            raise CommandError(problem.detail) from None
+            raise CommandError(refusals.sentence(problem)) from None
         self._follow(message, seconds=options["wait"])
 
     def _follow(self, message: Message, *, seconds: float) -> None:
@@ -59,3 +66,5 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(message.result))
         if message.status in (Message.Status.FAILED, Message.Status.EXPIRED):
             raise CommandError("The message was not delivered.")
+        if seconds > 0 and message.status not in final:
+            raise CommandError(f"not delivered within {seconds:g} s; it stays queued", returncode=2)

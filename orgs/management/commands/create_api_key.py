@@ -1,20 +1,30 @@
 """`manage.py create_api_key`: prints the secret, and nothing else, on standard output."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from moolai.errors import AppError
 from orgs import audit, keys
+from orgs.management import refusals
 from orgs.models import Organization, Role
+
+FORMAT = "ISO 8601, for example 2027-01-31 or 2027-01-31T12:00"
 
 
 def moment(text: str) -> datetime:
-    """Parse an ISO 8601 date or time; without a zone it is UTC."""
-    value = datetime.fromisoformat(text)
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    """Parse an ISO 8601 date or time to come; without a zone it is UTC."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not {FORMAT}") from None
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if value <= timezone.now():
+        raise ArgumentTypeError(f"{text}: This time has passed already.")
+    return value
 
 
 class Command(BaseCommand):
@@ -30,7 +40,7 @@ class Command(BaseCommand):
         kind.add_argument("--scope", choices=sorted(keys.SCOPES), help="what a process with the key may do")
         parser.add_argument("--orchestrator", default="", help="bind the key to this orchestrator id")
         parser.add_argument("--name", default="", help="how lists show the key")
-        parser.add_argument("--expires-at", type=moment, help="ISO 8601; never when left out")
+        parser.add_argument("--expires-at", type=moment, help=f"{FORMAT} (UTC); never when left out")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it, or say why not."""
@@ -52,6 +62,6 @@ class Command(BaseCommand):
                     expires_at=options["expires_at"],
                 )
         except AppError as problem:
-            raise CommandError(problem.detail) from None
+            raise CommandError(refusals.sentence(problem)) from None
         self.stdout.write(secret)
         self.stderr.write("Keep it safe: it is not shown again.")

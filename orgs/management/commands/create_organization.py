@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from moolai.errors import AppError
 from orgs import audit, organizations
+from orgs.management import refusals
 
 
 class Command(BaseCommand):
@@ -25,8 +26,7 @@ class Command(BaseCommand):
             with audit.origin("command create_organization"):
                 row = organizations.create(options["organization_id"], name=options["name"], acting_user=None)
         except AppError as problem:
-            fields = "; ".join(f"{name}: {text}" for name, text in problem.fields.items())
-            raise CommandError(f"{problem.detail} {fields}".strip()) from None
+            raise CommandError(refusals.sentence(problem)) from None
         self.stdout.write(
             f"Organization {row.organization_id} is ready. Next: manage.py create_api_key "
             f"--organization {row.organization_id} --scope orchestrator"

@@ -1,0 +1,48 @@
+"""docs/api.md names every call of the API, and every field of its bodies and answers."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import Resolver404, resolve
+from rest_framework.serializers import BaseSerializer, ListSerializer
+
+from moolai.testing.product import PROJECT
+from moolai.urls import urlpatterns
+from orchestrators import api as fleet
+from orgs import api as registry
+
+TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
+CALLS = sorted(set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/.-]+)`", TEXT)))
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_every_call_is_there(method: str, path: str) -> None:
+    try:
+        view: Any = resolve(path).func
+    except Resolver404:
+        pytest.fail(f"{path} is not there")
+    assert method == "GET" or hasattr(view.view_class, method.lower())
+
+
+def test_every_api_path_has_its_call_and_its_example() -> None:
+    doors: list[Any] = list(urlpatterns)
+    patterns = [str(door.pattern) for door in doors if "api/v1" in str(door.pattern)]
+    assert len(patterns) > 5
+    for pattern in patterns:
+        calls = [path for _, path in CALLS if re.match(pattern, path[1:])]
+        assert calls, pattern
+        assert any(f'"$MOOLAI{path}' in TEXT for path in calls), pattern
+
+
+@pytest.mark.parametrize(
+    "serializer",
+    [registry.NewOrganization, registry.OrganizationRow, fleet.Flag, fleet.NewMessage, fleet.InstanceRow,
+     fleet.LiveRow, fleet.MessageRow],
+)  # fmt: skip
+def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
+    form = serializer()
+    assert not isinstance(form, ListSerializer)
+    missing = [name for name in form.fields if f"`{name}`" not in TEXT and f'"{name}"' not in TEXT]  # type: ignore[attr-defined]
+    assert missing == []

@@ -1,0 +1,44 @@
+"""Paths where nothing is, and static files: what a browser and a program get."""
+
+import warnings
+
+import pytest
+from django.test import AsyncClient, Client
+
+PAGE = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+
+
+def test_a_person_gets_a_page_without_a_query(client: Client) -> None:
+    answer = client.get("/nowhere", headers={"Accept": PAGE})
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+    assert "There is nothing at this path" in answer.content.decode()
+    assert "style-src 'self'" in answer["Content-Security-Policy"]
+    assert "script" not in answer["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/nowhere", "application/json"), ("/nowhere", "*/*"), ("/api/v1/nowhere", PAGE)]
+)
+def test_a_program_gets_the_error_object(client: Client, path: str, accept: str) -> None:
+    answer = client.get(path, headers={"Accept": accept})
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+def test_the_console_is_found_without_its_slash(client: Client) -> None:
+    answer = client.get("/admin")
+    assert (answer.status_code, answer["Location"]) == (301, "/admin/")
+
+
+async def test_static_files_come_whole_and_without_a_warning() -> None:
+    client = AsyncClient()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = await client.get("/static/moolai/mark.svg")
+        part = await client.get("/static/moolai/mark.svg", headers={"Range": "bytes=0-3"})
+        etag = whole["Last-Modified"]
+        unchanged = await client.get("/static/moolai/mark.svg", headers={"If-Modified-Since": etag})
+    assert (whole.status_code, whole["Content-Type"], whole.content[:4]) == (200, "image/svg+xml", b"<svg")
+    assert int(whole["Content-Length"]) == len(whole.content)
+    assert (part.status_code, part.content) == (206, b"<svg")
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
