@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from django.db import transaction
 from django.utils import timezone
 
+from orgs import chain
 from orgs.models import AuditEntry, User
 
 
@@ -47,7 +50,7 @@ def record(
 ) -> AuditEntry:
     """Write one row: `target` is (type, public id), `before` and `after` hold the changed fields and no secret."""
     where = _origin.get()
-    return AuditEntry.objects.create(
+    entry = AuditEntry(
         organization_id=organization_id,
         actor=actor or _name(acting_user, where),
         action=action,
@@ -60,6 +63,12 @@ def record(
         request_id=where.request_id,
         created_at=timezone.now(),
     )
+    with transaction.atomic():
+        chain.append(entry)
+        transaction.on_commit(
+            partial(chain.keep_head, organization_id, sequence=entry.sequence, entry_hash=entry.hash), robust=True
+        )
+    return entry
 
 
 def actor(acting_user: User | None) -> str:

@@ -1,10 +1,10 @@
 """Tables of the organizations' room: who exists, who may do what, what happened."""
 
 from orgs.models.api_key import ApiKey
-from orgs.models.audit import AuditEntry
+from orgs.models.audit import AuditEntry, AuditHead
 from orgs.models.event import Event
 from orgs.models.lease import Lease
 from orgs.models.organization import Organization
 from orgs.models.user import Membership, Role, User
 
-__all__ = ["ApiKey", "AuditEntry", "Event", "Lease", "Membership", "Organization", "Role", "User"]
+__all__ = ["ApiKey", "AuditEntry", "AuditHead", "Event", "Lease", "Membership", "Organization", "Role", "User"]

@@ -1,0 +1,156 @@
+"""The audit trail's hash chain: each row holds the hash of the one before it, one chain per organization.
+
+The newest row's hash is kept twice: in `audit_heads`, and in `audit_heads.json` in DATA_DIR, which an editor of the
+database does not reach. `verify` tells edits, deletions, reordering and truncation apart.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from django.conf import settings
+
+from orgs.models import AuditEntry, AuditHead
+
+GENESIS: Final = "0" * 64
+FIELDS: Final = (
+    "organization_id", "sequence", "actor", "action", "target_type", "target_id", "before", "after", "reason",
+    "remote_address", "request_id", "created_at", "previous_hash",
+)  # fmt: skip
+
+
+def digest(entry: Any) -> str:
+    """Return the SHA-256 over every column of `entry` but its id and its own hash, in canonical JSON."""
+    document = {name: _canonical(getattr(entry, name)) for name in FIELDS}
+    document["created_at"] = entry.created_at.isoformat()
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Return `value` as it comes back from either database: PostgreSQL stores 1e16 as an integer."""
+    if isinstance(value, dict):
+        return {key: _canonical(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(child) for child in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def append(entry: AuditEntry) -> None:
+    """Insert `entry` at the end of its organization's chain; the chain's head is locked until the commit."""
+    AuditHead.objects.get_or_create(organization_id=entry.organization_id, defaults={"hash": GENESIS})
+    head = AuditHead.objects.select_for_update().get(organization_id=entry.organization_id)
+    entry.sequence, entry.previous_hash = head.sequence + 1, head.hash
+    entry.hash = digest(entry)
+    entry.save(force_insert=True)
+    head.sequence, head.hash = entry.sequence, entry.hash
+    head.save(update_fields=["sequence", "hash"])
+
+
+# --- the copy outside the database ----------------------------------------------------------------------------------
+
+
+def heads_path() -> Path:
+    """Return where the heads are kept outside the database."""
+    return Path(settings.DATA_DIR) / "audit_heads.json"
+
+
+def keep_head(organization_id: str, *, sequence: int, entry_hash: str) -> None:
+    """Remember a committed head in DATA_DIR, unless a later one is kept already."""
+    path = heads_path()
+    with _lock(path):
+        heads = kept_heads()
+        if heads.get(organization_id, [0, ""])[0] < sequence:
+            heads[organization_id] = [sequence, entry_hash]
+            _replace(path, json.dumps(heads, indent=1, sort_keys=True))
+
+
+def kept_heads() -> dict[str, list[Any]]:
+    """Return {organization id: [sequence, hash]} as kept in DATA_DIR."""
+    path = heads_path()
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(name, path)
+
+
+# --- verification ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong in one organization's chain, at one place in it."""
+
+    organization_id: str
+    sequence: int
+    problem: str
+
+
+def verify() -> tuple[int, list[Finding]]:
+    """Read every chain from its first row; return how many rows were read and what is wrong."""
+    read, findings = 0, list[Finding]()
+    last: dict[str, tuple[int, str]] = {}
+    outside = kept_heads()
+    for entry in AuditEntry.objects.order_by("organization_id", "sequence", "id").iterator(chunk_size=2000):
+        read += 1
+        sequence, previous = last.get(entry.organization_id, (0, GENESIS))
+        findings += _check(entry, sequence=sequence, previous=previous)
+        kept = outside.get(entry.organization_id)
+        if kept is not None and kept[0] == entry.sequence and kept[1] != entry.hash:
+            findings.append(_finding(entry, "the row differs from the head kept in DATA_DIR: the chain was rewritten"))
+        last[entry.organization_id] = (entry.sequence, entry.hash)
+    findings += _check_heads(last, outside)
+    return read, findings
+
+
+def _check(entry: AuditEntry, *, sequence: int, previous: str) -> list[Finding]:
+    found: list[Finding] = []
+    if digest(entry) != entry.hash:
+        found.append(_finding(entry, "the row was edited"))
+    if entry.sequence == sequence:
+        found.append(_finding(entry, "two rows have one place"))
+    elif entry.sequence != sequence + 1:
+        found.append(_finding(entry, f"rows {sequence + 1} to {entry.sequence - 1} are missing"))
+    elif entry.previous_hash != previous:
+        found.append(_finding(entry, "the row does not follow the one before it: edited or reordered"))
+    return found
+
+
+def _check_heads(last: dict[str, tuple[int, str]], outside: dict[str, list[Any]]) -> list[Finding]:
+    found: list[Finding] = []
+    heads = {head.organization_id: (head.sequence, head.hash) for head in AuditHead.objects.all()}
+    for organization_id in sorted(set(heads) | set(last)):
+        newest, head = last.get(organization_id, (0, GENESIS)), heads.get(organization_id, (0, GENESIS))
+        if newest != head:
+            problem = f"the chain ends at {newest[0]}, its head says {head[0]}: rows at the end are gone or forged"
+            found.append(Finding(organization_id, newest[0], problem))
+    for organization_id, (sequence, _) in sorted(outside.items()):
+        newest_sequence = last.get(organization_id, (0, GENESIS))[0]
+        if newest_sequence < sequence:
+            problem = f"the chain ends at {newest_sequence}, DATA_DIR has seen {sequence}: rows at the end are gone"
+            found.append(Finding(organization_id, newest_sequence, problem))
+    return found
+
+
+def _finding(entry: AuditEntry, problem: str) -> Finding:
+    return Finding(entry.organization_id, entry.sequence, problem)
