@@ -4,6 +4,7 @@ The environment (and a `.env` beside `manage.py`) decides; wrong combinations ar
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "axes",
     "corsheaders",
     "rest_framework",
     "django_celery_beat",
@@ -85,6 +87,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "moolai.urls"
 ASGI_APPLICATION = "moolai.asgi.application"
@@ -116,6 +119,19 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "admin:login"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = number("LOGIN_FAILURE_LIMIT", default=10)
+AXES_COOLOFF_TIME = timedelta(seconds=number("LOGIN_LOCKOUT_SEC", default=900))
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either one too often is locked
+AXES_RESET_ON_SUCCESS = True
+AXES_HTTP_RESPONSE_CODE = 429
+AXES_CLIENT_IP_CALLABLE = "orgs.signing_in.address"
+AXES_LOCKOUT_CALLABLE = "orgs.signing_in.locked_out"
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True
+ACCESS_TOKEN_SECONDS = number("ACCESS_TOKEN_SEC", default=900)
+REFRESH_TOKEN_DAYS = number("REFRESH_TOKEN_DAYS", default=14)
 SESSION_COOKIE_NAME = f"moolai_session_{PORT}"  # two instances on one host keep their own logins
 CSRF_COOKIE_NAME = f"moolai_csrf_{PORT}"
 SESSION_COOKIE_AGE = 8 * 3600

@@ -8,6 +8,7 @@ from moolai import console, errors, health
 from moolai.console import lost
 from orchestrators import api as fleet
 from orgs import api as registry
+from orgs import auth_api as auth
 
 admin.autodiscover()
 
@@ -16,6 +17,9 @@ urlpatterns = [
     re_path(r"^health/?$", health.health),
     re_path(r"^healthz/?$", health.healthz),
     re_path(r"^readyz/?$", health.readyz),
+    re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
+    re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
+    re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", registry.Organizations.as_view()),
     re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
     re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),

@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 
 from moolai.errors import AppError, Forbidden
-from orgs import keys
+from orgs import keys, tokens
 from orgs.models import Role, User
 
 
@@ -41,6 +41,8 @@ class BearerAuthentication(BaseAuthentication):
             return None
         if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
             return Caller("DEV_BEARER_TOKEN", True, {}), "token"
+        if tokens.looks_like_jwt(secret):
+            return _of_token(secret), "jwt"
         credential = keys.lookup([secret], now=timezone.now()).get(secret)
         if credential is None or not credential.is_organization_open:
             raise _refused(request, "The credential is wrong, expired or revoked.")
@@ -68,8 +70,7 @@ class ConsoleSessionAuthentication(SessionAuthentication):
         if not isinstance(user, User) or not user.is_active:
             return None
         self.enforce_csrf(request)
-        roles = dict(user.memberships.filter(organization__is_active=True).values_list("organization_id", "role"))
-        return Caller(user.get_username(), user.is_superuser, roles, user), None
+        return _of_user(user), None
 
     def enforce_csrf(self, request: Request) -> None:
         """Refuse a write without the form's token."""
@@ -78,3 +79,19 @@ class ConsoleSessionAuthentication(SessionAuthentication):
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except Exception:
             raise AppError("csrf_failed") from None
+
+
+def _of_token(text: str) -> Caller:
+    """Return the caller an access token names; too old is 401 everywhere, anything else that fails is 403."""
+    try:
+        return _of_user(tokens.read(text))
+    except tokens.ExpiredError:
+        raise AppError("token_expired") from None
+    except tokens.InvalidError:
+        raise Forbidden(detail="The credential is wrong, expired or revoked.") from None
+
+
+def _of_user(user: User) -> Caller:
+    """Return a person as a caller, with the roles of this moment in organizations that are open."""
+    open_ones = user.memberships.filter(organization__is_active=True).exclude(organization__status="suspended")
+    return Caller(user.get_username(), user.is_superuser, dict(open_ones.values_list("organization_id", "role")), user)

@@ -65,6 +65,17 @@ class View(APIView):
                 raise AppError("invalid_parameter", f"Send {name} once, without NUL.")
 
 
+class PublicView(View):
+    """A view that needs no credential, because it is where one is got."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let anybody in; the change, if any, is attributed to nobody."""
+        APIView.initial(self, request, *args, **kwargs)
+
+
 def answer(data: Any, *, status: int = 200) -> Response:
     """Wrap `data` in the success envelope."""
     moment = timezone.now().isoformat().replace("+00:00", "Z")

@@ -5,6 +5,18 @@ from orgs.models.audit import AuditEntry, AuditHead
 from orgs.models.event import Event
 from orgs.models.lease import Lease
 from orgs.models.organization import Organization
+from orgs.models.refresh_token import RefreshToken
 from orgs.models.user import Membership, Role, User
 
-__all__ = ["ApiKey", "AuditEntry", "AuditHead", "Event", "Lease", "Membership", "Organization", "Role", "User"]
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "AuditHead",
+    "Event",
+    "Lease",
+    "Membership",
+    "Organization",
+    "RefreshToken",
+    "Role",
+    "User",
+]
