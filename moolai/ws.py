@@ -203,7 +203,7 @@ class Opening:
     def remote_address(self) -> str:
         """The client's address; behind a proxy the server has put the right one into the scope."""
         client = self.scope.get("client")
-        return client[0] if client else ""
+        return client[0][:64] if client else ""
 
     async def _end(self, problem: FrameError) -> None:
         await self._tell(protocol.error(problem))

@@ -30,7 +30,7 @@ _origin: ContextVar[Origin] = ContextVar("audit_origin", default=SYSTEM)
 @contextmanager
 def origin(actor: str, *, remote_address: str = "", request_id: str = "") -> Iterator[None]:
     """Attribute the changes made inside the block to `actor` where no acting user is named."""
-    token = _origin.set(Origin(actor, remote_address, request_id))
+    token = _origin.set(Origin(actor, remote_address[:64], request_id))
     try:
         yield
     finally:
