@@ -29,12 +29,15 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "csrf_failed": (403, "The form's token is missing or stale; reload the page."),
     "not_found": (404, "There is no such object."),
     "method_not_allowed": (405, "See the Allow header."),
+    "request_timeout": (408, "Send the whole request at once."),
     "conflict": (409, "The object is in a state that does not allow this."),
-    "payload_too_large": (413, "A body may hold 1 MiB."),
+    "payload_too_large": (413, "Send a smaller body: 1 MiB at most."),
+    "headers_too_large": (431, "Send fewer and shorter headers: 100 of them, 16 KiB in all."),
     "unsupported_media_type": (415, "Send `Content-Type: application/json`."),
     "locked_out": (429, "Too many failed sign-ins; wait as long as Retry-After says."),
     "rate_limited": (429, "Wait as long as Retry-After says."),
     "internal_error": (500, "Something broke on our side; quote the request_id."),
+    "overloaded": (503, "Too many connections; try again in a few seconds."),
     "database_unavailable": (503, "The database does not answer; try again in a few seconds."),
 }
 
@@ -89,6 +92,7 @@ def respond(
     status, default = CODES[code]
     request_id = getattr(request, "request_id", "")
     response = JsonResponse(body(code, detail or default, request_id=request_id, fields=fields), status=status)
+    response["Content-Length"] = str(len(response.content))  # also where CommonMiddleware is not passed again
     if status in (429, 503):
         response["Retry-After"] = "5"
     if status == 401:

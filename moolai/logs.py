@@ -4,6 +4,7 @@ import logging
 import logging.config
 import os
 import re
+import secrets
 import sys
 from contextvars import ContextVar
 from typing import Any, Final
@@ -28,6 +29,12 @@ _SECRETS: Final = re.compile(
 )
 MIN_SECRET_LENGTH: Final = 8  # a shorter one would take ordinary words with it
 _NAMED: Final = ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD")
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+def sane_request_id(given: str) -> str:
+    """Return the id a client gave its request when it is sane, else a new one."""
+    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(12)
 
 
 def _add_request_id(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable
 
@@ -14,7 +13,6 @@ from moolai.console.lost import LostPage
 from orgs import audit, parsing
 
 logger = logging.getLogger("moolai.requests")
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PAGES = ("/admin/", "/static/")
 
 
@@ -26,8 +24,7 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Serve one request."""
-        given = request.headers.get("X-Request-ID", "")
-        request_id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(12)
+        request_id = logs.sane_request_id(request.headers.get("X-Request-ID", ""))
         request.request_id = request_id  # type: ignore[attr-defined]
         token, started = logs.request_id.set(request_id), time.monotonic()
         address = request.META.get("REMOTE_ADDR", "")
@@ -44,10 +41,15 @@ class RequestLogMiddleware:
             logs.request_id.reset(token)
 
     def _refused(self, request: HttpRequest) -> HttpResponse | None:
-        """Refuse a body that says it is too large, before anything looks at it."""
+        """Refuse a body that says it is too large, and NUL, which no row can hold and PostgreSQL cannot be asked for."""
         length = request.META.get("CONTENT_LENGTH") or "0"
-        is_too_large = not length.isdigit() or len(length) > 12 or int(length) > parsing.MAX_BODY_BYTES
-        return errors.respond(request, "payload_too_large") if is_too_large else None
+        if not length.isdigit() or len(length) > 12 or int(length) > parsing.MAX_BODY_BYTES:
+            return errors.respond(request, "payload_too_large")
+        if "\0" in request.path:
+            return errors.respond(request, "not_found", "There is nothing at this path.")
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            return errors.respond(request, "invalid_parameter", "A query parameter contains a null character.")
+        return None
 
     def _as_json(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Replace an HTML error page of Django's by the one error object, except in the console."""

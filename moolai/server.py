@@ -11,7 +11,7 @@ from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from moolai import ws
+from moolai import wire, ws
 from orchestrators import hub
 from orchestrators.limiter import Limiter
 
@@ -122,6 +122,12 @@ class Server(uvicorn.Server):
         hub.current()
         await super().startup(sockets)
 
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second whether the kernel still gives descriptors: libuv drops connections without a word."""
+        if counter % 10 == 0:
+            wire.look_for_descriptors()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
         """Stop listening, send `server_shutdown` and 1012 to all sessions, then shut down as uvicorn does."""
         for server in self.servers:
@@ -139,7 +145,7 @@ def run(*, host: str, port: int, fd: int | None = None) -> None:
     config = uvicorn.Config(
         "moolai.asgi:application",
         loop="uvloop",
-        http="h11",
+        http=wire.RequestProtocol,
         ws=SocketProtocol,
         ws_max_size=WIRE_LIMIT_BYTES,
         ws_ping_interval=None,
@@ -151,8 +157,7 @@ def run(*, host: str, port: int, fd: int | None = None) -> None:
         backlog=4096,
         proxy_headers=bool(settings.TRUSTED_PROXIES),
         forwarded_allow_ips=settings.TRUSTED_PROXIES or None,
-        h11_max_incomplete_event_size=16 * 1024,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.HTTP_IDLE_TIMEOUT_SEC,
         timeout_graceful_shutdown=3,
         **options,
     )

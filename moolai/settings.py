@@ -92,6 +92,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "moolai.urls"
 ASGI_APPLICATION = "moolai.asgi.application"
 APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024  # moolai/parser.py has the limit of each path
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -155,9 +156,15 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PRODUCTION
 # Health checks inside a cluster speak plain HTTP to the container, so they are not redirected.
 SECURE_SSL_REDIRECT = IS_PRODUCTION and flag("SECURE_SSL_REDIRECT", default=True)
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^healthz$", r"^readyz$"]
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_PROXY_SSL_HEADER = None  # the server takes the scheme from TRUSTED_PROXIES; Django would from anybody
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+
+# --- The wire of HTTP (moolai/wire.py; sizes stand in moolai/parser.py) ------------------------------------------
+HTTP_HEAD_TIMEOUT_SEC = number("HTTP_HEAD_TIMEOUT_SEC", default=10)
+HTTP_BODY_TIMEOUT_SEC = number("HTTP_BODY_TIMEOUT_SEC", default=30)
+HTTP_IDLE_TIMEOUT_SEC = number("HTTP_IDLE_TIMEOUT_SEC", default=30)
+HTTP_MAX_WAITING = number("HTTP_MAX_WAITING", default=4_096)
 
 # --- The life of an orchestrator (PROTOCOL §1) -------------------------------------------------------------------
 HEARTBEAT_TTL_SEC = number("HEARTBEAT_TTL_SEC", default=120)
