@@ -1,7 +1,6 @@
 """Middleware for HTTP: the request id, one log line per request, who changes are attributed to, and the CSP."""
 
 import logging
-import re
 import time
 from collections.abc import Callable
 
@@ -41,7 +40,7 @@ class RequestLogMiddleware:
             logs.request_id.reset(token)
 
     def _refused(self, request: HttpRequest) -> HttpResponse | None:
-        """Refuse a body that says it is too large, and NUL, which no row can hold and PostgreSQL cannot be asked for."""
+        """Refuse a body that says it is too large, and NUL, which no row of PostgreSQL can hold."""
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not length.isdigit() or len(length) > 12 or int(length) > parsing.MAX_BODY_BYTES:
             return errors.respond(request, "payload_too_large")
