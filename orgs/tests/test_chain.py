@@ -1,0 +1,143 @@
+"""The audit trail tells when it was edited: by a database that refuses, and by a chain that shows."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from pytest_django.fixtures import SettingsWrapper
+
+from moolai.testing.product import Installation
+from orgs import audit, chain
+from orgs.models import AuditEntry, AuditHead, Event
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _own_heads(settings: SettingsWrapper, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+
+
+def write(number: int, *, organization_id: str = "org-a") -> None:
+    for index in range(number):
+        target = ("thing", str(index))
+        audit.record(
+            "thing.change", acting_user=None, organization_id=organization_id, target=target, after={"n": 1e16}
+        )
+
+
+def problems() -> list[str]:
+    return [finding.problem for finding in chain.verify()[1]]
+
+
+def test_an_untouched_trail_is_intact_whatever_the_database_makes_of_numbers() -> None:
+    write(5)
+    write(3, organization_id="org-b")
+    assert chain.verify() == (8, [])
+    assert [row.sequence for row in AuditEntry.objects.filter(organization_id="org-a").order_by("id")] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+    assert chain.kept_heads()["org-a"][0] == 5
+
+
+def test_an_edited_row_is_found() -> None:
+    write(5)
+    AuditEntry.objects.filter(sequence=3).update(actor="somebody else")
+    assert problems() == ["the row was edited"]
+
+
+def test_an_edited_row_with_a_new_hash_breaks_the_link_to_the_next() -> None:
+    write(5)
+    row = AuditEntry.objects.get(sequence=3)
+    row.actor = "somebody else"
+    AuditEntry.objects.filter(sequence=3).update(actor=row.actor, hash=chain.digest(row))
+    assert problems() == ["the row does not follow the one before it: edited or reordered"]
+
+
+def test_a_deleted_row_is_found() -> None:
+    write(5)
+    AuditEntry.objects.filter(sequence=3).delete()
+    assert problems() == ["rows 3 to 3 are missing"]
+
+
+def test_reordered_rows_are_found() -> None:
+    write(5)
+    second, third = AuditEntry.objects.get(sequence=2), AuditEntry.objects.get(sequence=3)
+    AuditEntry.objects.filter(pk=second.pk).update(sequence=99)
+    AuditEntry.objects.filter(pk=third.pk).update(sequence=2)
+    AuditEntry.objects.filter(pk=second.pk).update(sequence=3)
+    assert "the row was edited" in problems()
+
+
+def test_a_cut_off_end_is_found_also_when_the_head_in_the_database_is_cut_too() -> None:
+    write(5)
+    AuditEntry.objects.filter(sequence__gt=3).delete()
+    assert any("its head says 5" in problem for problem in problems())
+    last = AuditEntry.objects.get(sequence=3)
+    AuditHead.objects.filter(pk="org-a").update(sequence=3, hash=last.hash)
+    assert problems() == ["the chain ends at 3, DATA_DIR has seen 5: rows at the end are gone"]
+
+
+def test_a_chain_rewritten_as_a_whole_differs_from_the_head_in_the_data_directory() -> None:
+    write(2)
+    kept = json.loads(chain.heads_path().read_text())
+    AuditEntry.objects.all().delete()
+    AuditHead.objects.all().delete()
+    chain.heads_path().unlink()
+    write(2)
+    chain.heads_path().write_text(json.dumps(kept))
+    assert problems() == ["the row differs from the head kept in DATA_DIR: the chain was rewritten"]
+
+
+def test_a_change_that_is_rolled_back_leaves_no_row_and_no_gap() -> None:
+    write(1)
+    with transaction.atomic():
+        write(1)
+        transaction.set_rollback(True)
+    write(1)
+    assert chain.verify() == (2, [])
+    assert chain.kept_heads()["org-a"][0] == 2
+    assert not Event.objects.exists()
+
+
+@pytest.mark.services
+def test_the_database_refuses_to_change_a_row_and_the_command_verifies(
+    installation: Callable[..., Installation],
+) -> None:
+    place = installation()
+    place.manage("create_organization", "acme")
+    assert "intact" in place.manage("verify_audit").stdout
+    script = (
+        "from django.db import connection, DatabaseError\n"
+        "for statement in ('UPDATE audit_log SET actor = 1', 'DELETE FROM audit_log'):\n"
+        "    try:\n        connection.cursor().execute(statement)\n"
+        "    except DatabaseError as error:\n        print('refused:', error)\n"
+    )
+    said = place.manage("shell", "--no-imports", "-c", script).stdout
+    assert said.count("append-only") == 2
+    drop = (
+        "DROP TRIGGER audit_log_no_change ON audit_log"
+        if connection.vendor != "sqlite"
+        else "DROP TRIGGER audit_log_no_update"
+    )
+    forge = f"from django.db import connection as c; c.cursor().execute({drop!r}); "
+    forge += "c.cursor().execute('UPDATE audit_log SET actor = 7')"
+    place.manage("shell", "--no-imports", "-c", forge)
+    done = place.manage("verify_audit", check=False)
+    assert done.returncode != 0
+    assert "the row was edited" in done.stdout
+    assert "tampered" in done.stderr
+
+
+def test_the_suite_itself_may_clean_up() -> None:
+    write(1)
+    try:
+        AuditEntry.objects.all().delete()
+    except DatabaseError:
+        pytest.fail("conftest.py should have dropped the trigger in the suite's own database")
