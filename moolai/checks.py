@@ -20,10 +20,8 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         "DEBUG must be off.": settings.DEBUG,
         "Set SECRET_KEY to 50 or more random characters.": len(settings.SECRET_KEY) < 50
         or settings.SECRET_KEY.startswith("django-insecure-"),
-        "Set ENCRYPTION_KEY to 32 or more random characters; keep it apart from the database.": len(
-            settings.ENCRYPTION_KEY
-        )
-        < 32,
+        "Set ENCRYPTION_KEY to 32 or more random characters (each of several, separated by commas); keep it apart from "
+        "the database.": any(len(key.strip()) < 32 for key in settings.ENCRYPTION_KEY.split(",")),
         "Set ALLOWED_HOSTS to the names this controller is reached by, without *.": not settings.ALLOWED_HOSTS
         or "*" in settings.ALLOWED_HOSTS,
         "DEV_BEARER_TOKEN is a well-known or short value; unset it or make it 24 or more random characters.": bool(

@@ -10,12 +10,12 @@ from moolai.errors import AppError
 from orchestrators import hub as hubs
 from orchestrators import independence, messages, protocol
 from orchestrators.models import Instance, Message
-from orgs import access, rest
+from orgs import access, rest, sealed
 from orgs.models import Organization, Role
 
 
 class InstanceRow(serializers.ModelSerializer[Instance]):
-    """An orchestrator as published (API §8), without URLs and variables that may hold secrets."""
+    """An orchestrator as published (API §8); passwords in URLs and the values of variables are stars."""
 
     organization_id = serializers.CharField()
     independence_source = serializers.CharField(allow_null=True)
@@ -25,11 +25,16 @@ class InstanceRow(serializers.ModelSerializer[Instance]):
         fields = [
             "id", "orchestrator_id", "organization_id", "name", "organization_name", "status", "health_status",
             "is_independent", "independence_source", "last_seen", "features", "session_config", "privacy_mode",
-            "internal_url", "container_id", "image_name", "phoenix_endpoint", "monitoring_enabled", "admin_email",
-            "support_email", "website", "last_activity", "created_at", "updated_at", "version", "capabilities",
-            "is_connected", "session_id", "epoch", "node", "connected_at", "remote_address", "config_version",
-            "config_hash", "config_reported_hash", "config_status", "config_error",
+            "internal_url", "database_url", "redis_url", "container_id", "image_name", "environment_variables",
+            "phoenix_endpoint", "monitoring_enabled", "admin_email", "support_email", "website", "last_activity",
+            "created_at", "updated_at", "version", "capabilities", "is_connected", "session_id", "epoch", "node",
+            "connected_at", "remote_address", "config_version", "config_hash", "config_reported_hash", "config_status",
+            "config_error",
         ]  # fmt: skip
+
+    def to_representation(self, instance: Instance) -> dict[str, Any]:
+        """Mask the secrets."""
+        return super().to_representation(instance) | sealed.masked(instance)
 
 
 class LiveRow(serializers.Serializer[Instance]):

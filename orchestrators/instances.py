@@ -1,5 +1,10 @@
-"""Instances: make, change and delete the registry's rows of orchestrators."""
+"""Instances: make, change and delete the registry's rows of orchestrators.
 
+URLs and environment variables are secrets: callers write them plain, this room seals them, and the audit trail gets
+what readers get (`orgs/sealed.py`).
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -9,7 +14,7 @@ from django.utils import timezone
 from moolai.errors import Conflict, InvalidInput
 from orchestrators import configuration, mirror, protocol
 from orchestrators.models import Instance
-from orgs import audit, events
+from orgs import audit, events, sealed
 from orgs.models import Organization, User
 
 
@@ -25,6 +30,7 @@ def create(
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
     fields.setdefault("is_independent", mirror.is_wished(orchestrator_id))
     is_independent = organization.is_independent or fields["is_independent"]
+    secrets = {name: fields.pop(name) for name in sealed.columns(Instance) if name in fields}
     instance = Instance(
         orchestrator_id=orchestrator_id,
         organization=organization,
@@ -38,6 +44,8 @@ def create(
         instance._state.adding = False
     elif before is not None:
         before.delete()
+    for column, value in secrets.items():
+        sealed.put(instance, column, value)
     validate(instance)
     configuration.refresh(instance)
     try:
@@ -45,7 +53,8 @@ def create(
             instance.save()
     except IntegrityError:  # somebody else was quicker
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.") from None
-    _note("create", instance, acting_user=acting_user, after={"name": instance.name})
+    after = {"name": instance.name} | _shown(instance, [name for name, value in secrets.items() if value])
+    _note("create", instance, acting_user=acting_user, after=after)
     events.record("orchestrator.created", organization_id=organization.pk, orchestrator_id=orchestrator_id)
     return instance
 
@@ -60,24 +69,30 @@ def validate(instance: Instance) -> None:
 
 @transaction.atomic
 def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> Instance:
-    """Change registry columns; what changes the desired configuration is pushed to the session."""
+    """Change registry columns; what changes the desired configuration is pushed to the session.
+
+    A secret that comes back as readers see it (`***`) is left as it is. Raises `invalid_field`.
+    """
     instance = Instance.objects.select_for_update(of=("self",)).select_related("organization").get(pk=instance.pk)
-    before = {name: getattr(instance, name) for name in fields}
-    changed = [name for name, value in fields.items() if before[name] != value]
+    secrets = sealed.columns(Instance)
+    changed = [
+        name
+        for name, value in fields.items()
+        if (not sealed.is_same(instance, name, value) if name in secrets else getattr(instance, name) != value)
+    ]
     if not changed:
         return instance
+    before = _shown(instance, changed)
     for name in changed:
-        setattr(instance, name, fields[name])
+        if name in secrets:
+            sealed.put(instance, name, fields[name])
+        else:
+            setattr(instance, name, fields[name])
     validate(instance)
     instance.save(update_fields=[*changed, "updated_at"])
     configuration.republish([instance])
-    _note(
-        "update",
-        instance,
-        acting_user=acting_user,
-        before={name: before[name] for name in changed},
-        after={name: fields[name] for name in changed},
-    )
+    after = _shown(instance, changed)
+    _note("update", instance, acting_user=acting_user, before=before, after=after)
     data = {"fields": changed}
     events.record(
         "orchestrator.updated",
@@ -100,6 +115,12 @@ def delete(instance: Instance, *, acting_user: User | None) -> None:
         "orchestrator.deleted", organization_id=instance.organization_id, orchestrator_id=instance.orchestrator_id
     )
     transaction.on_commit(mirror.write)
+
+
+def _shown(instance: Instance, names: Iterable[str]) -> dict[str, Any]:
+    """Return columns by name as the audit trail may hold them: secrets masked."""
+    secrets = sealed.columns(Instance)
+    return {name: secrets[name].masked(instance) if name in secrets else getattr(instance, name) for name in names}
 
 
 def _note(action: str, instance: Instance, *, acting_user: User | None, **change: Any) -> None:

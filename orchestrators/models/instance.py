@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
+from orgs.sealed import SealedURL, SealedValues
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
@@ -50,12 +51,12 @@ class Instance(models.Model):
     features = models.JSONField(default=dict, blank=True)
     session_config = models.JSONField(default=dict, blank=True)
     privacy_mode = models.BooleanField(default=False)
-    internal_url = models.TextField(blank=True)
-    database_url = models.TextField(blank=True)
-    redis_url = models.TextField(blank=True)
+    internal_url = SealedURL(blank=True)
+    database_url = SealedURL(blank=True)
+    redis_url = SealedURL(blank=True)
     container_id = models.CharField(max_length=200, blank=True)
     image_name = models.CharField(max_length=300, blank=True)
-    environment_variables = models.JSONField(default=dict, blank=True)
+    environment_variables = SealedValues(default=dict, blank=True)
     phoenix_endpoint = models.CharField(max_length=500, blank=True)
     monitoring_enabled = models.BooleanField(default=True)
     admin_email = models.EmailField(blank=True)
