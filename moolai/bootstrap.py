@@ -1,13 +1,13 @@
-"""First start: the superuser, and the demo organizations with an orchestrator and its key each."""
+"""First start: the superuser, the registry's file, and the demo organizations with an orchestrator and its key."""
 
 from pathlib import Path
 from typing import Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from moolai.environment import kept_secret
-from orchestrators import instances
+from orchestrators import instances, registry_file
 from orchestrators.models import Instance
 from orgs import audit, keys, organizations
 from orgs.models import ApiKey, Organization, User
@@ -33,6 +33,21 @@ def ensure_superuser() -> tuple[str, bool]:
         after = {"is_superuser": True}
         audit.record("user.create", acting_user=None, organization_id="", target=("user", "admin"), after=after)
     return password, is_generated
+
+
+def seed_registry() -> list[str]:
+    """Make what CONTROLLER_CONFIG_FILE names and the registry lacks; return one line for each thing done.
+
+    Nothing that exists is changed. Raises OSError and `registry_file.InvalidFile`.
+    """
+    if not settings.CONTROLLER_CONFIG_FILE:
+        return []
+    homes = registry_file.parse(Path(settings.CONTROLLER_CONFIG_FILE).read_text(encoding="utf-8"))
+    with audit.origin("CONTROLLER_CONFIG_FILE"):
+        try:
+            return registry_file.apply(homes, only_missing=True)
+        except (IntegrityError, registry_file.InvalidFile):  # perhaps another process made the same at this moment
+            return registry_file.apply(homes, only_missing=True)
 
 
 def ensure_demo() -> dict[str, str]:

@@ -65,3 +65,19 @@ def heartbeats_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if 0 < settings.HEARTBEAT_INTERVAL_SEC * 2 <= settings.HEARTBEAT_TTL_SEC or settings.HEARTBEAT_TTL_SEC < 4:
         return []
     return [Error("HEARTBEAT_TTL_SEC must be at least twice HEARTBEAT_INTERVAL_SEC.", id="moolai.E004")]
+
+
+@register("moolai")
+def registry_file_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a CONTROLLER_CONFIG_FILE that is not there or holds mistakes, with the place of each."""
+    if not settings.CONTROLLER_CONFIG_FILE:
+        return []
+    from orchestrators import registry_file
+
+    try:
+        registry_file.parse(Path(settings.CONTROLLER_CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        return [Error(f"CONTROLLER_CONFIG_FILE must name a readable file: {error}", id="moolai.E005")]
+    except registry_file.InvalidFile as problem:
+        return [Error(f"CONTROLLER_CONFIG_FILE holds a mistake: {text}", id="moolai.E005") for text in problem.problems]
+    return []

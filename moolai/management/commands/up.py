@@ -18,6 +18,7 @@ from django.db import OperationalError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from moolai import bootstrap, supervisor
+from orchestrators.registry_file import InvalidFile
 
 DEMO_METRICS_SECONDS = 15
 STAGE_CLIENTS, STAGE_WEB, STAGE_BACKGROUND = range(3)
@@ -46,6 +47,8 @@ class Command(BaseCommand):
             facts, secrets = prepare(output, demo=options["demo"])
         except OperationalError as error:
             self._refuse(f"The database does not answer: {str(error).strip()}")
+        except InvalidFile as problem:
+            self._refuse(f"{settings.CONTROLLER_CONFIG_FILE} does not fit the registry:\n{problem}")
         connections.close_all()
         if options["prepare_only"]:
             output.note("moolai is prepared", **facts)
@@ -71,13 +74,15 @@ class Command(BaseCommand):
 def prepare(output: supervisor.Output, *, demo: bool) -> tuple[dict[str, str], dict[str, str]]:
     """Bring the databases up to date and make what must exist.
 
-    Returns what the banner shows, and the demo orchestrators' keys by id. Raises `OperationalError`.
+    Returns what the banner shows, and the demo orchestrators' keys by id. Raises `OperationalError` and `InvalidFile`.
     """
     began_at = time.monotonic()
     changed = [alias for alias in connections if migrate(alias)]
     what = "migrated the database" if changed else "the database is up to date"
     output.note(f"{what} ({time.monotonic() - began_at:.1f} s)")
     password, is_generated = bootstrap.ensure_superuser()
+    for line in bootstrap.seed_registry():
+        output.note(line)
     secrets = bootstrap.ensure_demo() if demo else {}
     shown = (password or "unchanged") if is_generated else "from MOOLAI_ADMIN_PASSWORD"
     return {"user": "admin", "password": shown, "data": str(settings.DATA_DIR), "stop": "Ctrl-C"}, secrets
