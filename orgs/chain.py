@@ -78,6 +78,13 @@ def kept_heads() -> dict[str, list[Any]]:
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
+def replace_heads(heads: dict[str, list[Any]]) -> None:
+    """Put other heads in the place of the kept ones, for a database that was replaced as a whole."""
+    path = heads_path()
+    with _lock(path):
+        _replace(path, json.dumps(heads, indent=1, sort_keys=True))
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     with open(path.with_name(f"{path.name}.lock"), "w") as file:
