@@ -12,6 +12,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test import Client
+from django.urls import reverse
 
 from moolai.errors import InvalidInput
 from moolai.testing.product import Installation
@@ -20,7 +21,7 @@ from orchestrators import instances
 from orchestrators.models import Instance
 from orchestrators.tests.live import Live, running
 from orgs import organizations, rotation, sealed, vault
-from orgs.models import AuditEntry, Event, Organization
+from orgs.models import AuditEntry, Event, Organization, User
 
 OLD, NEW = "old-key-" + "o" * 32, "new-key-" + "n" * 32
 CANARY = "cAnArY-7f3e91"
@@ -160,6 +161,22 @@ def test_the_api_answers_without_the_key_too(client: Client, orch: Instance, set
     answer = client.get("/api/v1/controller/orchestrators/orch-001", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 200
     assert answer.json()["data"]["database_url"] == "***"
+
+
+def test_the_console_shows_stars_and_takes_them_back(client: Client, orch: Instance) -> None:
+    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
+    page = reverse("admin:orchestrators_instance_change", args=[orch.pk])
+    text = client.get(page).content.decode()
+    assert MASKED["internal_url"] in text
+    assert CANARY not in text
+    assert "enc:v1:" not in text
+    form = {"name": "New", "features": "{}", "session_config": "{}", "monitoring_enabled": "on"}
+    answer = client.post(page, form | {"internal_url": MASKED["internal_url"]})
+    assert answer.status_code == 302
+    assert plain(orch) == SECRETS
+    assert orch.name == "New"
+    assert client.post(page, form | {"internal_url": "http://new:pw@host"}).status_code == 302
+    assert plain(orch)["internal_url"] == "http://new:pw@host"
 
 
 # --- rotation -------------------------------------------------------------------------------------------------------

@@ -26,6 +26,4 @@ class Command(BaseCommand):
         except backup.BackupError as problem:
             raise CommandError(str(problem)) from None
         self.stdout.write(f"{path}: {manifest.rows} rows, {path.stat().st_size} bytes, encrypted with ENCRYPTION_KEY.")
-        self.stdout.write(
-            "The keys are not in it: keep ENCRYPTION_KEY and SECRET_KEY elsewhere, or it cannot be read."
-        )
+        self.stdout.write("The keys are not in it: keep ENCRYPTION_KEY and SECRET_KEY elsewhere, or it cannot be read.")
