@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
-from pytest_django.fixtures import SettingsWrapper
 
 from moolai.testing.product import Installation
 from orgs import audit, chain
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _own_heads(settings: SettingsWrapper, tmp_path: Path) -> None:
+def _own_heads(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
 
 
