@@ -7,9 +7,9 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from whitenoise.middleware import WhiteNoiseFileResponse
 
-from moolai import errors, logs
+from moolai import errors, logs, parser
 from moolai.console.lost import LostPage
-from orgs import audit, parsing
+from orgs import audit
 
 logger = logging.getLogger("moolai.requests")
 _PAGES = ("/admin/", "/static/")
@@ -42,7 +42,7 @@ class RequestLogMiddleware:
     def _refused(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a body that says it is too large, and NUL, which no row of PostgreSQL can hold."""
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdigit() or len(length) > 12 or int(length) > parsing.MAX_BODY_BYTES:
+        if not length.isdigit() or len(length) > 12 or int(length) > parser.body_limit(request.path.encode()):
             return errors.respond(request, "payload_too_large")
         if "\0" in request.path:
             return errors.respond(request, "not_found", "There is nothing at this path.")

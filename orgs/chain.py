@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 from django.conf import settings
 
 from orgs.models import AuditEntry, AuditHead
@@ -31,7 +30,8 @@ def digest(entry: Any) -> str:
     """Return the SHA-256 over every column of `entry` but its id and its own hash, in canonical JSON."""
     document = {name: _canonical(getattr(entry, name)) for name in FIELDS}
     document["created_at"] = entry.created_at.isoformat()
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _canonical(value: Any) -> Any:

@@ -78,15 +78,18 @@ def ids(answer: HttpResponse) -> list[str]:
 
 
 def test_one_orchestrator_shows_the_published_columns_and_no_secret(people: Cast) -> None:
-    secrets = {"database_url": "postgres://u:canary@h/d", "redis_url": "redis://:canary@h"}
-    Instance.objects.filter(orchestrator_id="orch-001").update(
-        **secrets, environment_variables={"KEY": "canary"}, credential_id="key_1"
-    )
+    secret: dict[str, Any] = {"database_url": "postgres://u:canary@h/d", "redis_url": "redis://:canary@h"}
+    secret |= {"environment_variables": {"KEY": "canary"}}
+    instance = Instance.objects.get(orchestrator_id="orch-001")
+    instances.update(instance, acting_user=None, **secret)
+    Instance.objects.filter(pk=instance.pk).update(credential_id="key_1")
     connect("orch-001", health_status={"status": "healthy"}, features={"a": True})
     answer = people.vera.get(ONE)
     row = data(answer)
     assert b"canary" not in answer.content
-    assert not {"database_url", "redis_url", "environment_variables", "credential_id", "takeovers"} & set(row)
+    assert row["database_url"] == "postgres://u:***@h/d"
+    assert row["environment_variables"] == {"KEY": "***"}
+    assert not {"credential_id", "takeovers"} & set(row)
     expected = {
         "orchestrator_id": "orch-001", "organization_id": "org-001", "name": "Number 1", "organization_name": "Acme",
         "status": "active", "health_status": {"status": "healthy"}, "is_independent": False,
