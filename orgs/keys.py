@@ -6,13 +6,13 @@ import secrets
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
 from django.utils import timezone
 
-from moolai.errors import InvalidInput
+from moolai.errors import Conflict, InvalidInput
 from orgs import audit, events
 from orgs.models import ApiKey, Organization, Role, User
 
@@ -118,6 +118,27 @@ def revoke(row: ApiKey, *, acting_user: User | None) -> None:
     target = ("api_key", row.key_id)
     audit.record("api_key.revoke", acting_user=acting_user, organization_id=row.organization_id, target=target)
     events.record("api_key.revoked", organization_id=row.organization_id, data={"key_id": row.key_id})
+
+
+@transaction.atomic
+def rotate(row: ApiKey, *, acting_user: User | None, grace_seconds: int) -> tuple[ApiKey, str]:
+    """Make a successor with the same rights; the old key works `grace_seconds` longer. Returns row and secret."""
+    if not row.is_usable(now=timezone.now()):
+        raise Conflict(detail="The key is revoked or expired; make a new one.")
+    successor, secret = create(
+        row.organization,
+        name=row.name,
+        acting_user=acting_user,
+        role=row.role,
+        scopes=row.scopes,
+        orchestrator_id=row.orchestrator_id,
+        expires_at=row.expires_at,
+    )
+    end = timezone.now() + timedelta(seconds=grace_seconds)
+    row.expires_at = min(row.expires_at, end) if row.expires_at else end
+    row.save(update_fields=["expires_at"])
+    events.record("api_key.expiring", organization_id=row.organization_id, data={"key_id": row.key_id})
+    return successor, secret
 
 
 def lookup(secrets_: Iterable[str], *, now: datetime) -> dict[str, Credential]:

@@ -13,7 +13,7 @@ from django.db.models import F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from moolai.errors import AppError, InvalidInput, NotFound
+from moolai.errors import AppError, Conflict, InvalidInput, NotFound
 from orchestrators import protocol
 from orchestrators.models import Instance, Message
 from orchestrators.protocol import FrameError
@@ -229,6 +229,46 @@ def _settle(message: Message, receipt: Receipt, *, now: datetime) -> None:
             orchestrator_id=receipt.orchestrator_id,
             data={"message_id": message.message_id, "message_type": message.message_type, "error": receipt.error},
         )
+
+
+BY_HAND: Final = {
+    Status.FAILED: (Status.PENDING, Status.SENT),
+    Status.EXPIRED: (Status.PENDING, Status.SENT),
+    Status.DELIVERED: (Status.SENT,),
+    Status.PENDING: (Status.FAILED, Status.EXPIRED),
+}
+
+
+@transaction.atomic
+def set_status(message: Message, status: str, *, acting_user: User | None, error: str = "") -> Message:
+    """Change a message's status by hand, along the state machine; `conflict` where that does not allow it.
+
+    `pending` queues a failed or expired one anew, with its attempts counted from nothing.
+    """
+    now = timezone.now()
+    changed: dict[str, Any] = {"status": status, "error": error[:1000], "finished_at": now, "updated_at": now}
+    changed["next_attempt_at"] = None
+    if status == Status.PENDING:
+        changed |= {"attempts": 0, "finished_at": None, "expires_at": None, "sent_at": None}
+    allowed = BY_HAND.get(Status(status), ())
+    rows = Message.objects.filter(pk=message.pk, direction=Message.Direction.OUTBOUND, status__in=allowed)
+    if not rows.update(**changed):
+        raise Conflict(detail=f"A message that is {message.status} cannot become {status}.")
+    before = {"status": message.status}
+    message.refresh_from_db()
+    organization_id = message.orchestrator.organization_id
+    audit.record(
+        "message.status",
+        acting_user=acting_user,
+        organization_id=organization_id,
+        target=("message", message.message_id),
+        before=before,
+        after={"status": status, "error": error},
+    )
+    kind = "message.queued" if status == Status.PENDING else f"message.{status}"
+    data = {"message_id": message.message_id, "error": error}
+    events.record(kind, organization_id=organization_id, orchestrator_id=message.orchestrator_id, data=data)
+    return message
 
 
 def expire(*, now: datetime) -> int:

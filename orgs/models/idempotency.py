@@ -1,0 +1,22 @@
+"""Idempotency keys: what was answered to a write, so that its repeat is answered the same."""
+
+from django.db import models
+
+
+class IdempotencyKey(models.Model):
+    """One write of one caller; `response` is empty while the first execution runs."""
+
+    caller = models.CharField(max_length=100)
+    key = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 over method, path and body.")
+    status = models.PositiveSmallIntegerField(null=True)
+    response = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "idempotency_keys"
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="idempotency_once")]
+        indexes = [models.Index(fields=["created_at"], name="idempotency_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.caller} {self.key}"

@@ -1,0 +1,110 @@
+"""Users and their roles in organizations: make, change and close accounts."""
+
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from moolai.errors import AppError, Conflict, InvalidInput
+from orgs import audit, events, tokens
+from orgs.models import Membership, Organization, Role, User
+
+STRENGTH = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+
+
+@transaction.atomic
+def create(
+    organization: Organization,
+    *,
+    username: str,
+    role: str,
+    acting_user: User | None,
+    email: str = "",
+    password: str = "",
+    is_active: bool = True,
+) -> Membership:
+    """Make a user with a role in `organization`; without a password the account cannot sign in until it is given one."""
+    if User.objects.filter(username__iexact=username).exists():
+        raise Conflict(detail=f"The user name {username} is taken.")
+    user = User(username=username, email=email, is_active=is_active)
+    _set_password(user, password)
+    try:
+        user.full_clean(exclude=["password"])
+    except ValidationError as error:
+        raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
+    user.save()
+    membership = Membership.objects.create(user=user, organization=organization, role=role)
+    after = {"email": email, "role": role, "is_active": is_active}
+    _record("create", membership, acting_user=acting_user, after=after)
+    return membership
+
+
+@transaction.atomic
+def update(membership: Membership, *, acting_user: User | None, **fields: Any) -> Membership:
+    """Change email, password, is_active or role; a new password, role or a closed account ends open sign-ins."""
+    membership = Membership.objects.select_for_update().select_related("user").get(pk=membership.pk)
+    user, before, after = membership.user, dict[str, Any](), dict[str, Any]()
+    if user.is_superuser:
+        raise AppError("forbidden", "A superadmin is changed in the console only.")
+    if password := fields.pop("password", ""):
+        _set_password(user, password)
+        before["password"], after["password"] = "***", "changed"
+    for name, value in fields.items():
+        subject = membership if name == "role" else user
+        if getattr(subject, name) != value:
+            before[name], after[name] = getattr(subject, name), value
+            setattr(subject, name, value)
+    if not after:
+        return membership
+    user.save()
+    membership.save(update_fields=["role"])
+    _record("update", membership, acting_user=acting_user, before=before, after=after)
+    if {"password", "is_active"} & set(after):
+        tokens.end_all(user, now=timezone.now())
+    events.record("user.changed", organization_id=membership.organization_id, data={"username": user.get_username()})
+    return membership
+
+
+@transaction.atomic
+def remove(membership: Membership, *, acting_user: User | None) -> None:
+    """Take the user out of the organization; an account without any organization left is closed."""
+    user = membership.user
+    if user.is_superuser:
+        raise AppError("forbidden", "A superadmin is changed in the console only.")
+    _record("delete", membership, acting_user=acting_user, before={"role": membership.role})
+    organization_id = membership.organization_id
+    membership.delete()
+    if not user.memberships.exists():
+        user.is_active = False
+        user.save(update_fields=["is_active"])
+        tokens.end_all(user, now=timezone.now())
+    events.record("user.changed", organization_id=organization_id, data={"username": user.get_username()})
+
+
+def may_grant(own_role: str, role: str) -> bool:
+    """Whether somebody with `own_role` may give `role`: never above the own one."""
+    return STRENGTH.get(Role(role), 9) <= STRENGTH.get(Role(own_role), 0) if own_role else False
+
+
+def _set_password(user: User, password: str) -> None:
+    if not password:
+        user.set_unusable_password()
+        return
+    try:
+        validate_password(password, user)
+    except ValidationError as error:
+        raise InvalidInput(fields={"password": " ".join(error.messages)}) from None
+    user.set_password(password)
+
+
+def _record(action: str, membership: Membership, *, acting_user: User | None, **change: Any) -> None:
+    audit.record(
+        f"user.{action}",
+        acting_user=acting_user,
+        organization_id=membership.organization_id,
+        target=("user", membership.user.get_username()),
+        **change,
+    )
+
