@@ -31,6 +31,7 @@ urlpatterns = [
     ),
     re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/messages/?$", fleet.Queue.as_view()),
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
+    re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

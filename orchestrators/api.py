@@ -6,11 +6,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from moolai.errors import AppError
+from moolai.errors import Forbidden
 from orchestrators import hub as hubs
 from orchestrators import independence, messages, protocol
+from orchestrators.messages import outbox
 from orchestrators.models import Instance, Message
 from orgs import access, rest, sealed
+from orgs.authentication import Caller
 from orgs.models import Organization, Role
 
 
@@ -77,6 +79,14 @@ class MessageRow(serializers.ModelSerializer[Message]):
 
 def _fleet() -> Any:
     return Instance.objects.present().select_related("organization")
+
+
+def _require_operator(request: Request, organization_id: str) -> Caller:
+    """Return the caller when it may send messages in the organization, else raise Forbidden."""
+    who = access.caller(request)
+    if not who.is_superadmin and who.roles.get(organization_id) not in (Role.ADMIN, Role.OPERATOR):
+        raise Forbidden
+    return who
 
 
 class Orchestrators(rest.View):
@@ -170,9 +180,7 @@ class Queue(rest.View):
     def post(self, request: Request, orchestrator_id: str) -> Response:
         """Queue a message; it is sent when the orchestrator is connected."""
         row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
-        who = access.caller(request)
-        if not who.is_superadmin and who.roles.get(row.organization_id) not in (Role.ADMIN, Role.OPERATOR):
-            raise AppError("forbidden")
+        who = _require_operator(request, row.organization_id)
         wish = rest.body(request, NewMessage)
         message = messages.queue(
             orchestrator_id,
@@ -201,3 +209,23 @@ class Messages(rest.View):
         if message_type := request.query_params.get("message_type"):
             rows = rows.filter(message_type=message_type)
         return rest.page(request, rows.order_by("-id"), MessageRow)
+
+
+class Verdict(serializers.Serializer[Any]):
+    """The body that settles a message by hand."""
+
+    status = serializers.ChoiceField([status.value for status in outbox.BY_HAND])
+    error = serializers.CharField(required=False, allow_blank=True, max_length=1000)
+
+
+class MessageStatus(rest.View):
+    """`/api/v1/internal/messages/{id}/status`; the id is the integer one."""
+
+    def put(self, request: Request, pk: str) -> Response:
+        """Settle a message or queue it anew, along the state machine."""
+        rows = Message.objects.select_related("orchestrator")
+        row = access.get(request, rows, field="orchestrator__organization_id", pk=int(pk))
+        who = _require_operator(request, row.orchestrator.organization_id)
+        wish = rest.body(request, Verdict)
+        row = outbox.set_status(row, wish["status"], acting_user=who.user, error=wish.get("error", ""))
+        return rest.answer(MessageRow(row).data)

@@ -251,8 +251,8 @@ def set_status(message: Message, status: str, *, acting_user: User | None, error
     if status == Status.PENDING:
         changed |= {"attempts": 0, "finished_at": None, "expires_at": None, "sent_at": None}
     allowed = BY_HAND.get(Status(status), ())
-    rows = Message.objects.filter(pk=message.pk, direction=Message.Direction.OUTBOUND, status__in=allowed)
-    if not rows.update(**changed):
+    rows = Message.objects.filter(pk=message.pk, direction=Message.Direction.OUTBOUND, status=message.status)
+    if message.status not in allowed or not rows.update(**changed):
         raise Conflict(detail=f"A message that is {message.status} cannot become {status}.")
     before = {"status": message.status}
     message.refresh_from_db()
