@@ -7,10 +7,13 @@ from django.urls import path, re_path
 from moolai import console, errors, health
 from moolai.console import lost
 from orchestrators import api as fleet
+from orchestrators import plain_http_api as plain_http
 from orgs import api as registry
+from orgs import api_keys_api as api_keys
 from orgs import auth_api as auth
 
 admin.autodiscover()
+OWN = "api/v1/orchestrators/(?P<organization_id>[^/]+)"
 
 urlpatterns = [
     path("", health.root),
@@ -24,6 +27,11 @@ urlpatterns = [
     re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
     re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),
     re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", fleet.Orchestrator.as_view()),
+    re_path(r"^api/v1/internal/orchestrators/register/?$", plain_http.Register.as_view()),
+    re_path(r"^api/v1/internal/orchestrators/heartbeat/?$", plain_http.Heartbeat.as_view()),
+    re_path(
+        r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/deregister/?$", plain_http.Deregister.as_view()
+    ),
     re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/independence/?$", fleet.Independence.as_view()),
     re_path(
         r"^api/v1/internal/organizations/(?P<organization_id>[^/]+)/independence/?$",
@@ -32,6 +40,9 @@ urlpatterns = [
     re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/messages/?$", fleet.Queue.as_view()),
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
+    re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
+    re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
+    re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

@@ -14,7 +14,6 @@ from orchestrators.registration import deadline
 from orgs import audit, events
 from orgs.models import Organization, User
 
-ENDPOINTS: Final = "/api/v1/internal/orchestrators"
 COLUMNS: Final = (
     "name", "internal_url", "database_url", "redis_url", "container_id", "image_name", "environment_variables",
 )  # fmt: skip
@@ -77,11 +76,12 @@ def heartbeat(orchestrator_id: str, *, status: str, health_status: str) -> Insta
 
 @transaction.atomic
 def deregister(orchestrator_id: str, *, acting_user: User | None) -> Instance:
-    """Note a clean leave: inactive at once, without an alert."""
+    """Note a clean leave: inactive at once, without an alert; one that has left, or is independent, stays as it is."""
     instance = _locked(orchestrator_id)
-    if instance.status not in (Instance.Status.INDEPENDENT, Instance.Status.INACTIVE):
-        instance.status, instance.deadline_at = Instance.Status.INACTIVE, None
-        instance.save(update_fields=["status", "deadline_at", "updated_at"])
+    if instance.is_effectively_independent or instance.status == Instance.Status.INACTIVE:
+        return instance
+    instance.status, instance.deadline_at = Instance.Status.INACTIVE, None
+    instance.save(update_fields=["status", "deadline_at", "updated_at"])
     audit.record(
         "orchestrator.deregister",
         acting_user=acting_user,

@@ -10,18 +10,23 @@ from rest_framework.request import Request
 
 from moolai.errors import AppError, Forbidden
 from orgs import keys, tokens
+from orgs.keys import Credential
 from orgs.models import Role, User
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with a good credential: a superadmin, or a role in some organizations."""
+    """Somebody with a good credential: a superadmin, or a role in some organizations.
+
+    An orchestrator's key has no role at all: only the doors that look at `key` let it in.
+    """
 
     name: str
     is_superadmin: bool
     roles: dict[str, str]
     user: User | None = None
     is_authenticated: bool = True
+    key: Credential | None = None
 
     def may_write(self, organization_id: str) -> bool:
         """Whether the caller administers the organization."""
@@ -42,12 +47,13 @@ class BearerAuthentication(BaseAuthentication):
         if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
             return Caller("DEV_BEARER_TOKEN", True, {}), "token"
         if tokens.looks_like_jwt(secret):
-            return _of_token(secret), "jwt"
+            return _of_token(request, secret), "jwt"
         credential = keys.lookup([secret], now=timezone.now()).get(secret)
         if credential is None or not credential.is_organization_open:
             raise _refused(request, "The credential is wrong, expired or revoked.")
         name = f"key {credential.name} ({credential.key_id})"
-        return Caller(name, False, {credential.organization_id: credential.role} if credential.role else {}), "key"
+        roles = {credential.organization_id: credential.role} if credential.role else {}
+        return Caller(name, False, roles, key=credential), "key"
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
@@ -81,14 +87,14 @@ class ConsoleSessionAuthentication(SessionAuthentication):
             raise AppError("csrf_failed") from None
 
 
-def _of_token(text: str) -> Caller:
-    """Return the caller an access token names; too old is 401 everywhere, anything else that fails is 403."""
+def _of_token(request: Request, text: str) -> Caller:
+    """Return the caller an access token names; too old is 401 everywhere, else what `_refused` says."""
     try:
         return _of_user(tokens.read(text))
     except tokens.ExpiredError:
         raise AppError("token_expired") from None
     except tokens.InvalidError:
-        raise Forbidden(detail="The credential is wrong, expired or revoked.") from None
+        raise _refused(request, "The credential is wrong, expired or revoked.") from None
 
 
 def _of_user(user: User) -> Caller:

@@ -84,6 +84,10 @@ def create(
         raise InvalidInput("invalid_field", f"Roles are {', '.join(Role.values)}.", fields={"role": "unknown"})
     if unknown := sorted(set(scopes) - SCOPES):
         raise InvalidInput("invalid_field", f"Unknown scope {unknown[0]!r}.", fields={"scopes": "unknown"})
+    if orchestrator_id and not scopes:
+        raise InvalidInput(fields={"orchestrator_id": "Only a key of the scope orchestrator is bound to one."})
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidInput(fields={"expires_at": "This moment has passed."})
     secret = generate()
     row = ApiKey.objects.create(
         key_id=f"key_{secrets.token_hex(8)}",
@@ -111,10 +115,10 @@ def create(
 @transaction.atomic
 def revoke(row: ApiKey, *, acting_user: User | None) -> None:
     """Make the key useless everywhere within 5 s: sessions opened with it are closed."""
-    if row.revoked_at is not None:
+    now = timezone.now()
+    if not ApiKey.objects.filter(pk=row.pk, revoked_at=None).update(revoked_at=now):
         return
-    row.revoked_at = timezone.now()
-    row.save(update_fields=["revoked_at"])
+    row.revoked_at = now
     target = ("api_key", row.key_id)
     audit.record("api_key.revoke", acting_user=acting_user, organization_id=row.organization_id, target=target)
     events.record("api_key.revoked", organization_id=row.organization_id, data={"key_id": row.key_id})
@@ -123,6 +127,7 @@ def revoke(row: ApiKey, *, acting_user: User | None) -> None:
 @transaction.atomic
 def rotate(row: ApiKey, *, acting_user: User | None, grace_seconds: int) -> tuple[ApiKey, str]:
     """Make a successor with the same rights; the old key works `grace_seconds` longer. Returns row and secret."""
+    row = ApiKey.objects.select_for_update(of=("self",)).select_related("organization").get(pk=row.pk)
     if not row.is_usable(now=timezone.now()):
         raise Conflict(detail="The key is revoked or expired; make a new one.")
     successor, secret = create(

@@ -14,8 +14,10 @@ MAX_INTEGER: Final = 2**63
 MAX_DIGITS: Final = 19  # of an integer below 2^63
 
 
-def read(request: HttpRequest) -> dict[str, Any]:
+def read(request: HttpRequest, *, may_be_empty: bool = False) -> dict[str, Any]:
     """Return the JSON object in the request's body, also in one without a length (chunked).
+
+    With `may_be_empty`, no body at all is an empty object, whatever its Content-Type.
 
     Raises `unsupported_media_type` for another Content-Type than application/json (its parameters are not looked at),
     `payload_too_large` beyond 1 MiB, and all that `parse` raises.
@@ -28,6 +30,8 @@ def read(request: HttpRequest) -> dict[str, Any]:
         raise AppError("payload_too_large")
     if content and not is_json:
         raise AppError("unsupported_media_type")
+    if may_be_empty and not content:
+        return {}
     return parse(content)
 
 

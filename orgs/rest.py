@@ -109,9 +109,9 @@ def _positive(request: Request, name: str, default: int) -> int:
     return int(text) if len(text) <= parsing.MAX_DIGITS else parsing.MAX_INTEGER
 
 
-def body(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+def body(request: Request, serializer: type[Serializer[Any]], *, may_be_empty: bool = False) -> dict[str, Any]:
     """Return the validated body; unknown fields are refused by name, and a refusal names those that are taken."""
-    data = parsing.read(request._request)
+    data = parsing.read(request._request, may_be_empty=may_be_empty)
     form = serializer(data=data)
     accepted = f"Accepted fields: {', '.join(_described(form))}."
     if unknown := sorted(set(data) - set(form.fields)):

@@ -1,0 +1,101 @@
+"""REST doors of an organization's API keys: list, make, rotate, revoke (API §6). A secret is shown once."""
+
+from typing import Any, Final
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from orgs import access, keys, rest
+from orgs.models import ApiKey, Organization, Role
+from orgs.models.organization import validate_identifier
+
+DAY_SECONDS: Final = 86_400
+MAX_GRACE_SECONDS: Final = 90 * DAY_SECONDS
+
+
+class ApiKeyRow(serializers.ModelSerializer[ApiKey]):
+    """A key as its organization sees it: how the secret begins, never the rest."""
+
+    organization_id = serializers.CharField()
+    secret = serializers.SerializerMethodField()
+    created_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields = [
+            "key_id", "organization_id", "name", "secret", "role", "scopes", "orchestrator_id", "expires_at",
+            "revoked_at", "created_by", "created_at",
+        ]  # fmt: skip
+
+    def get_secret(self, row: ApiKey) -> str:
+        """Mask the secret."""
+        return f"{row.prefix}***"
+
+
+class NewApiKey(serializers.Serializer[Any]):
+    """The body that makes a key."""
+
+    name = serializers.CharField(max_length=200)
+    role = serializers.ChoiceField(Role.choices, required=False)
+    scopes = serializers.ListField(child=serializers.CharField(max_length=50), required=False, max_length=10)
+    orchestrator_id = serializers.CharField(
+        max_length=50, required=False, allow_blank=True, validators=[validate_identifier]
+    )
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class Grace(serializers.Serializer[Any]):
+    """The body that rotates a key: how long the old one still works."""
+
+    grace_seconds = serializers.IntegerField(min_value=0, max_value=MAX_GRACE_SECONDS, default=DAY_SECONDS)
+
+
+class ApiKeys(rest.View):
+    """`/api/v1/orchestrators/{organization_id}/api-keys`."""
+
+    parameters = rest.PAGING
+
+    def get(self, request: Request, organization_id: str) -> Response:
+        """List the keys, newest first; who is no administrator sees those it made itself."""
+        organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
+        rows = ApiKey.objects.filter(organization=organization).select_related("created_by")
+        who = access.caller(request)
+        if not who.may_write(organization_id):
+            rows = rows.filter(created_by=who.user) if who.user else rows.none()
+        return rest.page(request, rows.order_by("-created_at", "-id"), ApiKeyRow)
+
+    def post(self, request: Request, organization_id: str) -> Response:
+        """Make a key; the answer holds its secret, this one time."""
+        organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
+        who = access.require_admin(request, organization_id)
+        row, secret = keys.create(organization, acting_user=who.user, **rest.body(request, NewApiKey))
+        return rest.answer(ApiKeyRow(row).data | {"secret": secret}, status=201)
+
+
+class Key(rest.View):
+    """`/api/v1/orchestrators/{organization_id}/api-keys/{id}`."""
+
+    def delete(self, request: Request, organization_id: str, key_id: str) -> Response:
+        """Revoke the key; it stays in the list, and revoking it again changes nothing."""
+        row = _get(request, organization_id, key_id)
+        keys.revoke(row, acting_user=access.caller(request).user)
+        return Response(status=204)
+
+
+class Rotation(rest.View):
+    """`/api/v1/orchestrators/{organization_id}/api-keys/{id}/rotate`."""
+
+    def post(self, request: Request, organization_id: str, key_id: str) -> Response:
+        """Make a successor; the answer holds its secret, this one time."""
+        row = _get(request, organization_id, key_id)
+        wish = rest.body(request, Grace, may_be_empty=True)
+        row, secret = keys.rotate(row, acting_user=access.caller(request).user, grace_seconds=wish["grace_seconds"])
+        return rest.answer(ApiKeyRow(row).data | {"secret": secret})
+
+
+def _get(request: Request, organization_id: str, key_id: str) -> ApiKey:
+    """Return the key for a caller that administers its organization."""
+    row = access.get(request, ApiKey.objects.filter(organization=organization_id), key_id=key_id)
+    access.require_admin(request, organization_id)
+    return row
