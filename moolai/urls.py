@@ -11,6 +11,7 @@ from orchestrators import plain_http_api as plain_http
 from orgs import api as registry
 from orgs import api_keys_api as api_keys
 from orgs import auth_api as auth
+from orgs import users_api as users
 
 admin.autodiscover()
 OWN = "api/v1/orchestrators/(?P<organization_id>[^/]+)"
@@ -43,6 +44,8 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
+    re_path(rf"^{OWN}/users/?$", users.Users.as_view()),
+    re_path(rf"^{OWN}/users/(?P<user_id>[0-9]{{1,18}})/?$", users.Person.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

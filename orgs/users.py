@@ -4,14 +4,12 @@ from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from moolai.errors import AppError, Conflict, InvalidInput
+from moolai.errors import AppError, Conflict, InvalidInput, NotFound
 from orgs import audit, events, tokens
-from orgs.models import Membership, Organization, Role, User
-
-STRENGTH = {Role.VIEWER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
+from orgs.models import Membership, Organization, User
 
 
 @transaction.atomic
@@ -34,7 +32,11 @@ def create(
         user.full_clean(exclude=["password"])
     except ValidationError as error:
         raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
-    user.save()
+    try:
+        with transaction.atomic():
+            user.save()
+    except IntegrityError:  # somebody else was quicker
+        raise Conflict(detail=f"The user name {username} is taken.") from None
     membership = Membership.objects.create(user=user, organization=organization, role=role)
     after = {"email": email, "role": role, "is_active": is_active}
     _record("create", membership, acting_user=acting_user, after=after)
@@ -43,8 +45,11 @@ def create(
 
 @transaction.atomic
 def update(membership: Membership, *, acting_user: User | None, **fields: Any) -> Membership:
-    """Change email, password, is_active or role; a new password, role or a closed account ends open sign-ins."""
-    membership = Membership.objects.select_for_update().select_related("user").get(pk=membership.pk)
+    """Change email, password, is_active or role; a new password or a closed account ends open sign-ins.
+
+    Raises `forbidden` for a superadmin, `not_found` when the membership has just been removed.
+    """
+    membership = _locked(membership)
     user, before, after = membership.user, dict[str, Any](), dict[str, Any]()
     if user.is_superuser:
         raise AppError("forbidden", "A superadmin is changed in the console only.")
@@ -70,6 +75,7 @@ def update(membership: Membership, *, acting_user: User | None, **fields: Any) -
 @transaction.atomic
 def remove(membership: Membership, *, acting_user: User | None) -> None:
     """Take the user out of the organization; an account without any organization left is closed."""
+    membership = _locked(membership)
     user = membership.user
     if user.is_superuser:
         raise AppError("forbidden", "A superadmin is changed in the console only.")
@@ -83,9 +89,11 @@ def remove(membership: Membership, *, acting_user: User | None) -> None:
     events.record("user.changed", organization_id=organization_id, data={"username": user.get_username()})
 
 
-def may_grant(own_role: str, role: str) -> bool:
-    """Whether somebody with `own_role` may give `role`: never above the own one."""
-    return STRENGTH.get(Role(role), 9) <= STRENGTH.get(Role(own_role), 0) if own_role else False
+def _locked(membership: Membership) -> Membership:
+    row = Membership.objects.select_for_update().select_related("user").filter(pk=membership.pk).first()
+    if row is None:
+        raise NotFound
+    return row
 
 
 def _set_password(user: User, password: str) -> None:
