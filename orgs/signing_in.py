@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import authenticate
+from django.contrib.auth.signals import user_logged_in
 from django.http import HttpRequest, HttpResponse
 
 from moolai import errors
@@ -28,6 +29,7 @@ def check(request: HttpRequest, *, username: str, password: str) -> User:
         raise LockedOutError
     if not isinstance(user, User) or not user.is_active:
         raise AppError("invalid_login")
+    user_logged_in.send(sender=User, request=request, user=user)  # notes last_login, and axes forgets the failures
     return user
 
 
