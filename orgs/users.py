@@ -23,7 +23,7 @@ def create(
     password: str = "",
     is_active: bool = True,
 ) -> Membership:
-    """Make a user with a role in `organization`; without a password the account cannot sign in until it is given one."""
+    """Make a user with a role in `organization`; without a password the account cannot sign in yet."""
     if User.objects.filter(username__iexact=username).exists():
         raise Conflict(detail=f"The user name {username} is taken.")
     user = User(username=username, email=email, is_active=is_active)
