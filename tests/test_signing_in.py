@@ -25,6 +25,15 @@ def server(world: World, django_db_blocker: Any) -> Iterator[live.Live]:
 
 
 def guess(port: int) -> tuple[int, str]:
+    """Guess until it is judged: a 503 (no connection of the pool was free in time) judges and counts nothing."""
+    for _ in range(10):
+        answer = ask(port)
+        if answer[0] != 503:
+            break
+    return answer
+
+
+def ask(port: int) -> tuple[int, str]:
     body = json.dumps({"username": "ann", "password": "wrong"}).encode()
     headers = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     with Line(port) as line:
