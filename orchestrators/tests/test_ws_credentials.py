@@ -97,7 +97,9 @@ def test_another_authorization_header_is_no_credential(live: Live, header: str) 
 
 
 def test_a_wrong_expired_or_revoked_key_is_4401(live: Live) -> None:
-    expired = live.key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    old, expired = live.key_row()
+    old.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+    old.save(update_fields=["expires_at"])
     row, revoked = live.key_row()
     keys.revoke(row, acting_user=None)
     for secret in (keys.generate(), expired, revoked):
