@@ -115,4 +115,3 @@ def _record(action: str, membership: Membership, *, acting_user: User | None, **
         target=("user", membership.user.get_username()),
         **change,
     )
-
