@@ -12,7 +12,6 @@ from django.utils import timezone
 from moolai.errors import NotFound
 from orchestrators import hub, mirror, notices
 from orchestrators.models import Instance
-from orchestrators.registration import deadline
 from orgs import audit, events
 from orgs.models import Organization, User
 
@@ -89,7 +88,7 @@ def _settle(instances: list[Instance]) -> None:
         elif instance.status == Status.INDEPENDENT:
             has_lived = instance.is_connected or instance.last_seen is not None
             instance.status = Status.ACTIVE if has_lived else Status.INACTIVE
-            instance.deadline_at = deadline(now) if has_lived else None
+            instance.deadline_at = Instance.deadline_after(now) if has_lived else None
         instance.updated_at = now
     Instance.objects.bulk_update(instances, ["is_independent", "status", "deadline_at", "updated_at"], batch_size=200)
 

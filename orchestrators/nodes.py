@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import psutil
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -120,7 +119,7 @@ def clear(names: Sequence[str], *, now: datetime) -> int:
     open_rows = Instance.objects.filter(is_connected=True, node__in=names).select_for_update().order_by("pk")
     rows = list(open_rows.only("pk", "organization_id", "orchestrator_id", "session_id", "status"))
     ids = [row.pk for row in rows]
-    grace = now + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
+    grace = Instance.deadline_after(now)
     for start_at in range(0, len(ids), 500):
         chunk = Instance.objects.filter(pk__in=ids[start_at : start_at + 500])
         chunk.exclude(status=Instance.Status.INDEPENDENT).update(deadline_at=grace)

@@ -10,7 +10,6 @@ from django.utils import timezone
 from moolai.errors import AppError, NotFound
 from orchestrators import configuration, instances, presence, protocol
 from orchestrators.models import Instance
-from orchestrators.registration import deadline
 from orgs import audit, events
 from orgs.models import Organization, User
 
@@ -113,5 +112,5 @@ def _alive(instance: Instance, *, status: str, now: datetime) -> None:
         return
     instance.status = status
     instance.last_seen = instance.last_activity = now
-    instance.deadline_at = deadline(now)
+    instance.deadline_at = Instance.deadline_after(now)
     instance.save(update_fields=["status", "health_status", "last_seen", "last_activity", "deadline_at", "updated_at"])

@@ -51,14 +51,18 @@ def flush(sightings: Sequence[Sighting]) -> int:
     if not sightings:
         return 0
     adapt = connection.ops.adapt_datetimefield_value
-    ttl = timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
     moved = 0
     with connection.cursor() as cursor:
         for start in range(0, len(sightings), CHUNK):
             chunk = sightings[start : start + CHUNK]
             values: list[Any] = []
             for sight in chunk:
-                values += [sight.instance_pk, sight.epoch, adapt(sight.seen_at), adapt(sight.seen_at + ttl)]
+                values += [
+                    sight.instance_pk,
+                    sight.epoch,
+                    adapt(sight.seen_at),
+                    adapt(Instance.deadline_after(sight.seen_at)),
+                ]
             cursor.execute(_FLUSH.format(rows=",".join(["(%s, %s, %s, %s)"] * len(chunk))), values)
             moved += cursor.rowcount
     return moved
@@ -160,7 +164,7 @@ def sweep(*, holder: str, now: datetime | None = None) -> int | None:
         nodes.clear_dead(now=now)
     overdue = Instance.objects.filter(MANAGED, deadline_at__lt=now).exclude(status=Instance.Status.INACTIVE)
     if late or not Node.objects.exists():
-        fresh = now + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
+        fresh = Instance.deadline_after(now)
         Instance.objects.filter(pk__in=list(overdue.values_list("pk", flat=True))).update(deadline_at=fresh)
         declared = 0
     else:

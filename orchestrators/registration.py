@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from django.conf import settings
@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from orchestrators import configuration, mirror
+from orchestrators import configuration, mirror, nodes
 from orchestrators.claims import Claim
 from orchestrators.models import Instance
 from orchestrators.protocol import FORBIDDEN, OVERLOAD, UNAUTHENTICATED, FrameError
@@ -99,8 +99,6 @@ def _look(claims: Sequence[Claim]) -> _World:
 
 
 def _live_nodes(instances: dict[str, Instance], *, now: datetime) -> set[str]:
-    from orchestrators import nodes
-
     names = {row.node for row in instances.values() if row.is_connected}
     return nodes.alive(names, now=now) if names else set()
 
@@ -122,7 +120,7 @@ def _open(item: Claim, world: _World) -> Grant:
     else:
         instance.status = Instance.Status.ACTIVE
         instance.last_seen = instance.last_activity = world.now
-        instance.deadline_at = deadline(world.now)
+        instance.deadline_at = Instance.deadline_after(world.now)
     instance.config_reported_hash = item.config_hash or instance.config_reported_hash
     instance.config_status = _config_status(item, is_current=is_current)
     instance.is_acknowledging = not item.is_legacy
@@ -135,11 +133,6 @@ def _open(item: Claim, world: _World) -> Grant:
         credential.expires_at if credential else None,
         None if is_current else configuration.frame(instance, is_update=False),
     )
-
-
-def deadline(now: datetime) -> datetime:
-    """Return when an instance last heard of at `now` is due to be declared inactive."""
-    return now + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
 
 
 def _admit(item: Claim, world: _World) -> tuple[keys.Credential | None, Organization]:

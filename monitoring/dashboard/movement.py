@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from monitoring.dashboard.topics import STATUS_COLUMNS, Frame, status_frame
 from orchestrators.models import Instance
-from orchestrators.registration import deadline
 
 OVERLAP: Final = timedelta(seconds=5)
 PAGE_ROWS: Final = 5000
@@ -29,7 +28,7 @@ class Movement:
 
     def read(self, *, now: datetime) -> list[Frame]:
         """Return the `orchestrator_status` frames of the sightings not shown yet, at most a page of them."""
-        ahead = deadline(now)
+        ahead = Instance.deadline_after(now)
         if self._mark is None:
             self._mark = self._newest()
         if self._mark is None:

@@ -1,8 +1,9 @@
 """An orchestrator instance: what it should be, what it reported, whether it is alive and where its socket is held."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -110,6 +111,11 @@ class Instance(models.Model):
 
     def __str__(self) -> str:
         return self.orchestrator_id
+
+    @staticmethod
+    def deadline_after(moment: datetime) -> datetime:
+        """Return when an instance last heard of at `moment` is due to be declared inactive."""
+        return moment + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
 
     @property
     def independence_source(self) -> str | None:
