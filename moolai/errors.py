@@ -31,6 +31,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "method_not_allowed": (405, "See the Allow header."),
     "request_timeout": (408, "Send the whole request at once."),
     "conflict": (409, "The object is in a state that does not allow this."),
+    "idempotency_conflict": (409, "This Idempotency-Key was sent with another request; take a new one."),
     "payload_too_large": (413, "Send a smaller body: 1 MiB at most."),
     "headers_too_large": (431, "Send fewer and shorter headers: 100 of them, 16 KiB in all."),
     "unsupported_media_type": (415, "Send `Content-Type: application/json`."),
@@ -46,6 +47,7 @@ class AppError(Exception):
     """A refusal that any door can answer: `code` stands in CODES, `detail` says what to do."""
 
     code = "internal_error"
+    retry_after_seconds: int | None = None
 
     def __init__(self, code: str = "", detail: str = "", *, fields: Mapping[str, str] | None = None) -> None:
         self.code = code or self.code
@@ -86,7 +88,12 @@ def body(code: str, detail: str, *, request_id: str, fields: Mapping[str, str] |
 
 
 def respond(
-    request: HttpRequest, code: str, detail: str = "", *, fields: Mapping[str, str] | None = None
+    request: HttpRequest,
+    code: str,
+    detail: str = "",
+    *,
+    fields: Mapping[str, str] | None = None,
+    retry_after_seconds: int | None = None,
 ) -> JsonResponse:
     """Build the JSON answer for `code` with its status."""
     status, default = CODES[code]
@@ -94,7 +101,7 @@ def respond(
     response = JsonResponse(body(code, detail or default, request_id=request_id, fields=fields), status=status)
     response["Content-Length"] = str(len(response.content))  # also where CommonMiddleware is not passed again
     if status in (429, 503):
-        response["Retry-After"] = "5"
+        response["Retry-After"] = str(retry_after_seconds or 5)
     if status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="moolai"'
     return response
@@ -140,7 +147,13 @@ def handle_drf(error: Exception, context: Mapping[str, Any]) -> JsonResponse:
     request: HttpRequest = context["request"]._request
     if problem.http_status in (401, 403):
         logger.warning("denied %s %s: %s", request.method, request.path, problem.code)
-    response = respond(request, problem.code, problem.detail, fields=problem.fields)
+    response = respond(
+        request,
+        problem.code,
+        problem.detail,
+        fields=problem.fields,
+        retry_after_seconds=problem.retry_after_seconds,
+    )
     if problem.code == "method_not_allowed":
         response["Allow"] = ", ".join(context["view"].allowed_methods)
     return response

@@ -146,6 +146,8 @@ ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost"
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
+RATE_LIMITS = {"API": first("RATE_LIMIT_API", default="600/minute")}  # per credential and route; orgs/rates.py
+
 # --- Transport security ------------------------------------------------------------------------------------------
 TLS_ENABLED = flag("TLS_ENABLED")
 TLS_CERT_PATH = first("TLS_CERT_PATH")

@@ -92,14 +92,21 @@ def _require_operator(request: Request, organization_id: str) -> Caller:
 class Orchestrators(rest.View):
     """`/api/v1/controller/orchestrators`."""
 
-    parameters = (*rest.PAGING, "status", "organization_id", "search")
-
+    @rest.operation(
+        InstanceRow,
+        shape=rest.Shape.PAGE,
+        parameters={
+            "status": rest.one_of(Instance.Status.values),
+            "organization_id": rest.Parameter("Only this organization's."),
+            "search": rest.Parameter("Part of the id or the name."),
+        },
+    )
     def get(self, request: Request) -> Response:
-        """List the fleet, filtered by `status`, `organization_id` and `search`."""
+        """List the fleet by id."""
         rows = access.narrow(request, _fleet())
-        if status := rest.choice(request, "status", Instance.Status.values):
+        if status := self.query["status"]:
             rows = rows.filter(status=status)
-        if search := request.query_params.get("search", "")[:100]:
+        if search := self.query["search"]:
             rows = rows.filter(orchestrator_id__icontains=search) | rows.filter(name__icontains=search)
         return rest.page(request, rows.order_by("orchestrator_id"), InstanceRow)
 
@@ -107,6 +114,7 @@ class Orchestrators(rest.View):
 class Orchestrator(rest.View):
     """`/api/v1/controller/orchestrators/{id}`."""
 
+    @rest.operation(InstanceRow)
     def get(self, request: Request, orchestrator_id: str) -> Response:
         """Return one orchestrator."""
         return rest.answer(InstanceRow(access.get(request, _fleet(), orchestrator_id=orchestrator_id)).data)
@@ -115,8 +123,11 @@ class Orchestrator(rest.View):
 class Live(rest.View):
     """`/api/v1/controller/orchestrators/live`."""
 
-    parameters = (*rest.PAGING, "organization_id")
-
+    @rest.operation(
+        LiveRow,
+        shape=rest.Shape.PAGE,
+        parameters={"organization_id": rest.Parameter("Only this organization's.")},
+    )
     def get(self, request: Request) -> Response:
         """List the open sessions: a partial index, no table scan."""
         rows = access.narrow(request, Instance.objects.connected().select_related("organization"))
@@ -133,6 +144,7 @@ class Flag(serializers.Serializer[Any]):
 class Independence(rest.View):
     """`/api/v1/internal/orchestrators/{id}/independence`."""
 
+    @rest.operation(InstanceRow, body=Flag)
     def put(self, request: Request, orchestrator_id: str) -> Response:
         """Set an orchestrator's own flag."""
         row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
@@ -147,9 +159,18 @@ class Independence(rest.View):
         return rest.answer(InstanceRow(row).data)
 
 
+class IndependentOrganization(serializers.ModelSerializer[Organization]):
+    """An organization with its flag."""
+
+    class Meta:
+        model = Organization
+        fields = ["organization_id", "name", "status", "is_independent"]
+
+
 class OrganizationIndependence(rest.View):
     """`/api/v1/internal/organizations/{id}/independence`."""
 
+    @rest.operation(IndependentOrganization, body=Flag)
     def put(self, request: Request, organization_id: str) -> Response:
         """Set the flag that all of an organization's orchestrators inherit."""
         access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
@@ -161,9 +182,7 @@ class OrganizationIndependence(rest.View):
             acting_user=who.user,
             reason=wish.get("reason", ""),
         )
-        return rest.answer(
-            {"organization_id": row.pk, "name": row.name, "status": row.status, "is_independent": row.is_independent}
-        )
+        return rest.answer(IndependentOrganization(row).data)
 
 
 class NewMessage(serializers.Serializer[Any]):
@@ -177,6 +196,7 @@ class NewMessage(serializers.Serializer[Any]):
 class Queue(rest.View):
     """`/api/v1/internal/orchestrators/{id}/messages`."""
 
+    @rest.operation(MessageRow, body=NewMessage, status=202, errors=("reserved_message_type",))
     def post(self, request: Request, orchestrator_id: str) -> Response:
         """Queue a message; it is sent when the orchestrator is connected."""
         row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
@@ -195,18 +215,27 @@ class Queue(rest.View):
 class Messages(rest.View):
     """`/api/v1/internal/messages`."""
 
-    parameters = (*rest.PAGING, "organization_id", "orchestrator_id", "status", "message_type", "direction")
-
+    @rest.operation(
+        MessageRow,
+        shape=rest.Shape.PAGE,
+        parameters={
+            "organization_id": rest.Parameter("Only this organization's."),
+            "orchestrator_id": rest.Parameter("Only to and from this orchestrator."),
+            "status": rest.one_of(Message.Status.values),
+            "direction": rest.one_of(Message.Direction.values),
+            "message_type": rest.Parameter("Only of this type."),
+        },
+    )
     def get(self, request: Request) -> Response:
-        """List messages, newest first, filtered by `orchestrator_id`, `status`, `message_type` and `direction`."""
+        """List messages, newest first."""
         rows = access.narrow(request, Message.objects.all(), field="orchestrator__organization_id")
-        if orchestrator_id := request.query_params.get("orchestrator_id"):
+        if orchestrator_id := self.query["orchestrator_id"]:
             rows = rows.filter(orchestrator__orchestrator_id=orchestrator_id)
-        if status := rest.choice(request, "status", Message.Status.values):
+        if status := self.query["status"]:
             rows = rows.filter(status=status)
-        if direction := rest.choice(request, "direction", Message.Direction.values):
+        if direction := self.query["direction"]:
             rows = rows.filter(direction=direction)
-        if message_type := request.query_params.get("message_type"):
+        if message_type := self.query["message_type"]:
             rows = rows.filter(message_type=message_type)
         return rest.page(request, rows.order_by("-id"), MessageRow)
 
@@ -221,6 +250,7 @@ class Verdict(serializers.Serializer[Any]):
 class MessageStatus(rest.View):
     """`/api/v1/internal/messages/{id}/status`; the id is the integer one."""
 
+    @rest.operation(MessageRow, body=Verdict, errors=("conflict",))
     def put(self, request: Request, pk: str) -> Response:
         """Settle a message or queue it anew, along the state machine."""
         rows = Message.objects.select_related("orchestrator")

@@ -40,9 +40,34 @@ class Beat(serializers.Serializer[Any]):
     health_status = serializers.ChoiceField(["healthy", "degraded", "unhealthy"])
 
 
-class Register(rest.View):
+class Endpoints(serializers.Serializer[Any]):
+    """Where to call next."""
+
+    heartbeat = serializers.CharField()
+    deregister = serializers.CharField()
+
+
+class Life(serializers.Serializer[Any]):
+    """What each of the three calls answers."""
+
+    success = serializers.BooleanField()
+    message = serializers.CharField()
+    orchestrator_id = serializers.CharField()
+    organization_id = serializers.CharField()
+    status = serializers.ChoiceField(Instance.Status.choices)
+    controller_endpoints = Endpoints()
+
+
+class FleetView(rest.View):
+    """A call that a whole fleet may make with one key."""
+
+    is_counted_by_address = True
+
+
+class Register(FleetView):
     """`/api/v1/internal/orchestrators/register`."""
 
+    @rest.operation(Life, body=Registration, shape=rest.Shape.FLAT)
     def post(self, request: Request) -> Response:
         """Make or renew the instance and call it alive."""
         wish = rest.body(request, Registration)
@@ -58,9 +83,10 @@ class Register(rest.View):
         return _answer(instance, "Registered.")
 
 
-class Heartbeat(rest.View):
+class Heartbeat(FleetView):
     """`/api/v1/internal/orchestrators/heartbeat`."""
 
+    @rest.operation(Life, body=Beat, shape=rest.Shape.FLAT)
     def post(self, request: Request) -> Response:
         """Note that the instance is alive, and how it is."""
         wish = rest.body(request, Beat)
@@ -69,9 +95,10 @@ class Heartbeat(rest.View):
         return _answer(instance, "Heartbeat received.")
 
 
-class Deregister(rest.View):
+class Deregister(FleetView):
     """`/api/v1/internal/orchestrators/{id}/deregister`."""
 
+    @rest.operation(Life, shape=rest.Shape.FLAT)
     def delete(self, request: Request, orchestrator_id: str) -> Response:
         """Note a clean leave; the instance stays in the registry."""
         orchestrator_id = _own(request, orchestrator_id)

@@ -53,9 +53,23 @@ def require_superadmin(request: Request) -> Caller:
     return who
 
 
+def chosen(request: Request) -> str:
+    """Return the organization the caller names in `X-Organization-Id` (or `OpenAI-Organization`), "" without."""
+    return request.headers.get("X-Organization-Id") or request.headers.get("OpenAI-Organization") or ""
+
+
+def check_chosen(request: Request) -> None:
+    """Refuse a header that names an organization which is not the caller's: a foreign one is 404."""
+    wanted, key = chosen(request), caller(request).key
+    if not wanted or (key is not None and key.organization_id == wanted):
+        return
+    if "\x00" in wanted or not caller(request).may_read(wanted) or not Organization.objects.filter(pk=wanted).exists():
+        raise NotFound
+
+
 def narrow(request: Request, rows: QuerySet[Row], *, field: str = "organization_id") -> QuerySet[Row]:
-    """Apply `?organization_id=`, within the caller's scope; a foreign or unknown one is 404."""
-    wanted = request.query_params.get("organization_id")
+    """Apply `?organization_id=`, else the header, within the caller's scope; a foreign or unknown one is 404."""
+    wanted = request.query_params.get("organization_id") or chosen(request)
     rows = visible(request, rows, field=field)
     if not wanted:
         return rows

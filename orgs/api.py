@@ -36,6 +36,7 @@ class NewOrganization(serializers.Serializer[Any]):
 class Organizations(rest.View):
     """`/api/v1/controller/organizations`."""
 
+    @rest.operation(OrganizationRow, body=NewOrganization, status=201, errors=("conflict",))
     def post(self, request: Request) -> Response:
         """Make an organization (superadmin)."""
         who = access.require_superadmin(request)

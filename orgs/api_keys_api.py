@@ -33,6 +33,12 @@ class ApiKeyRow(serializers.ModelSerializer[ApiKey]):
         return f"{row.prefix}***"
 
 
+class NewSecret(ApiKeyRow):
+    """A key with its secret, shown this one time."""
+
+    secret = serializers.SerializerMethodField(help_text="The whole secret; it cannot be shown again.")
+
+
 class NewApiKey(serializers.Serializer[Any]):
     """The body that makes a key."""
 
@@ -54,8 +60,7 @@ class Grace(serializers.Serializer[Any]):
 class ApiKeys(rest.View):
     """`/api/v1/orchestrators/{organization_id}/api-keys`."""
 
-    parameters = rest.PAGING
-
+    @rest.operation(ApiKeyRow, shape=rest.Shape.PAGE)
     def get(self, request: Request, organization_id: str) -> Response:
         """List the keys, newest first; who is no administrator sees those it made itself."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
@@ -65,6 +70,7 @@ class ApiKeys(rest.View):
             rows = rows.filter(created_by=who.user) if who.user else rows.none()
         return rest.page(request, rows.order_by("-created_at", "-id"), ApiKeyRow)
 
+    @rest.operation(NewSecret, body=NewApiKey, status=201)
     def post(self, request: Request, organization_id: str) -> Response:
         """Make a key; the answer holds its secret, this one time."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
@@ -76,6 +82,7 @@ class ApiKeys(rest.View):
 class Key(rest.View):
     """`/api/v1/orchestrators/{organization_id}/api-keys/{id}`."""
 
+    @rest.operation(status=204, shape=rest.Shape.EMPTY)
     def delete(self, request: Request, organization_id: str, key_id: str) -> Response:
         """Revoke the key; it stays in the list, and revoking it again changes nothing."""
         row = _get(request, organization_id, key_id)
@@ -86,6 +93,7 @@ class Key(rest.View):
 class Rotation(rest.View):
     """`/api/v1/orchestrators/{organization_id}/api-keys/{id}/rotate`."""
 
+    @rest.operation(NewSecret, body=Grace, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, key_id: str) -> Response:
         """Make a successor; the answer holds its secret, this one time."""
         row = _get(request, organization_id, key_id)

@@ -25,9 +25,48 @@ class Refresh(serializers.Serializer[Any]):
     refresh_token = serializers.CharField(max_length=200)
 
 
+class Tokens(serializers.Serializer[Any]):
+    """What a refresh hands out."""
+
+    access_token = serializers.CharField()
+    refresh_token = serializers.CharField()
+    token_type = serializers.CharField(help_text="Always bearer.")
+    expires_in = serializers.IntegerField(help_text="Seconds the access token is good for.")
+
+
+class RoleIn(serializers.Serializer[Any]):
+    """A role in an organization."""
+
+    organization_id = serializers.CharField()
+    role = serializers.CharField()
+
+
+class Person(serializers.Serializer[Any]):
+    """Who signed in."""
+
+    id = serializers.IntegerField()
+    username = serializers.CharField()
+    email = serializers.CharField()
+    is_superadmin = serializers.BooleanField()
+    roles = RoleIn(many=True)
+
+
+class SignedIn(Tokens):
+    """What a login hands out."""
+
+    user = Person()
+
+
+class Farewell(serializers.Serializer[Any]):
+    """What a logout says."""
+
+    message = serializers.CharField()
+
+
 class Login(rest.PublicView):
     """`/api/v1/internal/auth/login`."""
 
+    @rest.operation(SignedIn, body=Credentials, errors=("invalid_login", "locked_out"))
     def post(self, request: Request) -> Response:
         """Trade a user name and a password for a pair of tokens."""
         body = rest.body(request, Credentials)
@@ -38,6 +77,7 @@ class Login(rest.PublicView):
 class Renew(rest.PublicView):
     """`/api/v1/internal/auth/refresh`."""
 
+    @rest.operation(Tokens, body=Refresh, errors=("unauthenticated",))
     def post(self, request: Request) -> Response:
         """Trade a refresh token, once, for the next pair."""
         return rest.answer(_document(tokens.refresh(rest.body(request, Refresh)["refresh_token"], now=timezone.now())))
@@ -46,6 +86,7 @@ class Renew(rest.PublicView):
 class Logout(rest.PublicView):
     """`/api/v1/internal/auth/logout`."""
 
+    @rest.operation(Farewell, body=Refresh)
     def post(self, request: Request) -> Response:
         """End the sign-in; a token that is no good any more is ended already."""
         tokens.sign_out(rest.body(request, Refresh)["refresh_token"], now=timezone.now())

@@ -18,15 +18,22 @@ from orgs.models import Role, User
 class Caller:
     """Somebody with a good credential: a superadmin, or a role in some organizations.
 
+    `name` is what the audit trail says, `caller_id` what counts and stored answers are kept under.
+
     An orchestrator's key has no role at all: only the doors that look at `key` let it in.
     """
 
     name: str
+    caller_id: str
     is_superadmin: bool
     roles: dict[str, str]
     user: User | None = None
     is_authenticated: bool = True
     key: Credential | None = None
+
+    def may_read(self, organization_id: str) -> bool:
+        """Whether the caller has any role in the organization."""
+        return self.is_superadmin or organization_id in self.roles
 
     def may_write(self, organization_id: str) -> bool:
         """Whether the caller administers the organization."""
@@ -45,7 +52,7 @@ class BearerAuthentication(BaseAuthentication):
                 raise _refused(request, "Send `Authorization: Bearer …`.")
             return None
         if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
-            return Caller("DEV_BEARER_TOKEN", True, {}), "token"
+            return Caller("DEV_BEARER_TOKEN", "token", True, {}), "token"
         if tokens.looks_like_jwt(secret):
             return _of_token(request, secret), "jwt"
         credential = keys.lookup([secret], now=timezone.now()).get(secret)
@@ -53,7 +60,7 @@ class BearerAuthentication(BaseAuthentication):
             raise _refused(request, "The credential is wrong, expired or revoked.")
         name = f"key {credential.name} ({credential.key_id})"
         roles = {credential.organization_id: credential.role} if credential.role else {}
-        return Caller(name, False, roles, key=credential), "key"
+        return Caller(name, f"key:{credential.key_id}", False, roles, key=credential), "key"
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
@@ -100,4 +107,5 @@ def _of_token(request: Request, text: str) -> Caller:
 def _of_user(user: User) -> Caller:
     """Return a person as a caller, with the roles of this moment in organizations that are open."""
     open_ones = user.memberships.filter(organization__is_active=True).exclude(organization__status="suspended")
-    return Caller(user.get_username(), user.is_superuser, dict(open_ones.values_list("organization_id", "role")), user)
+    roles = dict(open_ones.values_list("organization_id", "role"))
+    return Caller(user.get_username(), f"user:{user.pk}", user.is_superuser, roles, user)

@@ -1,14 +1,10 @@
-"""What every API view shares: the envelope, pages, bodies and who a change is attributed to (API §1)."""
+"""What every API view shares: the envelope, pages, bodies, rate limits and who a change is attributed to (API §1)."""
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from django.core.paginator import Paginator
+from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
@@ -16,32 +12,28 @@ from rest_framework.views import APIView
 
 from moolai import errors
 from moolai.errors import AppError, InvalidInput, NotFound
-from orgs import access, audit, parsing
+from orgs import access, audit, operations, parsing, rates
+from orgs.negotiation import Negotiation
+from orgs.operations import PAGING, Parameter, Shape, one_of, operation
+from orgs.rates import Verdict
 
-MAX_PAGE_SIZE: Final = 1000
-PAGING: Final = ("page", "page_size")
-
-
-class JsonOnly(BaseContentNegotiation):
-    """Answers JSON whatever a client says it accepts, so that errors are never anything else."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> None:
-        """Return no parser: bodies are read by `body` below, more strictly than DRF's `request.data` would."""
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        """Return the only renderer."""
-        renderer = next(iter(renderers))
-        return renderer, str(renderer.media_type)
+__all__ = ["PAGING", "Parameter", "PublicView", "Shape", "View", "answer", "body", "one_of", "operation", "page"]
 
 
 class View(APIView):
-    """An API view whose changes are audited under its caller's name; `parameters` are those its URL takes."""
+    """An API view whose changes are audited under its caller's name.
 
-    parameters: ClassVar[tuple[str, ...]] = ()
-    content_negotiation_class = JsonOnly
+    `rate` names the limit in settings.RATE_LIMITS (None: no limit), which holds for a credential, or for a credential
+    at one address where a fleet shares it; `query` holds the values of the parameters.
+    """
+
+    rate: ClassVar[str | None] = "API"
+    is_counted_by_address: ClassVar[bool] = False
+    content_negotiation_class = Negotiation
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
+
+    query: dict[str, Any]
+    verdict: Verdict | None = None
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Serve the request with the audit trail's origin set."""
@@ -53,16 +45,45 @@ class View(APIView):
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Attribute what follows to the caller, and refuse a URL that no view could make sense of."""
-        super().initial(request, *args, **kwargs)
-        audit.attribute(access.caller(request).name)
-        if any("\x00" in value for value in kwargs.values()):
+        """Attribute what follows to the caller, count the call, and refuse a URL that no view could make sense of."""
+        try:
+            super().initial(request, *args, **kwargs)
+            who = access.caller(request)
+        except Exception:
+            self.count(request, request.META.get("REMOTE_ADDR", ""))
+            raise
+        place = f"@{request.META.get('REMOTE_ADDR', '')}" if self.is_counted_by_address else ""
+        self.count(request, who.caller_id + place)
+        audit.attribute(who.name)
+        access.check_chosen(request)
+        self.read_url(request, kwargs)
+
+    def read_url(self, request: Request, parts: dict[str, Any]) -> None:
+        """Read the parameters the method takes into `query`; raises `invalid_parameter`, and `not_found` for NUL."""
+        if any("\x00" in value for value in parts.values()):
             raise NotFound
-        for name, values in request.query_params.lists():
-            if name not in self.parameters:
-                raise AppError("invalid_parameter", f"There is no parameter {name[:50]!r} here.")
-            if len(values) > 1 or "\x00" in values[0]:
-                raise AppError("invalid_parameter", f"Send {name} once, without NUL.")
+        described = operations.of(self, request.method or "")
+        if described is not None:
+            self.query = described.read(request)
+
+    def count(self, request: Request, who: str) -> None:
+        """Count the call against the route's limit; raises `rate_limited` with the seconds to wait."""
+        if self.rate is None:
+            return
+        bucket = f"{self.__class__.__module__}.{self.__class__.__qualname__}.{request.method}.{who}"
+        self.verdict = rates.count(bucket, rates.parse(settings.RATE_LIMITS[self.rate]))
+        if self.verdict.is_over:
+            problem = AppError("rate_limited")
+            problem.retry_after_seconds = self.verdict.reset_seconds
+            raise problem
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Say how many calls are left (`X-RateLimit-Reset`: seconds since 1970, as the field has it)."""
+        if self.verdict is not None:
+            response["X-RateLimit-Limit"] = str(self.verdict.limit)
+            response["X-RateLimit-Remaining"] = str(self.verdict.remaining)
+            response["X-RateLimit-Reset"] = str(int(timezone.now().timestamp()) + self.verdict.reset_seconds)
+        return super().finalize_response(request, response, *args, **kwargs)
 
 
 class PublicView(View):
@@ -72,8 +93,10 @@ class PublicView(View):
     permission_classes = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Let anybody in; the change, if any, is attributed to nobody."""
+        """Let anybody in, counted by address; the change, if any, is attributed to nobody."""
         APIView.initial(self, request, *args, **kwargs)
+        self.count(request, request.META.get("REMOTE_ADDR", ""))
+        self.read_url(request, kwargs)
 
 
 def answer(data: Any, *, status: int = 200) -> Response:
@@ -84,29 +107,22 @@ def answer(data: Any, *, status: int = 200) -> Response:
 
 def page(request: Request, rows: QuerySet[Any], serializer: type[BaseSerializer[Any]]) -> Response:
     """Answer one page of `rows`: `?page=1&page_size=100` (at most 1000); past the end it is empty."""
-    number = _positive(request, "page", 1)
-    size = min(_positive(request, "page_size", 100), MAX_PAGE_SIZE)
-    paginator = Paginator(rows, size)
-    pages = paginator.num_pages if paginator.count else 0
+    query = request.parser_context["view"].query
+    number, size = query["page"], query["page_size"]
+    total = rows.count()
+    pages = -(-total // size)
     items = serializer(rows[(number - 1) * size : number * size], many=True).data if number <= pages else []
     return answer(
         {
             "items": items,
             "page": number,
             "page_size": size,
-            "total_items": paginator.count,
+            "total_items": total,
             "total_pages": pages,
             "has_next": number < pages,
             "has_prev": number > 1 and pages > 0,
         }
     )
-
-
-def _positive(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not text.strip("0"):
-        raise AppError("invalid_parameter", f"{name} must be a whole number from 1.")
-    return int(text) if len(text) <= parsing.MAX_DIGITS else parsing.MAX_INTEGER
 
 
 def body(request: Request, serializer: type[Serializer[Any]], *, may_be_empty: bool = False) -> dict[str, Any]:
@@ -124,11 +140,3 @@ def body(request: Request, serializer: type[Serializer[Any]], *, may_be_empty: b
 
 def _described(form: Serializer[Any]) -> list[str]:
     return [name if field.required else f"{name} (optional)" for name, field in form.fields.items()]
-
-
-def choice(request: Request, name: str, allowed: list[str]) -> str:
-    """Return the query parameter `name` when it is one of `allowed`, "" when absent."""
-    value = request.query_params.get(name, "")
-    if value and value not in allowed:
-        raise AppError("invalid_parameter", f"{name} is one of {', '.join(allowed)}.")
-    return value

@@ -15,6 +15,7 @@ from moolai.errors import InvalidInput
 from orgs import vault
 
 MAX_LENGTH: Final = 8_000
+MAX_DOCUMENT_LENGTH: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 1_000
 
 
@@ -26,12 +27,14 @@ def _place(row: models.Model, *parts: str) -> dict[str, str]:
 class SealedText(models.TextField):  # type: ignore[type-arg]  # not generic at run time
     """A secret text; nothing ("") stays nothing. Doors see `***`."""
 
+    limit = MAX_LENGTH
+
     def to_sealed(self, row: models.Model, value: Any) -> str:
         """Return the ciphertext of `value` for this column of `row`; raises `invalid_field` for what is no text."""
         if value in (None, ""):
             return ""
-        if not isinstance(value, str) or len(value) > MAX_LENGTH:
-            raise InvalidInput(fields={self.name: f"Write a text of up to {MAX_LENGTH} characters."})
+        if not isinstance(value, str) or len(value) > self.limit:
+            raise InvalidInput(fields={self.name: f"Write a text of up to {self.limit} characters."})
         return vault.seal(value, **_place(row, self.name))
 
     def to_plain(self, row: models.Model) -> str:
@@ -72,6 +75,12 @@ class SealedText(models.TextField):  # type: ignore[type-arg]  # not generic at 
     def value_from_object(self, obj: models.Model) -> Any:
         """Show forms and serializers the masked value."""
         return self.masked(obj)
+
+
+class SealedDocument(SealedText):
+    """A secret text of any length that a request or an answer can have."""
+
+    limit = MAX_DOCUMENT_LENGTH
 
 
 class SealedURL(SealedText):

@@ -46,8 +46,7 @@ class NewUser(Change):
 class Users(rest.View):
     """`/api/v1/orchestrators/{organization_id}/users`."""
 
-    parameters = rest.PAGING
-
+    @rest.operation(UserRow, shape=rest.Shape.PAGE)
     def get(self, request: Request, organization_id: str) -> Response:
         """List the users by name; who is no administrator sees itself."""
         access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
@@ -56,6 +55,7 @@ class Users(rest.View):
             rows = rows.filter(user=who.user) if who.user else rows.none()
         return rest.page(request, rows.order_by("user__username"), UserRow)
 
+    @rest.operation(UserRow, body=NewUser, status=201, errors=("conflict",))
     def post(self, request: Request, organization_id: str) -> Response:
         """Make a user with a role; without a password the account cannot sign in yet."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
@@ -67,6 +67,7 @@ class Users(rest.View):
 class Person(rest.View):
     """`/api/v1/orchestrators/{organization_id}/users/{id}`."""
 
+    @rest.operation(UserRow)
     def get(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Return one user, for an administrator or the user itself."""
         row = access.get(request, _members(organization_id), user=int(user_id))
@@ -74,6 +75,7 @@ class Person(rest.View):
             access.require_admin(request, organization_id)
         return rest.answer(UserRow(row).data)
 
+    @rest.operation(UserRow, body=Change)
     def put(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Change what the body names; a new password or a closed account ends the user's sign-ins."""
         row = access.get(request, _members(organization_id), user=int(user_id))
@@ -84,6 +86,7 @@ class Person(rest.View):
             raise Forbidden(detail="This account belongs to other organizations too: only its role here is yours.")
         return rest.answer(UserRow(users.update(row, acting_user=who.user, **wish)).data)
 
+    @rest.operation(status=204, shape=rest.Shape.EMPTY)
     def delete(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Take the user out of the organization; an account without any other is closed."""
         row = access.get(request, _members(organization_id), user=int(user_id))

@@ -52,6 +52,7 @@ class World:
             "HOST": "127.0.0.1",
             "PORT": "8000",
             "LOG_FORMAT": "json",
+            "RATE_LIMIT_API": "1000000/minute",
         }
 
     def database_url(self, name: str) -> str:

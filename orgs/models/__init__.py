@@ -3,6 +3,7 @@
 from orgs.models.api_key import ApiKey
 from orgs.models.audit import AuditEntry, AuditHead
 from orgs.models.event import Event
+from orgs.models.idempotency import IdempotencyKey
 from orgs.models.lease import Lease
 from orgs.models.organization import Organization
 from orgs.models.refresh_token import RefreshToken
@@ -13,6 +14,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "Event",
+    "IdempotencyKey",
     "Lease",
     "Membership",
     "Organization",

@@ -2,15 +2,17 @@
 
 from django.db import models
 
+from orgs.sealed import SealedDocument
+
 
 class IdempotencyKey(models.Model):
-    """One write of one caller; `response` is empty while the first execution runs."""
+    """One write of one caller with its answer, which may hold a secret that is shown once."""
 
     caller = models.CharField(max_length=100)
     key = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 over method, path and body.")
     status = models.PositiveSmallIntegerField(null=True)
-    response = models.TextField(blank=True)
+    response = SealedDocument(blank=True)
     created_at = models.DateTimeField()
 
     class Meta:

@@ -6,7 +6,6 @@ Alice administers org-001, Oscar is its operator, Vera its viewer; Charlie admin
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import HttpResponse
 from django.test import Client
 
 from orgs import keys, organizations
@@ -22,15 +21,14 @@ class Person:
 
     headers: dict[str, str]
 
-    def call(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Call the API; a `body` of str or bytes is sent as it is, anything else as JSON."""
         options: dict[str, Any] = {"headers": {**self.headers, **headers}}
         if body is not None:
             options |= {"data": body, "content_type": "application/json"}
-        answer: HttpResponse = getattr(Client(), method.lower())(path, **options)
-        return answer
+        return getattr(Client(), method.lower())(path, **options)
 
-    def get(self, path: str, **headers: str) -> HttpResponse:
+    def get(self, path: str, **headers: str) -> Any:
         """GET a path."""
         return self.call("GET", path, **headers)
 

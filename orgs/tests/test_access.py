@@ -27,7 +27,7 @@ def people(settings: object) -> cast.Cast:
 
 def as_caller(*, is_superadmin: bool = False, query: str = "", **roles: str) -> Request:
     request = Request(RequestFactory().get(f"/{query}"))
-    caller = Caller("somebody", is_superadmin, {name.replace("_", "-"): role for name, role in roles.items()})
+    caller = Caller("somebody", "user:0", is_superadmin, {name.replace("_", "-"): role for name, role in roles.items()})
     request.user = caller  # type: ignore[assignment]
     return request
 

@@ -39,7 +39,7 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 
 def works(secret: str) -> bool:
-    return Person({"X-API-Key": secret}).get(FLEET).status_code == 200
+    return bool(Person({"X-API-Key": secret}).get(FLEET).status_code == 200)
 
 
 def changes(action: str, target: str) -> int:

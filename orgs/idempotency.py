@@ -1,0 +1,62 @@
+"""Idempotency keys: a write that is sent again with the same key is answered again, not done again (API §1).
+
+The answer is stored in the transaction of the change itself, so there is never one without the other; a second call
+with the same key waits for the first one's transaction. Refusals change nothing and are not stored.
+"""
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+
+from moolai.errors import AppError
+from orgs import sealed
+from orgs.models import IdempotencyKey
+
+KEPT: Final = timedelta(hours=24)
+MAX_LENGTH: Final = 200
+
+
+def once(request: HttpRequest, caller_id: str, key: str, write: Callable[[], Response]) -> Response | HttpResponse:
+    """Do `write`, or answer what it answered the first time `caller_id` sent `key`.
+
+    Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request.
+    """
+    if not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
+        raise AppError("bad_request", f"Idempotency-Key: send up to {MAX_LENGTH} printable ASCII characters.")
+    IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
+    fingerprint = _fingerprint(request)
+    with transaction.atomic():
+        row = IdempotencyKey(caller=caller_id, key=key, fingerprint=fingerprint, created_at=timezone.now())
+        try:
+            with transaction.atomic():
+                row.save(force_insert=True)
+        except IntegrityError:
+            return _again(IdempotencyKey.objects.get(caller=caller_id, key=key), fingerprint)
+        response = write()
+        row.status = response.status_code
+        sealed.put(row, "response", "" if response.data is None else JSONRenderer().render(response.data).decode())
+        row.save(update_fields=["status", "response"])
+    return response
+
+
+def _again(row: IdempotencyKey, fingerprint: str) -> HttpResponse:
+    if row.fingerprint != fingerprint:
+        raise AppError("idempotency_conflict")
+    answer = HttpResponse(sealed.read(row, "response"), status=row.status, content_type="application/json")
+    if row.status == 204:
+        del answer["Content-Type"]
+    answer["Idempotency-Replayed"] = "true"
+    return answer
+
+
+def _fingerprint(request: HttpRequest) -> str:
+    """Return a hash of what was asked: method, path with parameters, and body."""
+    head = f"{request.method} {request.get_full_path()}\n".encode()
+    return hashlib.sha256(head + request.body).hexdigest()
