@@ -103,7 +103,7 @@ class Orchestrators(rest.View):
     )
     def get(self, request: Request) -> Response:
         """List the fleet by id."""
-        rows = access.narrow(request, _fleet())
+        rows = access.narrow(request, _fleet(), own="orchestrator_id")
         if status := self.query["status"]:
             rows = rows.filter(status=status)
         if search := self.query["search"]:
@@ -116,8 +116,9 @@ class Orchestrator(rest.View):
 
     @rest.operation(InstanceRow)
     def get(self, request: Request, orchestrator_id: str) -> Response:
-        """Return one orchestrator."""
-        return rest.answer(InstanceRow(access.get(request, _fleet(), orchestrator_id=orchestrator_id)).data)
+        """Return one orchestrator; an orchestrator's key may read its own."""
+        row = access.get(request, _fleet(), own="orchestrator_id", orchestrator_id=orchestrator_id)
+        return rest.answer(InstanceRow(row).data)
 
 
 class Live(rest.View):

@@ -19,19 +19,35 @@ def caller(request: Request) -> Caller:
     return request.user
 
 
-def visible(request: Request, rows: QuerySet[Row], *, field: str = "organization_id") -> QuerySet[Row]:
-    """Narrow `rows` to the organizations the caller may read; `field` names the organization's id in them."""
+def visible(request: Request, rows: QuerySet[Row], *, field: str = "organization_id", own: str = "") -> QuerySet[Row]:
+    """Narrow `rows` to those the caller may read; `field` names the organization's id in them.
+
+    An orchestrator's key reads nothing, unless `own` names the column that says whose a row is: then its own rows, or
+    its organization's when it is bound to no single orchestrator.
+    """
     who = caller(request)
     if who.is_superadmin:
         return rows
-    if not who.roles:
+    if who.roles:
+        return rows.filter(**{f"{field}__in": list(who.roles)})
+    if not own or who.key is None or not who.key.may_register:
         raise Forbidden
-    return rows.filter(**{f"{field}__in": list(who.roles)})
+    rows = rows.filter(**{field: who.key.organization_id})
+    return rows.filter(**{own: who.key.orchestrator_id}) if who.key.orchestrator_id else rows
 
 
-def get(request: Request, rows: QuerySet[Row], *, field: str = "organization_id", **where: Any) -> Row:
-    """Return the one visible row that matches `where`; a foreign one is as absent as a missing one."""
-    row = visible(request, rows, field=field).filter(**where).first()
+def get(request: Request, rows: QuerySet[Row], *, field: str = "organization_id", own: str = "", **where: Any) -> Row:
+    """Return the one visible row that matches `where`; a foreign one is as absent as a missing one.
+
+    An orchestrator's key is told `forbidden` for what belongs to its organization and is not its own (see `visible`).
+    """
+    who = caller(request)
+    rows = rows.filter(**where)
+    if who.key is not None and not who.roles and not rows.filter(**{field: who.key.organization_id}).exists():
+        raise NotFound
+    row = visible(request, rows, field=field, own=own).first()
+    if row is None and own and who.key is not None and not who.roles:
+        raise Forbidden
     if row is None:
         raise NotFound
     return row
@@ -58,20 +74,20 @@ def chosen(request: Request) -> str:
     return request.headers.get("X-Organization-Id") or request.headers.get("OpenAI-Organization") or ""
 
 
-def check_chosen(request: Request) -> None:
-    """Refuse a header that names an organization which is not the caller's: a foreign one is 404."""
-    wanted, key = chosen(request), caller(request).key
-    if not wanted or (key is not None and key.organization_id == wanted):
+def check(request: Request, wanted: str) -> None:
+    """Raise NotFound unless `wanted` names an organization of the caller's."""
+    key = caller(request).key
+    if key is not None and key.organization_id == wanted:
         return
     if "\x00" in wanted or not caller(request).may_read(wanted) or not Organization.objects.filter(pk=wanted).exists():
         raise NotFound
 
 
-def narrow(request: Request, rows: QuerySet[Row], *, field: str = "organization_id") -> QuerySet[Row]:
+def narrow(request: Request, rows: QuerySet[Row], *, field: str = "organization_id", own: str = "") -> QuerySet[Row]:
     """Apply `?organization_id=`, else the header, within the caller's scope; a foreign or unknown one is 404."""
     wanted = request.query_params.get("organization_id") or chosen(request)
-    rows = visible(request, rows, field=field)
+    rows = visible(request, rows, field=field, own=own)
     if not wanted:
         return rows
-    get(request, Organization.objects.all(), field="pk", pk=wanted)
+    check(request, wanted)
     return rows.filter(**{field: wanted})

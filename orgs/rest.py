@@ -55,7 +55,8 @@ class View(APIView):
         place = f"@{request.META.get('REMOTE_ADDR', '')}" if self.is_counted_by_address else ""
         self.count(request, who.caller_id + place)
         audit.attribute(who.name)
-        access.check_chosen(request)
+        if wanted := access.chosen(request):
+            access.check(request, wanted)
         self.read_url(request, kwargs)
 
     def read_url(self, request: Request, parts: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from rest_framework.request import Request
@@ -12,6 +13,7 @@ from rest_framework.request import Request
 from moolai.errors import AppError, Forbidden, NotFound
 from orgs import access, keys
 from orgs.authentication import BearerAuthentication, Caller
+from orgs.keys import Credential
 from orgs.models import ApiKey, Membership, Organization, Role, User
 from orgs.tests import cast
 
@@ -84,6 +86,61 @@ def test_an_anonymous_request_is_no_caller() -> None:
     with pytest.raises(AppError) as refused:
         access.caller(Request(RequestFactory().get("/")))
     assert refused.value.code == "unauthenticated"
+
+
+def key_of(organization_id: str, orchestrator_id: str = "", *, scopes: tuple[str, ...] = ("orchestrator",)) -> Request:
+    request = Request(RequestFactory().get("/"))
+    credential = Credential("k", organization_id, "key", "", scopes, orchestrator_id, None, True)
+    request.user = Caller("key", "key:k", False, {}, key=credential)  # type: ignore[assignment]
+    return request
+
+
+@pytest.fixture
+def bound_keys(people: cast.Cast) -> QuerySet[ApiKey]:
+    """Rows that name an orchestrator: one of org-001's a, one of its b, one of org-002's c."""
+    for organization_id, name in (("org-001", "a"), ("org-001", "b"), ("org-002", "c")):
+        organization = Organization.objects.get(pk=organization_id)
+        keys.create(organization, name=name, acting_user=None, scopes=["orchestrator"], orchestrator_id=name)
+    return ApiKey.objects.exclude(orchestrator_id="").order_by("name")
+
+
+def test_an_orchestrators_key_lists_its_own_rows_and_only_where_a_door_says_so(bound_keys: QuerySet[ApiKey]) -> None:
+    own = access.visible(key_of("org-001", "a"), bound_keys, own="orchestrator_id")
+    assert [row.name for row in own] == ["a"]
+    fleet = access.visible(key_of("org-001"), bound_keys, own="orchestrator_id")
+    assert [row.name for row in fleet] == ["a", "b"]
+    for request in (key_of("org-001", "a", scopes=()), key_of("org-001", "a")):
+        with pytest.raises(Forbidden):
+            access.visible(request, bound_keys, own="" if request.user.key.scopes else "orchestrator_id")  # type: ignore[union-attr]
+
+
+def test_an_orchestrators_key_is_forbidden_its_neighbours_and_told_nothing_of_others(
+    bound_keys: QuerySet[ApiKey],
+) -> None:
+    request = key_of("org-001", "a")
+    assert access.get(request, bound_keys, own="orchestrator_id", name="a").name == "a"
+    with pytest.raises(Forbidden):
+        access.get(request, bound_keys, own="orchestrator_id", name="b")
+    with pytest.raises(Forbidden):
+        access.get(request, bound_keys, name="a")
+    for name in ("c", "nowhere"):
+        with pytest.raises(NotFound):
+            access.get(request, bound_keys, own="orchestrator_id", name=name)
+
+
+# --- the header that chooses an organization -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", ["X-Organization-Id", "OpenAI-Organization"])
+def test_a_header_narrows_lists_and_a_foreign_one_is_as_absent_as_a_missing_one(people: cast.Cast, header: str) -> None:
+    path = "/api/v1/internal/messages"
+    assert people.alice.get(path, **{header: "org-001"}).status_code == 200
+    assert people.root.get(path, **{header: "org-002"}).status_code == 200
+    assert people.machine.get(LIST, **{header: "org-001"}).status_code != 404
+    foreign, missing = (people.alice.get(path, **{header: name}) for name in ("org-002", "nowhere"))
+    assert refusal(foreign) == refusal(missing) == (404, "not_found")
+    assert refusal(people.root.get(path, **{header: "nowhere"})) == (404, "not_found")
+    assert refusal(people.machine.get(LIST, **{header: "org-002"})) == (404, "not_found")
 
 
 # --- credentials -----------------------------------------------------------------------------------------------------
@@ -168,7 +225,8 @@ def test_a_closed_organization_locks_its_keys_out(people: cast.Cast, field: str,
 
 
 def test_an_orchestrators_key_has_no_role_in_the_management_api(people: cast.Cast) -> None:
-    assert refusal(people.machine.get(LIST)) == (403, "forbidden")
+    assert refusal(people.machine.get("/api/v1/internal/messages")) == (403, "forbidden")
+    assert refusal(people.machine.call("POST", CREATE, {})) == (403, "forbidden")
 
 
 # --- the console's session -------------------------------------------------------------------------------------------
