@@ -4,11 +4,12 @@ Used by `moolai.settings` alone; imports nothing of the product.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import environ
@@ -37,6 +38,32 @@ def number(*names: str, default: int) -> int:
 def items(name: str) -> list[str]:
     """Return the comma-separated values of `name`, without blanks."""
     return [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+
+
+class RoleKey(NamedTuple):
+    """A key that stands in the environment: the SHA-256 and the length of its text, and its role."""
+
+    digest: str
+    length: int
+    role: str
+
+
+def role_keys() -> dict[str, RoleKey]:
+    """Return, by variable, the keys of ORCHESTRATOR_API_KEY (an operator's) and ORCHESTRATOR_API_KEY_<NAME>=<key>:<role>.
+
+    A role that is missing or unknown is left for the checks to name.
+    """
+    found = {}
+    for variable, value in os.environ.items():
+        if variable == "ORCHESTRATOR_API_KEY":
+            key, role = value.strip(), "operator"
+        elif variable.startswith("ORCHESTRATOR_API_KEY_"):
+            key, _, role = value.strip().rpartition(":")
+        else:
+            continue
+        if key or role:
+            found[variable] = RoleKey(hashlib.sha256(key.encode()).hexdigest(), len(key), role)
+    return found
 
 
 def kept_secret(path: Path, *, length: int = 48) -> str:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from moolai.environment import database, database_url, env, first, flag, items, kept_secret, number
+from moolai.environment import database, database_url, env, first, flag, items, kept_secret, number, role_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env.read_env(BASE_DIR / ".env")
@@ -138,6 +138,8 @@ CSRF_COOKIE_NAME = f"moolai_csrf_{PORT}"
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+ORCHESTRATOR_JWT_SECRET = first("ORCHESTRATOR_JWT_SECRET")
+ORCHESTRATOR_API_KEYS = role_keys()
 ALLOW_ANONYMOUS_REGISTRATION = flag("ALLOW_ANONYMOUS_REGISTRATION")
 CONTROLLER_CONFIG_FILE = first("CONTROLLER_CONFIG_FILE")
 DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")

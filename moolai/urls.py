@@ -11,6 +11,7 @@ from orchestrators import plain_http_api as plain_http
 from orgs import api as registry
 from orgs import api_keys_api as api_keys
 from orgs import auth_api as auth
+from orgs import flat_auth_api as flat_auth
 from orgs import users_api as users
 
 admin.autodiscover()
@@ -21,6 +22,7 @@ urlpatterns = [
     re_path(r"^health/?$", health.health),
     re_path(r"^healthz/?$", health.healthz),
     re_path(r"^readyz/?$", health.readyz),
+    re_path(r"^auth/token/?$", flat_auth.TokenDoor.as_view()),
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
     re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),

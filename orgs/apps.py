@@ -8,3 +8,7 @@ class OrgsConfig(AppConfig):
 
     name = "orgs"
     verbose_name = "Organizations"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from orgs import checks  # noqa: F401

@@ -51,16 +51,29 @@ class BearerAuthentication(BaseAuthentication):
             if scheme:
                 raise _refused(request, "Send `Authorization: Bearer …`.")
             return None
-        if settings.DEV_BEARER_TOKEN and hmac.compare_digest(secret.encode(), settings.DEV_BEARER_TOKEN.encode()):
-            return Caller("DEV_BEARER_TOKEN", "token", True, {}), "token"
-        if tokens.looks_like_jwt(secret):
-            return _of_token(request, secret), "jwt"
-        credential = keys.lookup([secret], now=timezone.now()).get(secret)
-        if credential is None or not credential.is_organization_open:
+        try:
+            caller = self.identify(secret)
+        except tokens.ExpiredError:
+            raise AppError("token_expired") from None
+        if caller is None:
             raise _refused(request, "The credential is wrong, expired or revoked.")
+        return caller, "credential"
+
+    def identify(self, text: str) -> Caller | None:
+        """Return whose credential `text` is, None when it is nobody's; raises `tokens.ExpiredError`."""
+        if settings.DEV_BEARER_TOKEN and hmac.compare_digest(text.encode(), settings.DEV_BEARER_TOKEN.encode()):
+            return Caller("DEV_BEARER_TOKEN", "token", True, {})
+        if tokens.looks_like_jwt(text):
+            try:
+                return _of_user(tokens.read(text))
+            except tokens.InvalidError:
+                return None
+        credential = keys.lookup([text], now=timezone.now()).get(text)
+        if credential is None or not credential.is_organization_open:
+            return None
         name = f"key {credential.name} ({credential.key_id})"
         roles = {credential.organization_id: credential.role} if credential.role else {}
-        return Caller(name, f"key:{credential.key_id}", False, roles, key=credential), "key"
+        return Caller(name, f"key:{credential.key_id}", False, roles, key=credential)
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
@@ -92,16 +105,6 @@ class ConsoleSessionAuthentication(SessionAuthentication):
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except Exception:
             raise AppError("csrf_failed") from None
-
-
-def _of_token(request: Request, text: str) -> Caller:
-    """Return the caller an access token names; too old is 401 everywhere, else what `_refused` says."""
-    try:
-        return _of_user(tokens.read(text))
-    except tokens.ExpiredError:
-        raise AppError("token_expired") from None
-    except tokens.InvalidError:
-        raise _refused(request, "The credential is wrong, expired or revoked.") from None
 
 
 def _of_user(user: User) -> Caller:

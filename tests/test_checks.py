@@ -32,6 +32,11 @@ UNSAFE = {
     "all-origins": ({"CORS_ALLOWED_ORIGINS": "*"}, "CORS_ALLOWED_ORIGINS"),
     "misspelt": ({"ENVIRONMENT": "prod"}, "ENVIRONMENT must be"),
     "no-certificate": ({"TLS_ENABLED": "true", "TLS_KEY_PATH": "/nowhere"}, "TLS_CERT_PATH"),
+    "no-rate": ({"RATE_LIMIT_API": "600"}, "RATE_LIMIT_API: '600' is no rate: write it as 600/minute"),
+    "key-without-role": ({"ORCHESTRATOR_API_KEY_CI": "k" * 30}, "ORCHESTRATOR_API_KEY_CI: write it as <key>:<role>"),
+    "key-of-superadmin": ({"ORCHESTRATOR_API_KEY_CI": "k" * 30 + ":superadmin"}, "ORCHESTRATOR_API_KEY_CI"),
+    "short-key": ({"ORCHESTRATOR_API_KEY": "short"}, "ORCHESTRATOR_API_KEY: use a key of 24"),
+    "short-jwt-secret": ({"ORCHESTRATOR_JWT_SECRET": "short"}, "ORCHESTRATOR_JWT_SECRET: use 32"),
     "heartbeats": ({"HEARTBEAT_TTL_SEC": "60", "HEARTBEAT_INTERVAL_SEC": "31"}, "HEARTBEAT_TTL_SEC"),
 }
 
