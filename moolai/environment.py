@@ -49,7 +49,7 @@ class RoleKey(NamedTuple):
 
 
 def role_keys() -> dict[str, RoleKey]:
-    """Return, by variable, the keys of ORCHESTRATOR_API_KEY (an operator's) and ORCHESTRATOR_API_KEY_<NAME>=<key>:<role>.
+    """Return, by variable, the keys of ORCHESTRATOR_API_KEY (an operator) and ORCHESTRATOR_API_KEY_<NAME>=<key>:<role>.
 
     A role that is missing or unknown is left for the checks to name.
     """
