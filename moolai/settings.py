@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from corsheaders.defaults import default_headers
+
 from moolai.environment import database, database_url, env, first, flag, items, kept_secret, number, role_keys
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -144,6 +146,13 @@ ALLOW_ANONYMOUS_REGISTRATION = flag("ALLOW_ANONYMOUS_REGISTRATION")
 CONTROLLER_CONFIG_FILE = first("CONTROLLER_CONFIG_FILE")
 DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")
 CORS_ALLOWED_ORIGINS = items("CORS_ALLOWED_ORIGINS")
+CORS_ALLOW_HEADERS = [
+    *default_headers, "x-api-key", "x-organization-id", "x-request-id", "idempotency-key", "if-match",
+]  # fmt: skip
+CORS_EXPOSE_HEADERS = [
+    "etag", "idempotency-replayed", "retry-after", "x-request-id",
+    "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+]  # fmt: skip
 ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
