@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "moolai.middleware.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "moolai.middleware.ContentSecurityPolicyMiddleware",
+    "moolai.networks.AllowedNetworksMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -144,6 +145,7 @@ DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")
 CORS_ALLOWED_ORIGINS = items("CORS_ALLOWED_ORIGINS")
 ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
+ADMIN_ALLOWED_CIDRS = items("ADMIN_ALLOWED_CIDRS")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
 # --- Transport security ------------------------------------------------------------------------------------------
