@@ -6,7 +6,10 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from moolai import networks
+
 WELL_KNOWN: Final = frozenset({"fake-dev-token", "dev-token", "test-token", "changeme", "change-me", "secret", "token"})
+MAX_ACCESS_TOKEN_SECONDS: Final = 900
 WEAK_PASSWORDS: Final = frozenset({"admin", "password", "changeme", "moolai", "admin123", "12345678"})
 
 
@@ -57,6 +60,26 @@ def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         if not getattr(settings, name) or not Path(getattr(settings, name)).is_file()
     ]
     return [Error(f"TLS_ENABLED needs {name} to name a readable file.", id="moolai.E003") for name in missing]
+
+
+@register("moolai")
+def console_networks_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse networks that cannot be read: the console would be closed to everybody, or open to too many."""
+    wrong = []
+    for text in settings.ADMIN_ALLOWED_CIDRS:
+        try:
+            networks.parse(text)
+        except ValueError as error:
+            wrong.append(Error(f"ADMIN_ALLOWED_CIDRS must name networks such as 10.0.0.0/8: {error}.", id="moolai.E006"))
+    return wrong
+
+
+@register("moolai")
+def access_tokens_are_short_lived(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse access tokens that outlive 15 minutes: what they say is looked up, but their theft is not noticed."""
+    if 1 <= settings.ACCESS_TOKEN_SECONDS <= MAX_ACCESS_TOKEN_SECONDS:
+        return []
+    return [Error(f"ACCESS_TOKEN_SEC must lie between 1 and {MAX_ACCESS_TOKEN_SECONDS}.", id="moolai.E007")]
 
 
 @register("moolai")

@@ -6,8 +6,10 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
@@ -23,12 +25,13 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 _SECRETS: Final = re.compile(
     r"""(\bBearer\s+|\bX-API-Key["':=\s]+)[^\s"'\\]{12,}  # what a header carries; a shorter word is prose
     |(://[^\s/:@]*:)[^\s/@]+(?=@)                       # the password of a URL
-    |(\bmk_)[0-9A-Za-z]{16,}                             # an API key
+    |(\bmk_|\bmr_)[0-9A-Za-z_-]{16,}                     # an API key, a refresh token
+    |(\beyJ)[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?            # a JWT
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 MIN_SECRET_LENGTH: Final = 8  # a shorter one would take ordinary words with it
-_NAMED: Final = ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD")
+_NAMED: Final = ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD", "EMAIL_HOST_PASSWORD")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -43,17 +46,31 @@ def _add_request_id(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def _drop_request(_: Any, __: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the request that Django adds: it shows the query, which may hold what belongs into a header."""
+    entry.pop("request", None)
+    return entry
+
+
 def _has_colors() -> bool:
     return "NO_COLOR" not in os.environ and (sys.stdout.isatty() or "FORCE_COLOR" in os.environ)
 
 
 def scrub(text: str) -> str:
     """Return `text` without credentials: by their shape, and by value for those that the settings hold."""
-    text = _SECRETS.sub(lambda found: f"{found[1] or found[2] or found[3]}***", text)
-    for value in (getattr(settings, name) for name in _NAMED):
+    text = _SECRETS.sub(lambda found: f"{found[found.lastindex or 0]}***", text)
+    for value in _values():
         if len(value) >= MIN_SECRET_LENGTH:
             text = text.replace(value, "***")
     return text
+
+
+def _values() -> Iterator[str]:
+    """Return the secrets that the settings hold; each key of ENCRYPTION_KEY is one."""
+    for name in _NAMED:
+        yield from getattr(settings, name, "").split(",") if name == "ENCRYPTION_KEY" else [getattr(settings, name, "")]
+    yield from (str(database.get("PASSWORD") or "") for database in settings.DATABASES.values())
+    yield urlsplit(settings.REDIS_URL).password or ""
 
 
 def _escape(text: str) -> str:
@@ -80,6 +97,7 @@ def configure() -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
+        _drop_request,
         _add_request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -127,4 +145,23 @@ def _start_sentry() -> None:
         send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
+        before_send=_scrub_event,
     )
+
+
+def _scrub_event(event: Any, hint: Any) -> Any:
+    """Take out of what goes to Sentry what the logs do not show either: the query, and credentials in any text."""
+    for name in ("query_string", "cookies", "data", "env"):
+        event.get("request", {}).pop(name, None)
+    return _scrub_values(event)
+
+
+def _scrub_values(value: Any) -> Any:
+    match value:
+        case str():
+            return scrub(value)
+        case dict():
+            return {name: _scrub_values(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_scrub_values(item) for item in value]
+    return value

@@ -34,7 +34,8 @@ class RequestLogMiddleware:
             response["X-Request-ID"] = request_id
             elapsed_ms = round((time.monotonic() - started) * 1000, 1)
             level = logging.DEBUG if request.path.startswith(("/healthz", "/readyz", "/static/")) else logging.INFO
-            logger.log(level, "%s %s %s", request.method, request.path, response.status_code, extra={"ms": elapsed_ms})
+            more = {"ms": elapsed_ms, "remote_address": address}
+            logger.log(level, "%s %s %s", request.method, request.path, response.status_code, extra=more)
             return response
         finally:
             logs.request_id.reset(token)

@@ -81,6 +81,7 @@ MIDDLEWARE = [
     "moolai.middleware.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "moolai.middleware.ContentSecurityPolicyMiddleware",
+    "moolai.networks.AllowedNetworksMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -155,6 +156,7 @@ CORS_EXPOSE_HEADERS = [
 ]  # fmt: skip
 ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
+ADMIN_ALLOWED_CIDRS = items("ADMIN_ALLOWED_CIDRS")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
 RATE_LIMITS = {"API": first("RATE_LIMIT_API", default="600/minute")}  # per credential and route; orgs/rates.py

@@ -75,7 +75,14 @@ def _is_same_origin(scope: dict[str, Any], headers: dict[bytes, bytes]) -> bool:
     return headers.get(b"origin", b"").decode("latin-1") == expected
 
 
+def _remote_address(scope: dict[str, Any]) -> str:
+    client = scope.get("client")
+    return client[0][:64] if client else ""
+
+
 async def _reject(scope: dict[str, Any], receive: Receive, send: Send, status: int) -> None:
+    if status == 403:
+        logger.warning("denied /ws: forbidden", extra={"remote_address": _remote_address(scope)})
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
         code, detail = REJECTIONS[status]
@@ -120,6 +127,7 @@ class Opening:
                 try:
                     self._check_query()
                 except FrameError as problem:
+                    self.log_denied(problem)
                     await self._end(problem)
                     return
                 await dashboard.serve(self, frame)
@@ -179,6 +187,7 @@ class Opening:
             )
             grant = await hub.register(claim)
         except FrameError as problem:
+            self.log_denied(problem)
             await self._tell(protocol.refusal(problem))
             is_overload = problem.code == "overloaded"
             await self._close(problem.close or (protocol.OVERLOAD if is_overload else protocol.POLICY))
@@ -202,8 +211,12 @@ class Opening:
     @property
     def remote_address(self) -> str:
         """The client's address; behind a proxy the server has put the right one into the scope."""
-        client = self.scope.get("client")
-        return client[0][:64] if client else ""
+        return _remote_address(self.scope)
+
+    def log_denied(self, problem: FrameError) -> None:
+        """Leave a line about a credential or a right that is missing, as HTTP does."""
+        if problem.close in (protocol.UNAUTHENTICATED, protocol.FORBIDDEN):
+            logger.warning("denied /ws: %s", problem.code, extra={"remote_address": self.remote_address})
 
     async def _end(self, problem: FrameError) -> None:
         await self._tell(protocol.error(problem))

@@ -71,6 +71,7 @@ class Watcher:
             await self._refuse(FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000))
             return
         except FrameError as problem:
+            self.opening.log_denied(problem)
             await self._refuse(problem)
             return
         async with asyncio.TaskGroup() as tasks:

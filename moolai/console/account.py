@@ -9,12 +9,21 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
-from orgs import audit
+from moolai.errors import AppError
+from orgs import audit, signing_in
 from orgs.models import User
 
 
 class SignIn(AuthenticationForm):  # type: ignore[misc]
     """The console's sign-in; it shows every organization, so only superadmins come in."""
+
+    def clean(self) -> dict[str, Any]:
+        """Check the words when it is their turn."""
+        try:
+            with signing_in.turn():
+                return dict(super().clean())
+        except AppError as problem:
+            raise ValidationError(problem.detail, code=problem.code) from None
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
         """Refuse everybody else with one sentence."""
