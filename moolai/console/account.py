@@ -9,7 +9,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
-from orgs import audit
+from orgs import accounts
 from orgs.models import User
 
 
@@ -26,7 +26,7 @@ class SignIn(AuthenticationForm):  # type: ignore[misc]
 
 @transaction.atomic
 def password_change(request: HttpRequest) -> HttpResponse:
-    """Change one's own password, with its audit row."""
+    """Change one's own password, with its audit row; it ends the API's sign-ins, not this one."""
     user: Any = request.user
     before = user.password if isinstance(user, User) else ""
     response = admin.site.password_change(request)
@@ -34,6 +34,5 @@ def password_change(request: HttpRequest) -> HttpResponse:
         if hasattr(response, "render"):
             response.render()
         if User.objects.values_list("password", flat=True).get(pk=user.pk) != before:
-            target = ("user", user.get_username())
-            audit.record("user.password", acting_user=user, organization_id="", target=target)
+            accounts.note_password(user, acting_user=user)
     return response
