@@ -14,7 +14,10 @@ from orgs import audit, events, tokens
 from orgs.models import User
 
 EDITABLE: Final = ("email", "first_name", "last_name", "is_active", "is_superuser")
-LAST: Final = "{} is the last active superadmin: without one nobody could open the console. Make somebody else a superadmin first."
+LAST: Final = (
+    "{} is the last active superadmin: without one nobody could open the console. "
+    "Make somebody else a superadmin first."
+)
 
 
 @transaction.atomic

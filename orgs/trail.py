@@ -79,9 +79,9 @@ def export(
     acting_user: User | None,
     organization_id: str = "",
 ) -> tuple[int, Iterator[bytes]]:
-    """Begin a file of `rows`, newest first; return how many there are and the file in pieces, read as they are asked for.
+    """Begin a file of `rows`, newest first; return how many there are and the file in pieces, each read when asked for.
 
-    The export is audited before its first piece, with the filters and the count: it holds what was there at this moment.
+    The export is audited before its first piece, with the filters and the count: the file holds what is there now.
     `organization_id` names the chain that says so, for an export of one organization's rows.
     """
     newest = AuditEntry.objects.order_by("-id").values_list("id", flat=True).first() or 0

@@ -1,12 +1,14 @@
 """Filters of the audit trail, a table that only grows: none of them reads it to know what may be chosen."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.dateparse import parse_date, parse_time
 from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
@@ -96,15 +98,22 @@ class TargetFilter(DropdownFilter):  # type: ignore[misc]
 
 
 class TimeFilter(RangeDateTimeFilter):  # type: ignore[misc]
-    """Narrows to a range of time in UTC; a date without a time means the whole day."""
+    """Narrows to a range of time in UTC, both ends included; a date without a time means the whole day."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
-        """Apply the range; a date that is none is refused, never left out."""
-        for end, whole_day in (("from", "00:00:00"), ("to", "23:59:59.999999")):
-            date, time = f"{self.parameter_name}_{end}_0", f"{self.parameter_name}_{end}_1"
-            if self.used_parameters.get(date) and not self.used_parameters.get(time):
-                self.used_parameters[time] = whole_day
-        narrowed = super().queryset(request, queryset)
-        if narrowed is None:
-            raise IncorrectLookupParameters("This is no date.")
-        return narrowed
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the range; what is no date is refused, never left out."""
+        ends = (("from", "gte", time.min), ("to", "lte", time.max))
+        limits = {f"{self.parameter_name}__{lookup}": self._moment(end, whole) for end, lookup, whole in ends}
+        return queryset.filter(**{name: moment for name, moment in limits.items() if moment is not None})
+
+    def _moment(self, end: str, whole_day: time) -> datetime | None:
+        day, clock = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") or "" for part in (0, 1))
+        if not day:
+            return None
+        try:
+            date, at = parse_date(day), parse_time(clock) if clock else whole_day
+        except ValueError:
+            date = at = None
+        if date is None or at is None:
+            raise IncorrectLookupParameters("This is no time.")
+        return datetime.combine(date, at.replace(tzinfo=None), UTC)

@@ -81,7 +81,7 @@ class AuditEntryAdmin(LongListAdmin):
         except IncorrectLookupParameters:
             messages.error(request, "Nothing was exported: one of the filters cannot be understood.")
             return back
-        filters = {name: value for name, value in request.GET.items() if value}
+        filters = {name: str(value) for name, value in request.GET.items() if value}
         chosen = filters.get("organization", "").removeprefix(audit_filters.SYSTEM)
         _, pieces = trail.export(
             listed.queryset,
@@ -94,6 +94,8 @@ class AuditEntryAdmin(LongListAdmin):
 
     def verify_view(self, request: HttpRequest) -> HttpResponse:
         """Check the newest rows of one chain (`?organization=`), or of the first ones by name."""
+        if not self.has_view_permission(request):
+            return HttpResponse(status=403)
         chosen = request.GET.get("organization")
         if chosen is not None:
             names, is_cut = ["" if chosen == audit_filters.SYSTEM else chosen], False

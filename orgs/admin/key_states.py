@@ -42,7 +42,7 @@ def end(row: ApiKey, *, now: datetime) -> SafeString:
         return SafeString("never")
     if moment <= now:
         return ago(moment)
-    return format_html('<time title="{}">{}</time>', exact(moment), until(moment, now=now))
+    return format_html('<time class="mo-whole" title="{}">{}</time>', exact(moment), until(moment, now=now))
 
 
 class StateFilter(RadioFilter):  # type: ignore[misc]

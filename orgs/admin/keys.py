@@ -138,7 +138,7 @@ class ApiKeyAdmin(ConsoleAdmin):
         if request.method != "POST":
             return self._ask(request, [row], total=1, back=self._page_of(pk)["Location"])
         keys.revoke(row, acting_user=user(request))
-        messages.success(request, f"{row.name} is revoked: what it opened is closed within 5 seconds.")
+        messages.success(request, f"{row.name} is revoked: {GONE.replace('they', 'it')}")
         return self._page_of(pk)
 
     @admin.action(description="Revoke the chosen keys", permissions=["add"])
@@ -196,9 +196,10 @@ class ApiKeyAdmin(ConsoleAdmin):
         return row.role or ", ".join(row.scopes)
 
     @display(description="Bound to", ordering="orchestrator_id")
-    def bound(self, row: ApiKey) -> str:
+    def bound(self, row: ApiKey) -> SafeString:
         """Show the one orchestrator it may be; a role's key is never one."""
-        return row.orchestrator_id or ("any of the organization" if row.scopes else "–")
+        words = row.orchestrator_id or ("any of its organization" if row.scopes else "–")
+        return format_html('<span class="mo-whole">{}</span>', words)
 
     @display(description="Ends", ordering="expires_at")
     def ends(self, row: ApiKey) -> SafeString:

@@ -36,14 +36,14 @@ class UserAdmin(ConsoleAdmin, StockUserAdmin):  # type: ignore[misc,type-arg]
 
     form = UserForm
     add_form = NewUserForm
+    add_form_template = "admin/change_form.html"  # the stock one promises a second page
     change_password_form = PasswordForm
     delete_confirmation_template = "admin/orgs/user/delete.html"
     list_display = ["username", "full_name", "email", "state", "roles", "last_login_"]
     list_filter = [
-        ("memberships__organization", AutocompleteSelectFilter),
-        ("is_superuser", BooleanRadioFilter),
+        ("memberships__organization", AutocompleteSelectFilter), ("is_superuser", BooleanRadioFilter),
         ("is_active", BooleanRadioFilter),
-    ]
+    ]  # fmt: skip
     search_fields = ["username", "email", "first_name", "last_name"]
     search_help_text = "Search by user name, name or e-mail"
     readonly_fields = ["login", "state", "last_login_", "date_joined", "secret", "memberships_"]

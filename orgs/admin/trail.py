@@ -11,9 +11,10 @@ from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import DropdownFilter
 
 from orgs.admin import sentences
+from orgs.admin.audit_filters import TimeFilter
 from orgs.admin.base import LongListAdmin, ago
 from orgs.models import Event
 
@@ -27,8 +28,10 @@ def pretty(value: Any) -> SafeString:
 
 
 def difference(before: Any, after: Any) -> SafeString:
-    """Show changed fields as “name old → new”, new rows as “name value”; at most four of them."""
+    """Show changed fields as “name old → new”, new rows as “name value” without the empty ones; at most four."""
     old, new = before or {}, after or {}
+    if not old:
+        new = {name: value for name, value in new.items() if value not in ("", None, [], {})}
     names = [*old, *(name for name in new if name not in old)][:4]
     rows = [(name, f"{_short(old, name)} → " if old else "", _short(new, name)) for name in names]
     lines = format_html_join("", '<span class="mo-change"><b>{}</b> {}{}</span>', rows)
@@ -62,7 +65,7 @@ class EventAdmin(LongListAdmin):
     """What happened in the fleet."""
 
     list_display = ["when", "what", "kind", "orchestrator_id", "organization_id"]
-    list_filter = [KindFilter, ("created_at", RangeDateTimeFilter)]
+    list_filter = [KindFilter, ("created_at", TimeFilter)]
     search_fields = ["=orchestrator_id", "=organization_id", "kind"]
     ordering = ["-id"]
     fields = ["when", "what", "kind", "orchestrator_id", "organization_id", "details"]

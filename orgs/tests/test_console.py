@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from orgs import audit, events, keys, organizations
+from orgs import audit, events, keys
 from orgs.models import AuditEntry, Event, Membership, Organization, Role, User
 from orgs.tests.desk import PASSWORD, one_audit_row
 

@@ -30,7 +30,7 @@ def page_of(row: ApiKey, *, door: str = "change") -> str:
 
 
 def secret_on(page: str) -> str:
-    return page.split('id="secret">')[1].split("<")[0]
+    return page.split('id="secret">')[1].split("<", 1)[0]
 
 
 def new_key(console: Client, **changed: Any) -> Any:
