@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
 
 from orgs.models import AuditEntry, AuditHead
 
@@ -122,12 +124,56 @@ def verify() -> tuple[int, list[Finding]]:
         read += 1
         sequence, previous = last.get(entry.organization_id, (0, GENESIS))
         findings += _check(entry, sequence=sequence, previous=previous)
-        kept = outside.get(entry.organization_id)
-        if kept is not None and kept[0] == entry.sequence and kept[1] != entry.hash:
-            findings.append(_finding(entry, "the row differs from the head kept in DATA_DIR: the chain was rewritten"))
+        findings += _check_kept(entry, outside.get(entry.organization_id))
         last[entry.organization_id] = (entry.sequence, entry.hash)
-    findings += _check_heads(last, outside)
+    findings += _check_heads(last, outside, AuditHead.objects.all())
     return read, findings
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How the newest `rows` of one chain look, from the place `first` on; `total` is what the head says there are."""
+
+    organization_id: str
+    rows: int
+    first: int
+    total: int
+    findings: list[Finding]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the chain was read from its first row."""
+        return self.first <= 1
+
+
+@transaction.atomic
+def verify_newest(organization_id: str, *, limit: int) -> Verification:
+    """Check the newest `limit` rows of one organization's chain, and that it ends where its heads say.
+
+    The head is locked meanwhile, so that a row being appended is never taken for a forged one.
+    """
+    heads = AuditHead.objects.filter(organization_id=organization_id)
+    ends = [head.sequence for head in heads.select_for_update()]
+    own = AuditEntry.objects.filter(organization_id=organization_id).order_by("-sequence", "-id")
+    rows = list(own[: limit + 1])[::-1]
+    sequence, previous = 0, GENESIS
+    if len(rows) > limit:  # the row before the first one checked: its hash is what that one must hold
+        sequence, previous = rows[0].sequence, rows[0].hash
+        rows = rows[1:]
+    first, findings = sequence + 1, list[Finding]()
+    kept = kept_heads().get(organization_id)
+    for entry in rows:
+        findings += _check(entry, sequence=sequence, previous=previous)
+        findings += _check_kept(entry, kept)
+        sequence, previous = entry.sequence, entry.hash
+    findings += _check_heads({organization_id: (sequence, previous)}, {organization_id: kept} if kept else {}, heads)
+    return Verification(organization_id, len(rows), first, max([sequence, *ends]), findings)
+
+
+def _check_kept(entry: AuditEntry, kept: list[Any] | None) -> list[Finding]:
+    if kept is None or kept[0] != entry.sequence or kept[1] == entry.hash:
+        return []
+    return [_finding(entry, "the row differs from the head kept in DATA_DIR: the chain was rewritten")]
 
 
 def _check(entry: AuditEntry, *, sequence: int, previous: str) -> list[Finding]:
@@ -143,9 +189,11 @@ def _check(entry: AuditEntry, *, sequence: int, previous: str) -> list[Finding]:
     return found
 
 
-def _check_heads(last: dict[str, tuple[int, str]], outside: dict[str, list[Any]]) -> list[Finding]:
+def _check_heads(
+    last: dict[str, tuple[int, str]], outside: dict[str, list[Any]], rows: QuerySet[AuditHead]
+) -> list[Finding]:
     found: list[Finding] = []
-    heads = {head.organization_id: (head.sequence, head.hash) for head in AuditHead.objects.all()}
+    heads = {head.organization_id: (head.sequence, head.hash) for head in rows}
     for organization_id in sorted(set(heads) | set(last)):
         newest, head = last.get(organization_id, (0, GENESIS)), heads.get(organization_id, (0, GENESIS))
         if newest != head:

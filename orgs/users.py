@@ -44,14 +44,32 @@ def create(
 
 
 @transaction.atomic
-def update(membership: Membership, *, acting_user: User | None, **fields: Any) -> Membership:
+def add(user: User, *, organization: Organization, role: str, acting_user: User | None) -> Membership:
+    """Give somebody who has an account a role in `organization`; raises `conflict` when there is one already."""
+    if Membership.objects.filter(user=user, organization=organization).exists():
+        raise Conflict(detail=f"{user.get_username()} has a role in {organization.pk} already.")
+    try:
+        with transaction.atomic():
+            membership = Membership.objects.create(user=user, organization=organization, role=role)
+    except IntegrityError:  # somebody else was quicker
+        raise Conflict(detail=f"{user.get_username()} has a role in {organization.pk} already.") from None
+    _record("add", membership, acting_user=acting_user, after={"role": role})
+    events.record("user.changed", organization_id=organization.pk, data={"username": user.get_username()})
+    return membership
+
+
+@transaction.atomic
+def update(
+    membership: Membership, *, acting_user: User | None, may_be_superadmin: bool = False, **fields: Any
+) -> Membership:
     """Change email, password, is_active or role; a new password or a closed account ends open sign-ins.
 
-    Raises `forbidden` for a superadmin, `not_found` when the membership has just been removed.
+    Raises `forbidden` for a superadmin unless the caller says that it may be one, `not_found` when the membership has
+    just been removed.
     """
     membership = _locked(membership)
     user, before, after = membership.user, dict[str, Any](), dict[str, Any]()
-    if user.is_superuser:
+    if user.is_superuser and not may_be_superadmin:
         raise AppError("forbidden", "A superadmin is changed in the console only.")
     if password := fields.pop("password", ""):
         _set_password(user, password)
@@ -73,16 +91,19 @@ def update(membership: Membership, *, acting_user: User | None, **fields: Any) -
 
 
 @transaction.atomic
-def remove(membership: Membership, *, acting_user: User | None) -> None:
-    """Take the user out of the organization; an account without any organization left is closed."""
+def remove(membership: Membership, *, acting_user: User | None, may_be_superadmin: bool = False) -> None:
+    """Take the user out of the organization; an account without any organization left is closed.
+
+    Raises `forbidden` for a superadmin unless the caller says that it may be one: that account stays open.
+    """
     membership = _locked(membership)
     user = membership.user
-    if user.is_superuser:
+    if user.is_superuser and not may_be_superadmin:
         raise AppError("forbidden", "A superadmin is changed in the console only.")
     _record("delete", membership, acting_user=acting_user, before={"role": membership.role})
     organization_id = membership.organization_id
     membership.delete()
-    if not user.memberships.exists():
+    if not user.is_superuser and not user.memberships.exists():
         user.is_active = False
         user.save(update_fields=["is_active"])
         tokens.end_all(user, now=timezone.now())

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
 from moolai.errors import AppError
-from orgs import audit, signing_in
+from orgs import accounts, signing_in
 from orgs.models import User
 
 
@@ -35,7 +35,7 @@ class SignIn(AuthenticationForm):  # type: ignore[misc]
 
 @transaction.atomic
 def password_change(request: HttpRequest) -> HttpResponse:
-    """Change one's own password, with its audit row."""
+    """Change one's own password, with its audit row; it ends the API's sign-ins, not this one."""
     user: Any = request.user
     before = user.password if isinstance(user, User) else ""
     response = admin.site.password_change(request)
@@ -43,6 +43,5 @@ def password_change(request: HttpRequest) -> HttpResponse:
         if hasattr(response, "render"):
             response.render()
         if User.objects.values_list("password", flat=True).get(pk=user.pk) != before:
-            target = ("user", user.get_username())
-            audit.record("user.password", acting_user=user, organization_id="", target=target)
+            accounts.note_password(user, acting_user=user)
     return response

@@ -1,25 +1,24 @@
-"""What every page of the console shares: who may open it, and that each write leaves one audit row."""
+"""What every page of the console shares: who may open it, and that writes go through rooms, which may refuse."""
 
-from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
+from django.contrib import messages
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import AnonymousUser
-from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.timesince import timesince
+from django.utils.timesince import timesince, timeuntil
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from orgs import audit
+from moolai.errors import AppError
 from orgs.models import User
-
-Row = TypeVar("Row", bound=models.Model)
-SECRET_FIELDS = frozenset({"password", "secret_hash"})
 
 
 def user(request: HttpRequest) -> User:
@@ -61,6 +60,19 @@ def _words(moment: datetime, *, now: datetime) -> str:
     return f"{timesince(moment, now, depth=1)} ago".replace("\xa0", " ")
 
 
+def until(moment: datetime, *, now: datetime) -> str:
+    """Say how far ahead a time is: “in 3 hours”."""
+    seconds = int((moment - now).total_seconds())
+    if seconds < 60:
+        return f"in {max(seconds, 0)} second{'s' * (seconds != 1)}"
+    return f"in {timeuntil(moment, now, depth=1)}".replace("\xa0", " ")
+
+
+def badge(tone: str, glyph: str, word: str) -> SafeString:
+    """Show a state as a badge; tones are green, blue, amber, red and gray."""
+    return format_html('<span class="mo-badge mo-badge-{}"><i>{}</i> {}</span>', tone, glyph, word)
+
+
 class ConsolePermissions:
     """Superadmins may do what the page offers; everybody else sees nothing."""
 
@@ -100,6 +112,23 @@ class ConsoleAdmin(ConsolePermissions, ModelAdmin):  # type: ignore[misc]
         answer: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
         return answer
 
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show or save one row; what a room refuses is said on the same page, and nothing is written."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except AppError as problem:
+            return _refused(request, problem, back=request.get_full_path())
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        """Ask, or delete one row; what a room refuses is said on the row's page."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except AppError as problem:
+            back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(object_id)])
+            return _refused(request, problem, back=back)
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """Leave Django's own log empty."""
 
@@ -121,65 +150,9 @@ class LongListAdmin(ReadOnlyAdmin):
 
     paginator = InfinitePaginator
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # “Show counts” would count the rows of each choice
 
 
-class AuditedAdmin(ConsoleAdmin):
-    """A page that writes its rows itself, each with one audit row: action, before and after, never a secret."""
-
-    audit_name = ""
-
-    def audit_target(self, obj: Any) -> tuple[str, str]:
-        """Return the (type, public id) under which the trail knows the row."""
-        return self.audit_name, str(obj.pk)
-
-    def audit_organization(self, obj: Any) -> str:
-        """Return the organization the row belongs to, "" when it has none."""
-        return getattr(obj, "organization_id", "")
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Save the row and leave the audit row."""
-        names = _columns(obj, form.changed_data)
-        before = _stored(obj, names) if change else None
-        super().save_model(request, obj, form, change)
-        if not change:
-            names = _columns(obj, form.fields)
-        after = _plain({name: getattr(obj, name) for name in names})
-        self._record("update" if change else "create", request, obj, before=before, after=after)
-
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Delete the row and leave the audit row."""
-        before = _stored(obj, [field.attname for field in obj._meta.concrete_fields])
-        self._record("delete", request, obj, before=before, after=None)
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        """Delete the chosen rows one by one."""
-        for obj in queryset:
-            self.delete_model(request, obj)
-
-    def _record(self, action: str, request: HttpRequest, obj: Any, **change: Any) -> None:
-        audit.record(
-            f"{self.audit_name}.{action}",
-            acting_user=user(request),
-            organization_id=self.audit_organization(obj),
-            target=self.audit_target(obj),
-            **change,
-        )
-
-
-def _columns(obj: models.Model, names: Collection[str]) -> list[str]:
-    fields = {field.name: field.attname for field in obj._meta.concrete_fields}
-    return [fields[name] for name in names if name in fields and name not in SECRET_FIELDS]
-
-
-def _stored(obj: models.Model, names: list[str]) -> dict[str, Any]:
-    wanted = [name for name in names if name not in SECRET_FIELDS]
-    if not wanted:
-        return {}
-    row = type(obj)._default_manager.filter(pk=obj.pk).values(*wanted).first()
-    return _plain(row or {})
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    simple = (str, int, float, bool, list, dict, type(None))
-    return {name: value if isinstance(value, simple) else str(value) for name, value in values.items()}
+def _refused(request: HttpRequest, problem: AppError, *, back: str) -> HttpResponse:
+    messages.error(request, " ".join([problem.detail, *problem.fields.values()]))
+    return HttpResponseRedirect(back)

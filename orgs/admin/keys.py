@@ -1,11 +1,10 @@
-"""API keys: made here, shown once, revoked here."""
+"""API keys: made here, shown once, rotated and revoked here."""
 
-from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import display
+from django.contrib.admin import display, helpers
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -13,53 +12,18 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.widgets import UnfoldAdminRadioSelectWidget
+from django.views.decorators.cache import never_cache
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
 
+from moolai.errors import AppError
 from orgs import keys
-from orgs.admin.base import ConsoleAdmin, ago, exact, user
-from orgs.models import ApiKey, Role
-from orgs.models.organization import validate_identifier
+from orgs.admin import key_states
+from orgs.admin.base import ConsoleAdmin, ago, user
+from orgs.admin.key_forms import GRACES, KeyForm, RotateForm
+from orgs.models import ApiKey
 
-KINDS = {
-    "orchestrator": "Orchestrator — opens sessions on /ws",
-    Role.ADMIN: "Admin — reads and writes the organization through the API",
-    Role.OPERATOR: "Operator — reads, and runs the fleet through the API",
-    Role.VIEWER: "Viewer — reads the organization through the API",
-}
-
-
-class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a new key is for."""
-
-    kind = forms.ChoiceField(
-        choices=list(KINDS.items()), initial="orchestrator", widget=UnfoldAdminRadioSelectWidget, label="What it may do"
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = ["organization", "name", "orchestrator_id", "expires_at"]
-
-    def clean_orchestrator_id(self) -> str:
-        """Refuse what cannot be an orchestrator's id."""
-        value = str(self.cleaned_data["orchestrator_id"] or "").strip()
-        if value:
-            validate_identifier(value)
-        return value
-
-    def clean_expires_at(self) -> datetime | None:
-        """Refuse a key that would be dead on arrival."""
-        value: datetime | None = self.cleaned_data["expires_at"]
-        if value is not None and value <= timezone.now():
-            raise forms.ValidationError("This time has passed already.")
-        return value
-
-    def clean(self) -> dict[str, Any]:
-        """Bind only keys that open sessions."""
-        cleaned = super().clean() or {}
-        if cleaned.get("orchestrator_id") and cleaned.get("kind") != "orchestrator":
-            self.add_error("orchestrator_id", "Only an orchestrator's key can be bound to one orchestrator.")
-        return cleaned
+SHOWN_KEYS = 50
+GONE = "what they opened is closed within 5 seconds."
 
 
 @admin.register(ApiKey)
@@ -67,16 +31,19 @@ class ApiKeyAdmin(ConsoleAdmin):
     """Keys of orchestrators and tools; only a hash of the secret is stored."""
 
     may_delete = False
-    list_display = ["name", "prefix_", "organization", "may", "bound", "expires", "state"]
-    list_filter = [("organization", AutocompleteSelectFilter), "role"]
+    list_display = ["name", "state", "prefix_", "organization", "may", "bound", "ends", "made"]
+    list_filter = [
+        key_states.StateFilter, ("organization", AutocompleteSelectFilter), ("role", ChoicesCheckboxFilter),
+    ]  # fmt: skip
     list_select_related = ["organization"]
     search_fields = ["name", "prefix", "key_id", "orchestrator_id", "organization__organization_id"]
+    search_help_text = "Search by name, id, beginning of the secret, orchestrator or organization"
     autocomplete_fields = ["organization"]
     actions = ["revoke_chosen"]
-    readonly = ["name", "state", "key_id", "prefix_", "organization", "may", "bound", "expires", "made"]
+    readonly = ["name", "key_id", "prefix_", "organization", "may", "bound", "ends", "made", "created_by"]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let keys be made and revoked, never changed; the list offers its action."""
+        """Let keys be made, rotated and revoked, never changed; the list offers its action."""
         return obj is None and super().has_change_permission(request, obj)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -111,38 +78,112 @@ class ApiKeyAdmin(ConsoleAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
         """Show the secret, this one time."""
+        return self._show_once(request, obj, obj.secret_once, title="Key created", note="")
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show the page of one key with what can be done with it."""
+        row = self.get_object(request, object_id) if object_id else None
+        extra = dict(extra_context or {})
+        if row is not None:
+            now = timezone.now()
+            extra |= {
+                "badge": key_states.show(row, now=now),
+                "is_usable": row.is_usable(now=now),
+                "rotate_form": RotateForm(initial={"seen": _end(row)}),
+            }
+        return super().changeform_view(request, object_id, form_url, extra)
+
+    # --- doors of its own -------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the doors that rotate and revoke."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:pk>/rotate/", wrap(never_cache(self.rotate_view)), name="orgs_apikey_rotate"),
+            path("<int:pk>/revoke/", wrap(self.revoke_view), name="orgs_apikey_revoke"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def rotate_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Make a successor (POST) and show its secret, this one time."""
+        if request.method != "POST" or not self.has_add_permission(request):
+            return HttpResponse(status=405 if request.method != "POST" else 403)
+        form = RotateForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, "Choose when the old key ends.")
+            return self._page_of(pk)
+        grace = form.cleaned_data["grace_seconds"]
+        try:
+            successor, secret = self._rotate(request, pk, seen=form.cleaned_data["seen"], grace_seconds=grace)
+        except AppError as problem:
+            messages.error(request, problem.detail)
+            return self._page_of(pk)
+        note = "The old key has ended." if not grace else f"The old key still works: it ends {GRACES[grace].lower()}."
+        return self._show_once(request, successor, secret, title="Key rotated", note=note)
+
+    @transaction.atomic
+    def _rotate(self, request: HttpRequest, pk: int, *, seen: str, grace_seconds: int) -> tuple[ApiKey, str]:
+        row = ApiKey.objects.select_for_update().filter(pk=pk).first()
+        if row is None or seen != _end(row):
+            raise AppError("conflict", "The key has changed since you opened its page: look at it again.")
+        return keys.rotate(row, acting_user=user(request), grace_seconds=grace_seconds)
+
+    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask (GET), then revoke one key (POST)."""
+        row = self.get_object(request, str(pk))
+        if row is None or not self.has_add_permission(request):
+            return HttpResponse(status=404 if row is None else 403)
+        if request.method != "POST":
+            return self._ask(request, [row], total=1, back=self._page_of(pk)["Location"])
+        keys.revoke(row, acting_user=user(request))
+        messages.success(request, f"{row.name} is revoked: {GONE.replace('they', 'it')}")
+        return self._page_of(pk)
+
+    @admin.action(description="Revoke the chosen keys", permissions=["add"])
+    def revoke_chosen(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> HttpResponse | None:
+        """Ask, then revoke the chosen keys."""
+        standing = chosen.filter(revoked_at__isnull=True)
+        if "post" not in request.POST:
+            shown = list(standing[:SHOWN_KEYS])
+            return self._ask(request, shown, total=standing.count(), back=request.get_full_path())
+        rows = list(standing)
+        for row in rows:
+            keys.revoke(row, acting_user=user(request))
+        messages.success(request, f"{len(rows)} revoked: {GONE}")
+        return None
+
+    def _ask(self, request: HttpRequest, rows: list[ApiKey], *, total: int, back: str) -> HttpResponse:
         context = self.admin_site.each_context(request) | {
-            "title": "Key created",
+            "title": "Revoke",
             "opts": self.opts,
-            "key": obj,
-            "secret": obj.secret_once,
-            "orchestrator_id": obj.orchestrator_id or f"{obj.organization_id}-1",
+            "rows": rows,
+            "total": total,
+            "back": back,
+            "selected": request.POST.getlist(helpers.ACTION_CHECKBOX_NAME),
+            "select_across": request.POST.get("select_across", "0"),
+        }
+        return TemplateResponse(request, "admin/orgs/apikey/revoke.html", context)
+
+    def _show_once(self, request: HttpRequest, row: ApiKey, secret: str, *, title: str, note: str) -> HttpResponse:
+        context = self.admin_site.each_context(request) | {
+            "title": title,
+            "opts": self.opts,
+            "key": row,
+            "secret": secret,
+            "note": note,
+            "orchestrator_id": row.orchestrator_id or f"{row.organization_id}-1",
             "origin": request.get_host(),
             "scheme": "wss" if request.is_secure() else "ws",
+            "http": request.scheme,
         }
         return TemplateResponse(request, "admin/orgs/apikey/secret.html", context)
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the door that revokes."""
-        view = self.admin_site.admin_view(self.revoke_view)
-        return [path("<int:pk>/revoke/", view, name="orgs_apikey_revoke"), *super().get_urls()]
-
-    def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Revoke one key (POST)."""
-        row = self.get_object(request, str(pk))
-        if request.method != "POST" or row is None or not self.has_add_permission(request):
-            return HttpResponse(status=404 if row is None else 405 if request.method != "POST" else 403)
-        keys.revoke(row, acting_user=user(request))
-        messages.success(request, f"{row.name} is revoked: what it opened is closed within 5 seconds.")
+    def _page_of(self, pk: int) -> HttpResponseRedirect:
         return HttpResponseRedirect(reverse("admin:orgs_apikey_change", args=[pk]))
 
-    @admin.action(description="Revoke the chosen keys", permissions=["add"])
-    def revoke_chosen(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> None:
-        """Revoke the chosen keys."""
-        rows = list(chosen.filter(revoked_at__isnull=True))
-        for row in rows:
-            keys.revoke(row, acting_user=user(request))
-        messages.success(request, f"{len(rows)} revoked: what they opened is closed within 5 seconds.")
+    # --- columns ----------------------------------------------------------------------------------------------------
 
     @display(description="Secret")
     def prefix_(self, row: ApiKey) -> SafeString:
@@ -155,14 +196,15 @@ class ApiKeyAdmin(ConsoleAdmin):
         return row.role or ", ".join(row.scopes)
 
     @display(description="Bound to", ordering="orchestrator_id")
-    def bound(self, row: ApiKey) -> str:
-        """Show the one orchestrator it may be."""
-        return row.orchestrator_id or "any of the organization"
+    def bound(self, row: ApiKey) -> SafeString:
+        """Show the one orchestrator it may be; a role's key is never one."""
+        words = row.orchestrator_id or ("any of its organization" if row.scopes else "–")
+        return format_html('<span class="mo-whole">{}</span>', words)
 
-    @display(description="Expires", ordering="expires_at")
-    def expires(self, row: ApiKey) -> str:
-        """Show when it expires."""
-        return exact(row.expires_at) if row.expires_at else "never"
+    @display(description="Ends", ordering="expires_at")
+    def ends(self, row: ApiKey) -> SafeString:
+        """Show when it ends or ended."""
+        return key_states.end(row, now=timezone.now())
 
     @display(description="Created", ordering="created_at")
     def made(self, row: ApiKey) -> SafeString:
@@ -172,10 +214,8 @@ class ApiKeyAdmin(ConsoleAdmin):
     @display(description="State")
     def state(self, row: ApiKey) -> SafeString:
         """Show whether it works."""
-        if row.revoked_at:
-            glyph, tone, word = "✖", "red", "Revoked"
-        elif not row.is_usable(now=timezone.now()):
-            glyph, tone, word = "○", "gray", "Expired"
-        else:
-            glyph, tone, word = "●", "green", "Usable"
-        return format_html('<span class="mo-badge mo-badge-{}"><i>{}</i> {}</span>', tone, glyph, word)
+        return key_states.show(row, now=timezone.now())
+
+
+def _end(row: ApiKey) -> str:
+    return row.expires_at.isoformat() if row.expires_at else ""

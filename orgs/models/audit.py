@@ -29,6 +29,9 @@ class AuditEntry(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-id"], name="audit_by_organization"),
             models.Index(fields=["target_type", "target_id", "-id"], name="audit_by_target"),
+            models.Index(fields=["actor", "-id"], name="audit_by_actor"),
+            models.Index(fields=["action", "-id"], name="audit_by_action"),
+            models.Index(fields=["created_at"], name="audit_by_time"),
         ]
 
     def __str__(self) -> str:

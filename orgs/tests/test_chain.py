@@ -141,3 +141,45 @@ def test_the_suite_itself_may_clean_up() -> None:
         AuditEntry.objects.all().delete()
     except DatabaseError:
         pytest.fail("conftest.py should have dropped the trigger in the suite's own database")
+
+
+# --- the newest rows ------------------------------------------------------------------------------------------------
+
+
+def newest(limit: int, *, organization_id: str = "org-a") -> chain.Verification:
+    return chain.verify_newest(organization_id, limit=limit)
+
+
+@pytest.mark.parametrize(("limit", "rows", "first"), [(2, 2, 4), (4, 4, 2), (5, 5, 1), (100, 5, 1)])
+def test_the_newest_rows_of_one_chain_are_checked_alone(limit: int, rows: int, first: int) -> None:
+    write(5)
+    write(3, organization_id="org-b")
+    found = newest(limit)
+    assert (found.rows, found.first, found.total, found.findings) == (rows, first, 5, [])
+    assert found.is_whole == (first == 1)
+
+
+def test_what_was_changed_before_the_newest_rows_is_not_seen_and_after_it_is() -> None:
+    write(5)
+    AuditEntry.objects.filter(sequence=2).update(actor="eve")
+    assert newest(3).findings == []
+    assert [finding.sequence for finding in newest(4).findings] == [2]
+
+
+def test_a_row_taken_out_of_the_newest_is_found() -> None:
+    write(6)
+    AuditEntry.objects.filter(sequence=5).delete()
+    assert [finding.problem for finding in newest(2).findings] == ["rows 5 to 5 are missing"]
+
+
+def test_a_cut_off_end_of_the_newest_is_found() -> None:
+    write(5)
+    AuditEntry.objects.filter(sequence__gt=3).delete()
+    problems_ = [finding.problem for finding in newest(2).findings]
+    assert len(problems_) == 2  # the database's head and the one in DATA_DIR
+    assert all("ends at 3" in problem for problem in problems_)
+    assert newest(2).total == 5
+
+
+def test_a_chain_nobody_wrote_is_empty_and_intact() -> None:
+    assert newest(10, organization_id="nobody") == chain.Verification("nobody", 0, 1, 0, [])

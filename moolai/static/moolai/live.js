@@ -360,10 +360,42 @@
     }
   }
 
+  // The theme's “Filters” is a link without an address: make it a button for the keyboard, too.
+  function makeReachable() {
+    for (const link of document.querySelectorAll("a:not([href])")) {
+      if (!link.hasAttribute("x-on:click")) continue;
+      link.setAttribute("role", "button");
+      link.tabIndex = 0;
+      link.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        link.click();
+        if (/Filters/.test(link.textContent)) setTimeout(focusFilters, 50);
+      });
+    }
+  }
+
+  function focusFilters() {
+    document.querySelector("#changelist-filter :is(input:not([type=hidden]), select, .select2-selection)")?.focus();
+  }
+
+  // A form marked data-once is sent once, however often its button is pressed; coming back to the page arms it again.
+  function onSubmit(event) {
+    const form = event.target;
+    if (!("once" in form.dataset)) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  }
+
+  document.addEventListener("submit", onSubmit);
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
   document.addEventListener("click", onClick);
   document.addEventListener("DOMContentLoaded", () => {
     tick();
     setInterval(tick, 1000);
+    makeReachable();
     const wanted = new Set();
     for (const element of document.querySelectorAll("[data-live-topics]")) {
       for (const topic of element.dataset.liveTopics.split(" ")) wanted.add(topic);
