@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -88,13 +88,9 @@ def create(
         raise InvalidInput(fields={"orchestrator_id": "Only a key of the scope orchestrator is bound to one."})
     if expires_at is not None and expires_at <= timezone.now():
         raise InvalidInput(fields={"expires_at": "This moment has passed."})
-    secret = generate()
-    row = ApiKey.objects.create(
-        key_id=f"key_{secrets.token_hex(8)}",
-        organization=organization,
+    row, secret = _make(
+        organization,
         name=name,
-        prefix=secret[: 3 + PREFIX_LENGTH],
-        secret_hash=digest(secret),
         role=role,
         scopes=list(scopes),
         orchestrator_id=orchestrator_id,
@@ -102,14 +98,27 @@ def create(
         created_by=acting_user,
     )
     after = {"name": name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
-    audit.record(
-        "api_key.create",
-        acting_user=acting_user,
-        organization_id=organization.pk,
-        target=("api_key", row.key_id),
-        after=after,
+    _record("create", row, acting_user=acting_user, after=after)
+    return row, secret
+
+
+def _make(organization: Organization, **columns: Any) -> tuple[ApiKey, str]:
+    secret = generate()
+    row = ApiKey.objects.create(
+        key_id=f"key_{secrets.token_hex(8)}",
+        organization=organization,
+        prefix=secret[: 3 + PREFIX_LENGTH],
+        secret_hash=digest(secret),
+        **columns,
     )
     return row, secret
+
+
+def _record(action: str, row: ApiKey, *, acting_user: User | None, **change: Any) -> None:
+    target = ("api_key", row.key_id)
+    audit.record(
+        f"api_key.{action}", acting_user=acting_user, organization_id=row.organization_id, target=target, **change
+    )
 
 
 @transaction.atomic
@@ -119,30 +128,44 @@ def revoke(row: ApiKey, *, acting_user: User | None) -> None:
     if not ApiKey.objects.filter(pk=row.pk, revoked_at=None).update(revoked_at=now):
         return
     row.revoked_at = now
-    target = ("api_key", row.key_id)
-    audit.record("api_key.revoke", acting_user=acting_user, organization_id=row.organization_id, target=target)
+    _record("revoke", row, acting_user=acting_user)
     events.record("api_key.revoked", organization_id=row.organization_id, data={"key_id": row.key_id})
 
 
 @transaction.atomic
 def rotate(row: ApiKey, *, acting_user: User | None, grace_seconds: int) -> tuple[ApiKey, str]:
-    """Make a successor with the same rights; the old key works `grace_seconds` longer. Returns row and secret."""
+    """Make a successor with the same rights; return its row and, this one time, its secret.
+
+    The old key works `grace_seconds` longer, or until its own end when that is sooner; without grace it ends now, and
+    the sessions it opened are closed within 5 s. Raises `conflict` for a key that has ended already.
+    """
     row = ApiKey.objects.select_for_update(of=("self",)).select_related("organization").get(pk=row.pk)
-    if not row.is_usable(now=timezone.now()):
+    now, before = timezone.now(), row.expires_at
+    if not row.is_usable(now=now):
         raise Conflict(detail="The key is revoked or expired; make a new one.")
-    successor, secret = create(
+    successor, secret = _make(
         row.organization,
         name=row.name,
-        acting_user=acting_user,
         role=row.role,
         scopes=row.scopes,
         orchestrator_id=row.orchestrator_id,
-        expires_at=row.expires_at,
+        expires_at=before,
+        created_by=acting_user,
     )
-    end = timezone.now() + timedelta(seconds=grace_seconds)
-    row.expires_at = min(row.expires_at, end) if row.expires_at else end
+    end = now + timedelta(seconds=grace_seconds)
+    row.expires_at = min(before, end) if before else end
     row.save(update_fields=["expires_at"])
-    events.record("api_key.expiring", organization_id=row.organization_id, data={"key_id": row.key_id})
+    _record(
+        "rotate",
+        row,
+        acting_user=acting_user,
+        before={"expires_at": before and before.isoformat()},
+        after={
+            "expires_at": row.expires_at.isoformat(), "successor": successor.key_id, "grace_seconds": grace_seconds,
+        },
+    )  # fmt: skip
+    kind = "api_key.expiring" if grace_seconds else "api_key.revoked"
+    events.record(kind, organization_id=row.organization_id, data={"key_id": row.key_id})
     return successor, secret
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from moolai.errors import InvalidInput
+from moolai.errors import Conflict, InvalidInput
 from orgs import keys, organizations
 from orgs.models import ApiKey, AuditEntry, Event, Organization
 
@@ -119,3 +119,39 @@ def test_a_key_has_one_known_role_or_known_scopes(acme: Organization, role: str,
         keys.create(acme, name="bot", acting_user=None, role=role, scopes=scopes)
     assert field in refused.value.fields
     assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("grace", [0, 3_600])
+def test_a_rotation_leaves_one_audit_row_that_names_successor_and_grace(acme: Organization, grace: int) -> None:
+    row, old = keys.create(acme, name="bot", acting_user=None, scopes=["orchestrator"], orchestrator_id="orch-001")
+    AuditEntry.objects.all().delete()
+    successor, secret = keys.rotate(row, acting_user=None, grace_seconds=grace)
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.organization_id, entry.target_id) == ("api_key.rotate", "acme", row.key_id)
+    row.refresh_from_db()
+    assert row.expires_at is not None
+    assert entry.before == {"expires_at": None}
+    assert entry.after == {
+        "expires_at": row.expires_at.isoformat(), "successor": successor.key_id, "grace_seconds": grace,
+    }  # fmt: skip
+    assert (successor.name, successor.scopes, successor.orchestrator_id) == ("bot", ["orchestrator"], "orch-001")
+    assert (lookup(old) is None, lookup(secret) is None) == (grace == 0, False)
+    assert secret not in str(list(AuditEntry.objects.values())) + str(list(Event.objects.values()))
+
+
+@pytest.mark.parametrize(("grace", "kind"), [(0, "api_key.revoked"), (60, "api_key.expiring")])
+def test_a_rotation_without_grace_closes_the_sessions_of_the_old_key(acme: Organization, grace: int, kind: str) -> None:
+    row, _ = keys.create(acme, name="bot", acting_user=None, scopes=["orchestrator"])
+    Event.objects.all().delete()
+    keys.rotate(row, acting_user=None, grace_seconds=grace)
+    assert list(Event.objects.values_list("kind", "data")) == [(kind, {"key_id": row.key_id})]
+
+
+def test_an_ended_key_is_not_rotated_and_nothing_is_written(acme: Organization) -> None:
+    row, _ = keys.create(acme, name="bot", acting_user=None, role="viewer")
+    keys.revoke(row, acting_user=None)
+    before = AuditEntry.objects.count()
+    with pytest.raises(Conflict):
+        keys.rotate(row, acting_user=None, grace_seconds=60)
+    assert AuditEntry.objects.count() == before
+    assert ApiKey.objects.count() == 1
