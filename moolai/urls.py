@@ -7,8 +7,8 @@ from django.urls import path, re_path
 from moolai import console, errors, health
 from moolai.console import lost
 from orchestrators import api as fleet
+from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
-from orgs import api as registry
 from orgs import api_keys_api as api_keys
 from orgs import auth_api as auth
 from orgs import flat_auth_api as flat_auth
@@ -26,7 +26,10 @@ urlpatterns = [
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
     re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),
-    re_path(r"^api/v1/controller/organizations/?$", registry.Organizations.as_view()),
+    re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
+    re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
+    re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),
+    re_path(r"^api/v1/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
     re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),
     re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", fleet.Orchestrator.as_view()),

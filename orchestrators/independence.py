@@ -30,22 +30,12 @@ def set_instance(orchestrator_id: str, *, is_independent: bool, acting_user: Use
     )
     if organization_id is None:
         raise NotFound
-    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
-    instance = Instance.objects.select_for_update(no_key=True).get(orchestrator_id=orchestrator_id)
-    instance.organization = organization
+    instance = lock(orchestrator_id, organization_id=organization_id)
     if instance.is_independent == is_independent:
         return instance
     instance.is_independent = is_independent
-    _settle([instance])
-    _tell_sessions([instance])
-    _record(
-        "orchestrator",
-        instance.orchestrator_id,
-        organization_id,
-        is_independent=is_independent,
-        acting_user=acting_user,
-        reason=reason,
-    )
+    follow(instance, acting_user=acting_user)
+    _record("orchestrator", orchestrator_id, instance, acting_user=acting_user, reason=reason)
     return instance
 
 
@@ -61,6 +51,27 @@ def set_organization(
         return organization
     organization.is_independent = is_independent
     organization.save(update_fields=["is_independent", "updated_at"])
+    spread(organization, acting_user=acting_user)
+    _record("organization", organization_id, organization, acting_user=acting_user, reason=reason)
+    return organization
+
+
+def lock(orchestrator_id: str, *, organization_id: str) -> Instance:
+    """Return the instance, locked after its organization until the commit; raises `not_found` when it is gone."""
+    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
+    rows = Instance.objects.present().filter(orchestrator_id=orchestrator_id, organization=organization)
+    instance = rows.select_for_update(no_key=True).first()
+    if organization is None or instance is None:
+        raise NotFound
+    instance.organization = organization
+    return instance
+
+
+def spread(organization: Organization, *, acting_user: User | None) -> None:
+    """Let an organization's orchestrators follow the flag it has now, and tell everybody; the audit row is another's.
+
+    The caller has locked the organization in its transaction.
+    """
     instances = list(
         Instance.objects.present().filter(organization=organization).select_for_update(no_key=True).order_by("pk")
     )
@@ -68,15 +79,18 @@ def set_organization(
         instance.organization = organization
     _settle(instances)
     _tell_sessions(instances)
-    _record(
-        "organization",
-        organization_id,
-        organization_id,
-        is_independent=is_independent,
-        acting_user=acting_user,
-        reason=reason,
-    )
-    return organization
+    _announce(organization.pk, "", is_independent=organization.is_independent, acting_user=acting_user)
+
+
+def follow(instance: Instance, *, acting_user: User | None) -> None:
+    """Let a locked orchestrator follow the own flag it has now, and tell everybody; the audit row is another's.
+
+    The caller has locked its organization before it, and `instance.organization` is that row.
+    """
+    _settle([instance])
+    _tell_sessions([instance])
+    where = (instance.organization_id, instance.orchestrator_id)
+    _announce(*where, is_independent=instance.is_independent, acting_user=acting_user)
 
 
 def _settle(instances: list[Instance]) -> None:
@@ -108,30 +122,29 @@ def _tell_sessions(instances: list[Instance]) -> None:
     transaction.on_commit(apply)
 
 
+def _announce(organization_id: str, orchestrator_id: str, *, is_independent: bool, acting_user: User | None) -> None:
+    """Record the event, and with the commit write the log line and the mirror files."""
+    events.record(
+        "independence.changed",
+        organization_id=organization_id,
+        orchestrator_id=orchestrator_id,
+        data={"is_independent": is_independent, "actor": audit.actor(acting_user)},
+    )
+    who = f"Orchestrator {orchestrator_id}" if orchestrator_id else f"Organization {organization_id}"
+    state = "independent" if is_independent else "managed"
+    transaction.on_commit(lambda: logger.info("%s is now %s", who, state))
+    transaction.on_commit(mirror.write, robust=True)
+
+
 def _record(
-    target_type: str,
-    target_id: str,
-    organization_id: str,
-    *,
-    is_independent: bool,
-    acting_user: User | None,
-    reason: str,
+    target_type: str, target_id: str, row: Instance | Organization, *, acting_user: User | None, reason: str
 ) -> None:
     audit.record(
         f"{target_type}.independence",
         acting_user=acting_user,
-        organization_id=organization_id,
+        organization_id=str(row.organization_id),
         target=(target_type, target_id),
-        before={"is_independent": not is_independent},
-        after={"is_independent": is_independent},
+        before={"is_independent": not row.is_independent},
+        after={"is_independent": row.is_independent},
         reason=reason,
     )
-    events.record(
-        "independence.changed",
-        organization_id=organization_id,
-        orchestrator_id=target_id if target_type == "orchestrator" else "",
-        data={"is_independent": is_independent, "actor": audit.actor(acting_user)},
-    )
-    state = "independent" if is_independent else "managed"
-    transaction.on_commit(lambda: logger.info("%s %s is now %s", target_type.capitalize(), target_id, state))
-    transaction.on_commit(mirror.write, robust=True)

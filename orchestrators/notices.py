@@ -180,6 +180,9 @@ def _plain(row: Event, node_id: str) -> list[Notice]:
         case "organization.suspended":
             detail = "The organization is suspended."
             return [Closing(protocol.FORBIDDEN, "organization_suspended", detail, organization_id=row.organization_id)]
+        case "organization.deleted":
+            detail = "This organization is not known here any more."
+            return [Closing(protocol.FORBIDDEN, "unknown_orchestrator", detail, organization_id=row.organization_id)]
         case "api_key.revoked":
             detail = "The key was revoked; register with another one."
             return [Closing(protocol.UNAUTHENTICATED, "unauthenticated", detail, credential_id=row.data["key_id"])]

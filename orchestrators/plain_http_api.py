@@ -11,6 +11,7 @@ from orchestrators import plain_http
 from orchestrators.models import Instance
 from orgs import access, rest
 from orgs.models import Organization
+from orgs.names import NameText
 
 ENDPOINTS: Final = "/api/v1/internal/orchestrators"
 
@@ -20,7 +21,7 @@ class Registration(serializers.Serializer[Any]):
 
     orchestrator_id = serializers.CharField(max_length=50)
     organization_id = serializers.CharField(max_length=50)
-    name = serializers.CharField(max_length=200)
+    name = NameText()
     internal_url = serializers.CharField(max_length=2000)
     database_url = serializers.CharField(max_length=2000)
     redis_url = serializers.CharField(max_length=2000, required=False, allow_blank=True)

@@ -155,7 +155,7 @@ def _admit(item: Claim, world: _World) -> tuple[keys.Credential | None, Organiza
         raise FrameError("forbidden", "This key is not for that organization or orchestrator.", close=FORBIDDEN)
     if (instance is None and credential.orchestrator_id) or (instance is not None and instance.deleted_at is not None):
         raise FrameError("unknown_orchestrator", "Create the orchestrator in the console first.", close=FORBIDDEN)
-    return credential, _require_open(world.organizations[credential.organization_id])
+    return credential, _require_open(world.organizations.get(credential.organization_id))
 
 
 def _admit_anonymous(item: Claim, instance: Instance | None, world: _World) -> Organization:
@@ -167,7 +167,7 @@ def _admit_anonymous(item: Claim, instance: Instance | None, world: _World) -> O
             raise FrameError("unknown_orchestrator", "Create the orchestrator in the console first.", close=FORBIDDEN)
         if item.orchestrator_id in world.bound or (instance.is_connected and instance.credential_id):
             raise FrameError("forbidden", "This orchestrator has a credential; register with it.", close=FORBIDDEN)
-        return _require_open(world.organizations[instance.organization_id])
+        return _require_open(world.organizations.get(instance.organization_id))
     if item.orchestrator_id in world.bound:
         raise FrameError("forbidden", "This orchestrator has a credential; register with it.", close=FORBIDDEN)
     home = world.organizations.get(item.organization_id) or world.organizations.get(settings.DEFAULT_ORGANIZATION_ID)
@@ -176,7 +176,9 @@ def _admit_anonymous(item: Claim, instance: Instance | None, world: _World) -> O
     return _require_open(home)
 
 
-def _require_open(organization: Organization) -> Organization:
+def _require_open(organization: Organization | None) -> Organization:
+    if organization is None:  # deleted since its key was looked up
+        raise FrameError("unauthenticated", "The organization of this key is gone.", close=UNAUTHENTICATED)
     if not organization.is_open:
         raise FrameError("organization_suspended", "The organization is suspended.", close=FORBIDDEN)
     return organization

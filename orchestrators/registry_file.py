@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from moolai.errors import AppError
-from orchestrators import configuration, independence, instances, protocol
+from orchestrators import independence, instances, protocol, tenants
 from orchestrators.models import Instance
 from orgs import organizations, sealed, vault
 from orgs.models import Organization
@@ -196,10 +196,7 @@ class _Work:
     def update_organization(self, row: Organization, home: Home) -> Organization:
         changed = [name for name, value in home.columns.items() if getattr(row, name) != value]
         if changed:
-            row = organizations.update(row, acting_user=None, **{name: home.columns[name] for name in changed})
-            configuration.republish(
-                list(row.orchestrators.select_related("organization").select_for_update(of=("self",)))
-            )
+            row = tenants.update(row, acting_user=None, **{name: home.columns[name] for name in changed})
             self.done.append(f"changed organization {home.key}: {', '.join(sorted(changed))}")
         return row
 

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from orgs import access, keys, rest
 from orgs.models import ApiKey, Organization, Role
 from orgs.models.organization import validate_identifier
+from orgs.names import NameText
 
 DAY_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 90 * DAY_SECONDS
@@ -42,7 +43,7 @@ class NewSecret(ApiKeyRow):
 class NewApiKey(serializers.Serializer[Any]):
     """The body that makes a key."""
 
-    name = serializers.CharField(max_length=200)
+    name = NameText()
     role = serializers.ChoiceField(Role.choices, required=False)
     scopes = serializers.ListField(child=serializers.CharField(max_length=50), required=False, max_length=10)
     orchestrator_id = serializers.CharField(

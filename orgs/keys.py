@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
-from orgs import audit, events
+from orgs import audit, events, names
 from orgs.models import ApiKey, Organization, Role, User
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -90,7 +90,7 @@ def create(
         raise InvalidInput(fields={"expires_at": "This moment has passed."})
     row, secret = _make(
         organization,
-        name=name,
+        name=names.require(name),
         role=role,
         scopes=list(scopes),
         orchestrator_id=orchestrator_id,

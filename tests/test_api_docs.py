@@ -11,7 +11,7 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
 from orchestrators import api as fleet
-from orgs import api as registry
+from orchestrators import organizations_api as tenants
 
 TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
 CALLS = sorted(set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/.-]+)`", TEXT)))
@@ -38,7 +38,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
 
 @pytest.mark.parametrize(
     "serializer",
-    [registry.NewOrganization, registry.OrganizationRow, fleet.Flag, fleet.NewMessage, fleet.InstanceRow,
+    [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, fleet.InstanceRow,
      fleet.LiveRow, fleet.MessageRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:

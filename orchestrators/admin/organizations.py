@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
 from django.contrib.admin.utils import quote
-from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
@@ -15,12 +14,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 
-from orchestrators import configuration, independence
+from orchestrators import independence, tenants
 from orchestrators.admin import badges
 from orchestrators.admin.forms import JSONObject
 from orchestrators.admin.independence import switch
 from orchestrators.models import Instance
-from orgs import organizations
 from orgs.admin.base import ConsoleAdmin, ago, user
 from orgs.models import ApiKey, Organization
 
@@ -101,19 +99,14 @@ class OrganizationAdmin(ConsoleAdmin):
         """Show when it was made."""
         return ago(row.created_at)
 
-    @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
         """Make or change it by the registry's own functions; its orchestrators get the configuration that follows."""
         cleaned = {name: form.cleaned_data[name] for name in form.cleaned_data if name in EDITABLE}
         if not change:
-            row = organizations.create(obj.pk, acting_user=user(request), **cleaned)
+            row = tenants.create(obj.pk, acting_user=user(request), **cleaned)
         else:
             changed = {name: value for name, value in cleaned.items() if name in form.changed_data}
-            row = organizations.update(obj, acting_user=user(request), **changed)
-            if {"name", "settings"} & set(changed):
-                present = Instance.objects.present().filter(organization=row)
-                present.update(organization_name=row.name)
-                configuration.republish(list(present.select_related("organization")))
+            row = tenants.update(obj, acting_user=user(request), **changed)
         obj.__dict__.update(row.__dict__)
 
     def changeform_view(

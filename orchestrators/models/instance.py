@@ -9,6 +9,7 @@ from django.db.models import Q
 
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
+from orgs.names import NameField
 from orgs.sealed import SealedURL, SealedValues
 
 
@@ -43,7 +44,7 @@ class Instance(models.Model):
 
     orchestrator_id = models.CharField("orchestrator id", max_length=50, unique=True, validators=[validate_identifier])
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="orchestrators")
-    name = models.CharField(max_length=200, blank=True)
+    name = NameField(max_length=200, blank=True)
     organization_name = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.INACTIVE)
     health_status = models.JSONField(default=dict, blank=True)

@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from orgs.models.organization import Organization
 from orgs.models.user import Role, User
+from orgs.names import NameField
 
 
 class ApiKey(models.Model):
@@ -14,7 +15,7 @@ class ApiKey(models.Model):
 
     key_id = models.CharField(max_length=32, unique=True, help_text="Public id of the key.")
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="api_keys")
-    name = models.CharField(max_length=200)
+    name = NameField(max_length=200)
     prefix = models.CharField(max_length=16, help_text="How the secret begins, to recognize it.")
     secret_hash = models.CharField(max_length=64, unique=True, editable=False)
     role = models.CharField(max_length=20, choices=Role, blank=True)

@@ -3,6 +3,8 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
+from orgs.names import NameField
+
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}\Z"
 validate_identifier = RegexValidator(
     IDENTIFIER_PATTERN, "Use up to 50 letters, digits, dots, dashes or underscores, beginning with a letter or digit."
@@ -21,7 +23,7 @@ class Organization(models.Model):
     organization_id = models.CharField(
         "organization id", primary_key=True, max_length=50, validators=[validate_identifier]
     )
-    name = models.CharField(max_length=200)
+    name = NameField(max_length=200)
     status = models.CharField(max_length=20, choices=Status, default=Status.ACTIVE)
     is_active = models.BooleanField(default=True)
     is_independent = models.BooleanField(

@@ -4,10 +4,14 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 
 from orgs.models.organization import Organization
+from orgs.names import NameField
 
 
 class User(AbstractUser):
     """A person; `is_superuser` is the role superadmin, everything else comes from memberships."""
+
+    first_name = NameField("first name", max_length=150, blank=True)
+    last_name = NameField("last name", max_length=150, blank=True)
 
     class Meta:
         db_table = "users"

@@ -1,0 +1,59 @@
+"""Tenants: organizations together with their fleets. What changing one means for its orchestrators happens here."""
+
+from typing import Any, Final
+
+from django.db import transaction
+
+from moolai.errors import Conflict
+from orchestrators import configuration, independence, mirror
+from orchestrators.models import Instance
+from orgs import organizations
+from orgs.models import Organization, User
+
+SHOWN: Final = 100  # ids that the audit row of a deletion names
+
+
+@transaction.atomic
+def create(organization_id: str, *, name: str, acting_user: User | None, **fields: Any) -> Organization:
+    """Make an organization; raises `invalid_field` for a bad value and `conflict` when the id is taken."""
+    row = organizations.create(organization_id, name=name, acting_user=acting_user, **fields)
+    if row.is_independent:
+        transaction.on_commit(mirror.write, robust=True)
+    return row
+
+
+@transaction.atomic
+def update(organization: Organization, *, acting_user: User | None, **fields: Any) -> Organization:
+    """Change columns and return the row as it is now: one audit row, and its orchestrators follow.
+
+    They get the new name, the configuration that comes of name and settings, and the independence they inherit.
+    Raises `invalid_field` for a bad value, `not_found` when it has just been deleted.
+    """
+    before = organizations.lock(organization.pk)
+    row = organizations.update(before, acting_user=acting_user, **fields)
+    present = Instance.objects.present().filter(organization=row)
+    if row.name != before.name:
+        present.update(organization_name=row.name)
+    if (row.name, row.settings) != (before.name, before.settings):
+        locked = present.select_related("organization").select_for_update(of=("self",), no_key=True)
+        configuration.republish(list(locked.order_by("pk")))
+    if row.is_independent != before.is_independent:
+        independence.spread(row, acting_user=acting_user)
+    return row
+
+
+@transaction.atomic
+def delete(organization: Organization, *, acting_user: User | None) -> None:
+    """Delete an organization with its orchestrators, their messages, its keys and memberships; its audit trail stays.
+
+    Raises `conflict` while any of its orchestrators is connected, `not_found` when it has just been deleted.
+    """
+    row = organizations.lock(organization.pk)
+    fleet = Instance.objects.filter(organization=row)
+    if connected := fleet.connected().count():
+        raise Conflict(detail=f"Connected orchestrators: {connected}. Stop or delete them first.")
+    present = fleet.present().order_by("orchestrator_id").values_list("orchestrator_id", flat=True)
+    also = {"orchestrators": fleet.present().count(), "orchestrator_ids": list(present[:SHOWN])}
+    fleet.delete()
+    organizations.delete(row, acting_user=acting_user, also=also)
+    transaction.on_commit(mirror.write, robust=True)
