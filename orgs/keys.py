@@ -97,7 +97,7 @@ def create(
         expires_at=expires_at,
         created_by=acting_user,
     )
-    after = {"name": name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
+    after = {"name": row.name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
     _record("create", row, acting_user=acting_user, after=after)
     return row, secret
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orgs", "0005_refresh_tokens"),
+        ("orgs", "0006_idempotency_keys"),
     ]
 
     operations = [
