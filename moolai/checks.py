@@ -70,7 +70,9 @@ def console_networks_are_readable(app_configs: Any, **kwargs: Any) -> list[Check
         try:
             networks.parse(text)
         except ValueError as error:
-            wrong.append(Error(f"ADMIN_ALLOWED_CIDRS must name networks such as 10.0.0.0/8: {error}.", id="moolai.E006"))
+            wrong.append(
+                Error(f"ADMIN_ALLOWED_CIDRS must name networks such as 10.0.0.0/8: {error}.", id="moolai.E006")
+            )
     return wrong
 
 

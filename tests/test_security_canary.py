@@ -171,7 +171,9 @@ def orchestrators_come(visit: Visit) -> None:
         assert visit.ask(REGISTER, INSTANCE | wrong, method="POST", X_API_Key=key)[0] == 400
     assert visit.ask(REGISTER, f'{{"redis_url": "{CANARY}'.encode(), method="POST", X_API_Key=key)[0] == 400
     own = "/api/v1/internal/orchestrators/orch-001"
-    status, _ = visit.ask(f"{own}/messages", {"message_type": "x", "message_content": {}}, method="POST", X_API_Key=admin)
+    status, _ = visit.ask(
+        f"{own}/messages", {"message_type": "x", "message_content": {}}, method="POST", X_API_Key=admin
+    )
     assert status == 202
     bearer = f"Bearer {DEV_TOKEN}"
     assert visit.ask(f"{own}/independence", {"is_independent": True}, method="PUT", Authorization=bearer)[0] == 200
@@ -179,7 +181,10 @@ def orchestrators_come(visit: Visit) -> None:
     assert visit.ask("/api/v1/orchestrators/org-001/users", new, method="POST", X_API_Key=admin)[0] == 201
     live.register("orch-001", key=key)
     opening = {"type": "register", "orchestrator_id": "orch-001", "capabilities": []}
-    for frame in (opening | {"token": f"{CANARY}-wrong"}, {"type": "subscribe", "topics": ["fleet"], "token": DEV_TOKEN}):
+    for frame in (
+        opening | {"token": f"{CANARY}-wrong"},
+        {"type": "subscribe", "topics": ["fleet"], "token": DEV_TOKEN},
+    ):
         peer = live.peer()
         peer.send(frame)
         visit.seen.append(json.dumps(peer.nothing(0.5)))
@@ -196,9 +201,7 @@ def the_console_is_read(visit: Visit) -> None:
         visit.ask("/admin/login/")
         token = next(cookie.value for cookie in jar if "csrf" in cookie.name)
         form = urllib.parse.urlencode({"csrfmiddlewaretoken": token, "username": "root", "password": password})
-        visit.ask(
-            "/admin/login/", form.encode(), method="POST", Content_Type="application/x-www-form-urlencoded"
-        )
+        visit.ask("/admin/login/", form.encode(), method="POST", Content_Type="application/x-www-form-urlencoded")
     visit.keep(next(str(cookie.value) for cookie in jar if "session" in cookie.name))
     row = visit.live.row("orch-001")
     pages = ["orchestrators/instance/", f"orchestrators/instance/{row.pk}/change/", "orgs/auditentry/", "orgs/event/",

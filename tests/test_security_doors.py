@@ -1,10 +1,10 @@
-"""Every door that Django or the socket router knows, one by one: none opens without a credential, or by a cookie alone."""
+"""Every door of HTTP and of the sockets, one by one: none opens without a credential, or by a cookie alone."""
 
 import asyncio
 import json
 import re
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -203,6 +203,6 @@ def test_an_origin_that_is_not_ours_is_refused_before_the_upgrade(live: Live) ->
     assert [json.loads(line)["level"] for line in live.lines("denied /ws: forbidden")] == ["warning"]
 
 
-def test_paths_are_made_from_every_kind_of_route(example_of: Callable[[str], str] = example) -> None:
-    assert example_of(r"^api/(?P<organization_id>[^/]+)/x/(?P<user_id>[0-9]{1,18})/?$") == "/api/org-001/x/1"
-    assert example_of("admin/orgs/user/<path:object_id>/change/") == "/admin/orgs/user/1/change/"
+def test_paths_are_made_from_every_kind_of_route() -> None:
+    assert example(r"^api/(?P<organization_id>[^/]+)/x/(?P<user_id>[0-9]{1,18})/?$") == "/api/org-001/x/1"
+    assert example("admin/orgs/user/<path:object_id>/change/") == "/admin/orgs/user/1/change/"

@@ -1,4 +1,4 @@
-"""Access tokens nobody should accept, beyond the list of the sign-in doors: keys named by their header, other keys' kinds."""
+"""Access tokens nobody should accept: keys named by their header, keys of other kinds, claims left out."""
 
 import base64
 import hashlib
@@ -75,9 +75,7 @@ def test_another_kind_of_signature_is_refused(token: str) -> None:
     header, claims = parts(token)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     refused(jwt.encode(claims, key, algorithm="RS256", headers=header | {"alg": "RS256"}))
-    pem = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     refused(signed(header, claims, pem))
     for algorithm in ("none", "None", "NONE", "nOnE", "hs256", "", None):
         refused(f"{encoded(header | {'alg': algorithm})}.{encoded(claims)}.")
