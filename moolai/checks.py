@@ -65,7 +65,7 @@ def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register("moolai")
 def console_networks_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse networks that cannot be read: the console would be closed to everybody, or open to too many."""
-    wrong = []
+    wrong: list[CheckMessage] = []
     for text in settings.ADMIN_ALLOWED_CIDRS:
         try:
             networks.parse(text)

@@ -219,7 +219,7 @@ def something_breaks(visit: Visit) -> None:
         cursor.execute(f"DROP TABLE django_celery_beat_periodictask{cascade}")
     key = visit.live.key("org-001")
     visit.keep(key[3:])
-    headers = {"X_API_Key": key, "Authorization": f"Bearer {DEV_TOKEN}", "X_Forwarded_For": "10.0.0.1"}
+    headers: dict[str, Any] = {"X_API_Key": key, "Authorization": f"Bearer {DEV_TOKEN}", "X_Forwarded_For": "10.0.0.1"}
     for secret in (key, PASSWORD, visit.secrets[1]):
         status, text = visit.ask(f"{BROKEN_PAGE}?q={secret}", **headers)
         assert status == 500

@@ -177,7 +177,8 @@ def test_every_frame_that_opens_a_session_needs_a_good_credential_and_its_refusa
     live: Live, kind: str, token: str | None
 ) -> None:
     before = len(live.lines("denied /ws"))
-    peer = live.peer(**({"Authorization": f"Bearer {token}"} if token else {}))
+    headers: dict[str, Any] = {"Authorization": f"Bearer {token}"} if token else {}
+    peer = live.peer(**headers)
     peer.send({"type": kind, **OPENINGS[kind], **({"token": token} if token is not None else {})})
     frames, code = peer.ending()
     assert (frames[-1]["error"], code) == ("unauthenticated", 4401)

@@ -57,7 +57,7 @@ def lives(server: ServerProcess) -> bool:
         return False
 
 
-def get(server: ServerProcess, path: str, data: bytes | None = None, **headers: str) -> tuple[int, Message]:
+def get(server: ServerProcess, path: str, data: bytes | None = None, /, **headers: Any) -> tuple[int, Message]:
     named = {"Host": HOST, "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     try:
