@@ -23,7 +23,9 @@ PASSING = ("config.applying",)  # what comes of it is an event, too
 
 
 def pretty(value: Any) -> SafeString:
-    """Show JSON indented."""
+    """Show JSON indented; nothing at all as a dash."""
+    if value is None:
+        return SafeString("–")
     return format_html('<pre class="mo-json">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
 
 

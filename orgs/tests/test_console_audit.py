@@ -39,7 +39,7 @@ def export(console: Client, file_format: str = "csv", query: str = "") -> bytes:
     answer: Any = console.post(f"{EXPORT}?{query}", {"format": file_format})
     assert isinstance(answer, StreamingHttpResponse)
     assert answer["Content-Disposition"].startswith('attachment; filename="audit-trail-')
-    return b"".join(answer.streaming_content)
+    return b"".join(answer)
 
 
 def lines(data: bytes) -> list[dict[str, Any]]:
@@ -206,7 +206,7 @@ async def test_under_asgi_the_file_streams(root: User) -> None:
     answer: Any = await client.post(EXPORT, {"format": "jsonl"})
     assert isinstance(answer, StreamingHttpResponse)
     assert answer.is_async
-    data = b"".join([piece async for piece in answer.streaming_content])
+    data = b"".join([piece async for piece in answer])
     assert [row["action"] for row in lines(data)] == ["a.one"]
 
 
