@@ -11,6 +11,7 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
 from orchestrators import api as fleet
+from orchestrators import instances_api as registry
 from orchestrators import organizations_api as tenants
 
 TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
@@ -38,8 +39,8 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
 
 @pytest.mark.parametrize(
     "serializer",
-    [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, fleet.InstanceRow,
-     fleet.LiveRow, fleet.MessageRow],
+    [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, registry.NewInstance,
+     registry.EnrolledInstance, registry.LiveRow, fleet.MessageRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()
