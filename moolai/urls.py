@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from monitoring import overview_api as overview
-from moolai import console, errors, health
+from moolai import console, errors, health, health_api
 from moolai.console import lost
 from orchestrators import api as fleet
 from orchestrators import instances_api as registry
@@ -29,6 +29,8 @@ urlpatterns = [
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
     re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),
+    re_path(r"^api/v1/controller/health/?$", health_api.ControllerHealth.as_view()),
+    re_path(r"^api/v1/internal/health/?$", health_api.InternalHealth.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
@@ -51,6 +53,7 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
+    re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),

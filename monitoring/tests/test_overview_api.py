@@ -32,7 +32,7 @@ def people(settings: Any) -> Cast:
         instances.create(name, organization=organization, acting_user=None)
         messages.queue(name, message_type="note", content={}, acting_user=None)
     Instance.objects.filter(orchestrator_id="orch-001").update(status="active")
-    Message.objects.filter(orchestrator="orch-001").update(status="delivered")
+    Message.objects.filter(orchestrator__orchestrator_id="orch-001").update(status="delivered")
     return found
 
 
@@ -99,7 +99,7 @@ def test_others_see_nothing(people: Cast) -> None:
     ],
 )
 def test_messages_are_those_of_the_period(people: Cast, query: str, pending: int) -> None:
-    old = Message.objects.get(orchestrator="orch-003")
+    old = Message.objects.get(orchestrator__orchestrator_id="orch-003")
     Message.objects.filter(pk=old.pk).update(created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     messages.queue("orch-003", message_type="note", content={}, acting_user=None)
     assert data(people.alice.get(OVERVIEW + query))["messages"]["pending"] == pending
