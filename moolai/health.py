@@ -4,14 +4,12 @@ None of them changes anything, so a wrong method is told so (405) before a missi
 """
 
 import json
-from collections.abc import Callable
 
-import redis
-from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
+
+from moolai import dependencies
 
 
 @csrf_exempt
@@ -25,7 +23,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """Answer 200 when the database answers, too; else 503, so that a proxy sends traffic elsewhere."""
-    if _works(_ask_database):
+    if dependencies.database().is_well:
         return _spaced({"status": "ready"})
     return _spaced({"status": "not ready", "reason": "the database does not answer"}, status=503)
 
@@ -34,9 +32,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """Answer the health of the controller; unhealthy (503) only when it cannot serve. Redis is optional always."""
-    is_serving = _works(_ask_database)
-    word = "embedded" if not settings.REDIS_URL else "connected" if _works(_ask_redis) else "disconnected"
-    body = {"status": "healthy" if is_serving else "unhealthy", "redis": word}
+    is_serving = dependencies.database().is_well
+    body = {"status": "healthy" if is_serving else "unhealthy", "redis": dependencies.redis_server().word}
     return _spaced(body, status=200 if is_serving else 503)
 
 
@@ -47,24 +44,6 @@ def _spaced(body: dict[str, str], *, status: int = 200) -> HttpResponse:
     if status == 503:
         response["Retry-After"] = "5"
     return response
-
-
-def _works(ask: Callable[[], None]) -> bool:
-    try:
-        ask()
-    except (DatabaseError, InterfaceError, redis.RedisError, OSError):
-        return False
-    return True
-
-
-def _ask_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-
-
-def _ask_redis() -> None:
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1) as client:
-        client.ping()
 
 
 @csrf_exempt

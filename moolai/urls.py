@@ -4,12 +4,15 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
-from moolai import console, errors, health
+from monitoring import overview_api as overview
+from moolai import console, errors, health, health_api
 from moolai.console import lost
 from orchestrators import api as fleet
+from orchestrators import instances_api as registry
 from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
 from orgs import api_keys_api as api_keys
+from orgs import audit_api as audit
 from orgs import auth_api as auth
 from orgs import flat_auth_api as flat_auth
 from orgs import users_api as users
@@ -26,13 +29,16 @@ urlpatterns = [
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
     re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),
+    re_path(r"^api/v1/controller/health/?$", health_api.ControllerHealth.as_view()),
+    re_path(r"^api/v1/internal/health/?$", health_api.InternalHealth.as_view()),
+    re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
-    re_path(r"^api/v1/controller/orchestrators/?$", fleet.Orchestrators.as_view()),
-    re_path(r"^api/v1/controller/orchestrators/live/?$", fleet.Live.as_view()),
-    re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", fleet.Orchestrator.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/?$", registry.Orchestrators.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/live/?$", registry.Live.as_view()),
+    re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", registry.Orchestrator.as_view()),
     re_path(r"^api/v1/internal/orchestrators/register/?$", plain_http.Register.as_view()),
     re_path(r"^api/v1/internal/orchestrators/heartbeat/?$", plain_http.Heartbeat.as_view()),
     re_path(
@@ -46,6 +52,8 @@ urlpatterns = [
     re_path(r"^api/v1/internal/orchestrators/(?P<orchestrator_id>[^/]+)/messages/?$", fleet.Queue.as_view()),
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
+    re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
+    re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),

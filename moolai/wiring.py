@@ -2,7 +2,7 @@
 
 from operator import attrgetter
 
-from monitoring import frames
+from monitoring import frames, overview
 from monitoring.dashboard import feed
 from orchestrators import configuration, hub, wakeups
 from orchestrators.hub import FrameHandler
@@ -19,9 +19,13 @@ FRAME_HANDLERS = {
     "config_status": FrameHandler(configuration.check, configuration.store),
 }
 
+# What counts calls, tokens, costs and alerts for the overview: the gateway's ledger and the alerts, once there are any.
+OVERVIEW_SOURCES: tuple[overview.Source, ...] = ()
+
 
 def connect() -> None:
     """Install the table; called once per process, when the apps are ready."""
     hub.install(FRAME_HANDLERS)
+    overview.install(OVERVIEW_SOURCES)
     events.on_wake(wakeups.publish)
     events.on_wake(feed.wake)

@@ -1,4 +1,4 @@
-"""REST doors of the fleet: read it, steer independence, queue messages (API §3, §4)."""
+"""REST doors that steer the fleet: independence and messages (API §4)."""
 
 from typing import Any
 
@@ -7,61 +7,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from moolai.errors import Forbidden
-from orchestrators import hub as hubs
 from orchestrators import independence, messages, protocol
+from orchestrators.instances_api import InstanceRow, fleet
 from orchestrators.messages import outbox
-from orchestrators.models import Instance, Message
-from orgs import access, rest, sealed
+from orchestrators.models import Message
+from orgs import access, rest
 from orgs.authentication import Caller
 from orgs.models import Organization, Role
-
-
-class InstanceRow(serializers.ModelSerializer[Instance]):
-    """An orchestrator as published (API §8); passwords in URLs and the values of variables are stars."""
-
-    organization_id = serializers.CharField()
-    independence_source = serializers.CharField(allow_null=True)
-
-    class Meta:
-        model = Instance
-        fields = [
-            "id", "orchestrator_id", "organization_id", "name", "organization_name", "status", "health_status",
-            "is_independent", "independence_source", "last_seen", "features", "session_config", "privacy_mode",
-            "internal_url", "database_url", "redis_url", "container_id", "image_name", "environment_variables",
-            "phoenix_endpoint", "monitoring_enabled", "admin_email", "support_email", "website", "last_activity",
-            "created_at", "updated_at", "version", "capabilities", "is_connected", "session_id", "epoch", "node",
-            "connected_at", "remote_address", "config_version", "config_hash", "config_reported_hash", "config_status",
-            "config_error",
-        ]  # fmt: skip
-
-    def to_representation(self, instance: Instance) -> dict[str, Any]:
-        """Mask the secrets."""
-        return super().to_representation(instance) | sealed.masked(instance)
-
-
-class LiveRow(serializers.Serializer[Instance]):
-    """An open session (API §3)."""
-
-    orchestrator_id = serializers.CharField()
-    organization_id = serializers.CharField()
-    status = serializers.CharField()
-    session_id = serializers.CharField()
-    connected_at = serializers.DateTimeField()
-    last_seen = serializers.DateTimeField()
-    is_independent = serializers.BooleanField(source="is_effectively_independent")
-    independence_source = serializers.CharField(allow_null=True)
-    node = serializers.CharField()
-    remote_address = serializers.CharField()
-    version = serializers.CharField()
-
-    def to_representation(self, instance: Instance) -> dict[str, Any]:
-        """Overlay what this process knows fresher than the row."""
-        row = super().to_representation(instance)
-        hub = hubs.running()
-        session = hub.sessions.get(instance.orchestrator_id) if hub else None
-        if session is not None and session.epoch == instance.epoch and not session.is_independent:
-            row["last_seen"] = protocol.iso(session.last_seen)
-        return row
 
 
 class MessageRow(serializers.ModelSerializer[Message]):
@@ -77,62 +29,12 @@ class MessageRow(serializers.ModelSerializer[Message]):
         ]  # fmt: skip
 
 
-def _fleet() -> Any:
-    return Instance.objects.present().select_related("organization")
-
-
 def _require_operator(request: Request, organization_id: str) -> Caller:
     """Return the caller when it may send messages in the organization, else raise Forbidden."""
     who = access.caller(request)
     if not who.is_superadmin and who.roles.get(organization_id) not in (Role.ADMIN, Role.OPERATOR):
         raise Forbidden
     return who
-
-
-class Orchestrators(rest.View):
-    """`/api/v1/controller/orchestrators`."""
-
-    @rest.operation(
-        InstanceRow,
-        shape=rest.Shape.PAGE,
-        parameters={
-            "status": rest.one_of(Instance.Status.values),
-            "organization_id": rest.Parameter("Only this organization's."),
-            "search": rest.Parameter("Part of the id or the name."),
-        },
-    )
-    def get(self, request: Request) -> Response:
-        """List the fleet by id."""
-        rows = access.narrow(request, _fleet(), own="orchestrator_id")
-        if status := self.query["status"]:
-            rows = rows.filter(status=status)
-        if search := self.query["search"]:
-            rows = rows.filter(orchestrator_id__icontains=search) | rows.filter(name__icontains=search)
-        return rest.page(request, rows.order_by("orchestrator_id"), InstanceRow)
-
-
-class Orchestrator(rest.View):
-    """`/api/v1/controller/orchestrators/{id}`."""
-
-    @rest.operation(InstanceRow)
-    def get(self, request: Request, orchestrator_id: str) -> Response:
-        """Return one orchestrator; an orchestrator's key may read its own."""
-        row = access.get(request, _fleet(), own="orchestrator_id", orchestrator_id=orchestrator_id)
-        return rest.answer(InstanceRow(row).data)
-
-
-class Live(rest.View):
-    """`/api/v1/controller/orchestrators/live`."""
-
-    @rest.operation(
-        LiveRow,
-        shape=rest.Shape.PAGE,
-        parameters={"organization_id": rest.Parameter("Only this organization's.")},
-    )
-    def get(self, request: Request) -> Response:
-        """List the open sessions: a partial index, no table scan."""
-        rows = access.narrow(request, Instance.objects.connected().select_related("organization"))
-        return rest.page(request, rows.order_by("organization_id", "orchestrator_id"), LiveRow)
 
 
 class Flag(serializers.Serializer[Any]):
@@ -148,7 +50,7 @@ class Independence(rest.View):
     @rest.operation(InstanceRow, body=Flag)
     def put(self, request: Request, orchestrator_id: str) -> Response:
         """Set an orchestrator's own flag."""
-        row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
+        row = access.get(request, fleet(), orchestrator_id=orchestrator_id)
         who = access.require_admin(request, row.organization_id)
         wish = rest.body(request, Flag)
         row = independence.set_instance(
@@ -200,7 +102,7 @@ class Queue(rest.View):
     @rest.operation(MessageRow, body=NewMessage, status=202, errors=("reserved_message_type",))
     def post(self, request: Request, orchestrator_id: str) -> Response:
         """Queue a message; it is sent when the orchestrator is connected."""
-        row = access.get(request, _fleet(), orchestrator_id=orchestrator_id)
+        row = access.get(request, fleet(), orchestrator_id=orchestrator_id)
         who = _require_operator(request, row.organization_id)
         wish = rest.body(request, NewMessage)
         message = messages.queue(

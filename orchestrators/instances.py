@@ -4,18 +4,18 @@ URLs and environment variables are secrets: callers write them plain, this room 
 what readers get (`orgs/sealed.py`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from moolai.errors import Conflict, InvalidInput
-from orchestrators import configuration, mirror, protocol
+from moolai.errors import Conflict, InvalidInput, NotFound
+from orchestrators import configuration, independence, mirror, protocol
 from orchestrators.models import Instance
-from orgs import audit, events, sealed
-from orgs.models import Organization, User
+from orgs import audit, events, keys, sealed
+from orgs.models import ApiKey, Organization, User
 
 
 @transaction.atomic
@@ -23,12 +23,61 @@ def create(
     orchestrator_id: str, *, organization: Organization, acting_user: User | None, name: str = "", **fields: Any
 ) -> Instance:
     """Make an orchestrator that has not registered yet (or make a deleted one anew); returns its row."""
+    instance = _make(orchestrator_id, organization=organization, name=name, **fields)
+    _note("create", instance, acting_user=acting_user, after=_first(instance, fields))
+    return instance
+
+
+@transaction.atomic
+def enrol(
+    orchestrator_id: str, *, organization: Organization, acting_user: User | None, name: str = "", **fields: Any
+) -> tuple[Instance, ApiKey, str]:
+    """Make an orchestrator together with the key it registers with: one audit row, which names the key.
+
+    Returns both rows and, this one time, the key's secret.
+    """
+    instance = _make(orchestrator_id, organization=organization, name=name, **fields)
+    key, secret = keys.issue(instance.organization, orchestrator_id=orchestrator_id, acting_user=acting_user)
+    after = _first(instance, fields) | {"key_id": key.key_id}
+    _note("create", instance, acting_user=acting_user, after=after)
+    return instance, key, secret
+
+
+def _make(orchestrator_id: str, *, organization: Organization, name: str, **fields: Any) -> Instance:
     if orchestrator_id in protocol.RESERVED_IDS:
         raise InvalidInput(fields={"orchestrator_id": "This word is reserved."})
+    organization = lock_organization(organization)
     before = Instance.objects.filter(orchestrator_id=orchestrator_id).first()
     if before is not None and before.deleted_at is None:
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
     fields.setdefault("is_independent", mirror.is_wished(orchestrator_id))
+    instance = _build(orchestrator_id, organization=organization, name=name, **fields)
+    if before is not None and before.organization_id == organization.pk:  # the row comes back, with its messages
+        instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
+        instance._state.adding = False
+    elif before is not None:
+        before.delete()
+    configuration.refresh(instance)
+    try:
+        with transaction.atomic():
+            instance.save()
+    except IntegrityError:  # somebody else was quicker
+        raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.") from None
+    events.record("orchestrator.created", organization_id=organization.pk, orchestrator_id=orchestrator_id)
+    if instance.is_independent:
+        transaction.on_commit(mirror.write, robust=True)
+    return instance
+
+
+def lock_organization(organization: Organization) -> Organization:
+    """Return the organization, which neither goes nor becomes independent until the commit; lock it first."""
+    row = Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).first()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def _build(orchestrator_id: str, *, organization: Organization, name: str, **fields: Any) -> Instance:
     is_independent = organization.is_independent or fields["is_independent"]
     secrets = {name: fields.pop(name) for name in sealed.columns(Instance) if name in fields}
     instance = Instance(
@@ -39,30 +88,24 @@ def create(
         status=Instance.Status.INDEPENDENT if is_independent else Instance.Status.INACTIVE,
         **fields,
     )
-    if before is not None and before.organization_id == organization.pk:  # the row comes back, with its messages
-        instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
-        instance._state.adding = False
-    elif before is not None:
-        before.delete()
     for column, value in secrets.items():
         sealed.put(instance, column, value)
     validate(instance)
-    configuration.refresh(instance)
-    try:
-        with transaction.atomic():
-            instance.save()
-    except IntegrityError:  # somebody else was quicker
-        raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.") from None
-    after = {"name": instance.name} | _shown(instance, [name for name, value in secrets.items() if value])
-    _note("create", instance, acting_user=acting_user, after=after)
-    events.record("orchestrator.created", organization_id=organization.pk, orchestrator_id=orchestrator_id)
     return instance
 
 
-def validate(instance: Instance) -> None:
-    """Raise `invalid_field` for values the columns do not take."""
+def _first(instance: Instance, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the audit row of a new orchestrator holds: its name and the secrets it was given, masked."""
+    given = [name for name in sealed.columns(Instance) if fields.get(name)]
+    flag = {"is_independent": True} if instance.is_independent else {}
+    return {"name": instance.name} | flag | _shown(instance, given)
+
+
+def validate(instance: Instance, names: Collection[str] = ()) -> None:
+    """Raise `invalid_field` for values the columns do not take; with `names`, only these columns are looked at."""
+    others = {field.name for field in Instance._meta.fields if names and field.name not in names}
     try:
-        instance.full_clean(validate_unique=False, validate_constraints=False)
+        instance.full_clean(exclude=others, validate_unique=False, validate_constraints=False)
     except ValidationError as error:
         raise InvalidInput(fields={key: " ".join(texts) for key, texts in error.message_dict.items()}) from None
 
@@ -71,28 +114,19 @@ def validate(instance: Instance) -> None:
 def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> Instance:
     """Change registry columns; what changes the desired configuration is pushed to the session.
 
-    A secret that comes back as readers see it (`***`) is left as it is. Raises `invalid_field`.
+    `is_independent` is one of them: the orchestrator follows, in one audit row with the rest. A secret that comes back
+    as readers see it (`***`) is left as it is. Raises `invalid_field`, and `not_found` when it has just been deleted.
     """
-    instance = Instance.objects.select_for_update(of=("self",)).select_related("organization").get(pk=instance.pk)
-    secrets = sealed.columns(Instance)
-    changed = [
-        name
-        for name, value in fields.items()
-        if (not sealed.is_same(instance, name, value) if name in secrets else getattr(instance, name) != value)
-    ]
+    instance = independence.lock(instance.orchestrator_id, organization_id=instance.organization_id)
+    before, changed = _shown(instance, fields), _apply(instance, fields)
     if not changed:
         return instance
-    before = _shown(instance, changed)
-    for name in changed:
-        if name in secrets:
-            sealed.put(instance, name, fields[name])
-        else:
-            setattr(instance, name, fields[name])
-    validate(instance)
     instance.save(update_fields=[*changed, "updated_at"])
     configuration.republish([instance])
-    after = _shown(instance, changed)
-    _note("update", instance, acting_user=acting_user, before=before, after=after)
+    if "is_independent" in changed:
+        independence.follow(instance, acting_user=acting_user)
+    before = {name: before[name] for name in changed}
+    _note("update", instance, acting_user=acting_user, before=before, after=_shown(instance, changed))
     data = {"fields": changed}
     events.record(
         "orchestrator.updated",
@@ -103,18 +137,32 @@ def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> In
     return instance
 
 
+def _apply(instance: Instance, fields: Mapping[str, Any]) -> list[str]:
+    """Put `fields` into the unsaved row and return which of them changed; raises `invalid_field`."""
+    secrets = [name for name in sealed.columns(Instance) if name in fields]
+    changed = {name for name in secrets if not sealed.is_same(instance, name, fields[name])}
+    plain = {name: getattr(instance, name) for name in fields if name not in secrets}
+    for name in plain:
+        setattr(instance, name, fields[name])
+    for name in changed:
+        sealed.put(instance, name, fields[name])
+    validate(instance, {*plain, *changed})
+    return [name for name in fields if name in changed or (name in plain and getattr(instance, name) != plain[name])]
+
+
 @transaction.atomic
 def delete(instance: Instance, *, acting_user: User | None) -> None:
-    """Delete an orchestrator: its session is closed, and its id stays blocked until it is created anew."""
+    """Delete an orchestrator: its session is closed, its keys die, and its id stays blocked until it is made anew."""
     now = timezone.now()
     changed = {"deleted_at": now, "is_connected": False, "status": Instance.Status.INACTIVE, "deadline_at": None}
     if not Instance.objects.present().filter(pk=instance.pk).update(**changed, updated_at=now):
         return
-    _note("delete", instance, acting_user=acting_user, before={"name": instance.name})
+    key_ids = keys.revoke_bound(instance.orchestrator_id, organization_id=instance.organization_id)
+    _note("delete", instance, acting_user=acting_user, before={"name": instance.name, "api_keys": key_ids})
     events.record(
         "orchestrator.deleted", organization_id=instance.organization_id, orchestrator_id=instance.orchestrator_id
     )
-    transaction.on_commit(mirror.write)
+    transaction.on_commit(mirror.write, robust=True)
 
 
 def _shown(instance: Instance, names: Iterable[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import psutil
 from django.db import transaction
@@ -135,3 +135,20 @@ def clear(names: Sequence[str], *, now: datetime) -> int:
     )
     Node.objects.filter(node_id__in=names).delete()
     return len(rows)
+
+
+def report(*, now: datetime) -> dict[str, Any]:
+    """Return how many sessions are open, and every process that holds some: its last beat and how many it holds."""
+    rows = [
+        {
+            "node": row.node_id,
+            "hostname": row.hostname,
+            "pid": row.pid,
+            "started_at": row.started_at,
+            "beat_age_seconds": round(max(0.0, (now - row.beat_at).total_seconds()), 1),
+            "is_alive": row.beat_at >= now - timedelta(seconds=DEAD_AFTER_SECONDS),
+            "sessions": row.sessions,
+        }
+        for row in Node.objects.order_by("node_id")
+    ]
+    return {"sessions": Instance.objects.connected().count(), "nodes": rows}

@@ -115,6 +115,27 @@ class OneOrganization(rest.View):
         return Response(status=204)
 
 
+class OrganizationHealthRow(serializers.Serializer[Any]):
+    """How an organization's orchestrators are."""
+
+    organization_id = serializers.CharField()
+    status = serializers.ChoiceField(["healthy", "degraded", "unhealthy"])
+    orchestrators = serializers.DictField(child=serializers.IntegerField(), help_text="`total` and by status.")
+    connected = serializers.IntegerField(help_text="Open sessions.")
+    pending_messages = serializers.IntegerField(help_text="Queued or sent, and not acknowledged.")
+
+
+class OrganizationHealth(rest.View):
+    """`/api/v1/orchestrators/{organization_id}/health`."""
+
+    rate = None
+
+    @rest.operation(OrganizationHealthRow)
+    def get(self, request: Request, organization_id: str) -> Response:
+        """Answer how the organization's orchestrators are."""
+        return rest.answer(OrganizationHealthRow(tenants.health(_get(request, organization_id))).data)
+
+
 def _get(request: Request, organization_id: str) -> Organization:
     return access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
 

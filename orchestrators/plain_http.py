@@ -30,6 +30,7 @@ def register(
     """Make or renew an instance and call it alive; an independent one is renewed and otherwise left alone."""
     if not protocol.IDENTIFIER.fullmatch(orchestrator_id) or orchestrator_id in protocol.RESERVED_IDS:
         raise AppError("invalid_field", fields={"orchestrator_id": "This id cannot be used."})
+    organization = instances.lock_organization(organization)
     if not organization.is_open:
         raise AppError("forbidden", "The organization is suspended.")
     instance = Instance.objects.filter(orchestrator_id=orchestrator_id).select_for_update().first()

@@ -3,10 +3,12 @@
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Count, Q
 
 from moolai.errors import Conflict
 from orchestrators import configuration, independence, mirror
-from orchestrators.models import Instance
+from orchestrators.messages.outbox import OPEN
+from orchestrators.models import Instance, Message
 from orgs import organizations
 from orgs.models import Organization, User
 
@@ -57,3 +59,26 @@ def delete(organization: Organization, *, acting_user: User | None) -> None:
     fleet.delete()
     organizations.delete(row, acting_user=acting_user, also=also)
     transaction.on_commit(mirror.write, robust=True)
+
+
+def health(organization: Organization) -> dict[str, Any]:
+    """Return how an organization's orchestrators are: by status, how many are connected, and what waits for them.
+
+    The word is `unhealthy` when it is closed or none of its orchestrators works, `degraded` when some do not.
+    """
+    present = Instance.objects.present().filter(organization=organization).order_by()
+    found = present.values_list("status").annotate(
+        number=Count("pk"), connected=Count("pk", filter=Q(is_connected=True))
+    )
+    rows = {status: (number, connected) for status, number, connected in found}
+    counts = {status: rows.get(status, (0, 0))[0] for status in Instance.Status.values}
+    total, working = sum(counts.values()), counts["active"] + counts["independent"]
+    is_well = organization.is_open and working == total
+    waiting = Message.objects.filter(OPEN, orchestrator__organization=organization)
+    return {
+        "organization_id": organization.pk,
+        "status": "healthy" if is_well else "degraded" if organization.is_open and working else "unhealthy",
+        "orchestrators": {"total": total, **counts},
+        "connected": sum(connected for _, connected in rows.values()),
+        "pending_messages": waiting.count(),
+    }

@@ -96,8 +96,8 @@ class Rotation(rest.View):
 
     @rest.operation(NewSecret, body=Grace, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, key_id: str) -> Response:
-        """Make a successor; the answer holds its secret, this one time."""
-        row = _get(request, organization_id, key_id)
+        """Make a successor; the answer holds its secret, this one time. An orchestrator's key may rotate itself."""
+        row = _own(request, organization_id, key_id) or _get(request, organization_id, key_id)
         wish = rest.body(request, Grace, may_be_empty=True)
         row, secret = keys.rotate(row, acting_user=access.caller(request).user, grace_seconds=wish["grace_seconds"])
         return rest.answer(ApiKeyRow(row).data | {"secret": secret})
@@ -108,3 +108,11 @@ def _get(request: Request, organization_id: str, key_id: str) -> ApiKey:
     row = access.get(request, ApiKey.objects.filter(organization=organization_id), key_id=key_id)
     access.require_admin(request, organization_id)
     return row
+
+
+def _own(request: Request, organization_id: str, key_id: str) -> ApiKey | None:
+    """Return the key that an orchestrator calls with, when the path names that very key."""
+    key = access.caller(request).key
+    if key is None or not key.may_register or (key.organization_id, key.key_id) != (organization_id, key_id):
+        return None
+    return ApiKey.objects.get(key_id=key_id)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
 from orgs import audit, events, names
-from orgs.models import ApiKey, Organization, Role, User
+from orgs.models import ApiKey, Event, Organization, Role, User
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX_LENGTH: Final = 8
@@ -102,6 +102,17 @@ def create(
     return row, secret
 
 
+def issue(organization: Organization, *, orchestrator_id: str, acting_user: User | None) -> tuple[ApiKey, str]:
+    """Make the key of an orchestrator that is just being made, whose audit row names it; return row and secret."""
+    return _make(
+        organization,
+        name=f"orchestrator {orchestrator_id}",
+        scopes=["orchestrator"],
+        orchestrator_id=orchestrator_id,
+        created_by=acting_user,
+    )
+
+
 def _make(organization: Organization, **columns: Any) -> tuple[ApiKey, str]:
     secret = generate()
     row = ApiKey.objects.create(
@@ -130,6 +141,18 @@ def revoke(row: ApiKey, *, acting_user: User | None) -> None:
     row.revoked_at = now
     _record("revoke", row, acting_user=acting_user)
     events.record("api_key.revoked", organization_id=row.organization_id, data={"key_id": row.key_id})
+
+
+@transaction.atomic
+def revoke_bound(orchestrator_id: str, *, organization_id: str) -> list[str]:
+    """Make the keys of an orchestrator that is just being deleted useless, and return their ids for its audit row."""
+    rows = ApiKey.objects.filter(orchestrator_id=orchestrator_id, organization=organization_id, revoked_at__isnull=True)
+    key_ids = list(rows.select_for_update().order_by("pk").values_list("key_id", flat=True))
+    ApiKey.objects.filter(key_id__in=key_ids).update(revoked_at=timezone.now())
+    events.record_many(
+        Event(kind="api_key.revoked", organization_id=organization_id, data={"key_id": key_id}) for key_id in key_ids
+    )
+    return key_ids
 
 
 @transaction.atomic

@@ -8,10 +8,14 @@ import pytest
 from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
+from monitoring import overview_api as overview
+from moolai import health_api as health
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
 from orchestrators import api as fleet
+from orchestrators import instances_api as registry
 from orchestrators import organizations_api as tenants
+from orgs import audit_api as audit
 
 TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
 CALLS = sorted(set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/.-]+)`", TEXT)))
@@ -38,8 +42,10 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
 
 @pytest.mark.parametrize(
     "serializer",
-    [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, fleet.InstanceRow,
-     fleet.LiveRow, fleet.MessageRow],
+    [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, registry.NewInstance,
+     registry.EnrolledInstance, registry.LiveRow, fleet.MessageRow, audit.AuditRow, overview.OverviewRow,
+     overview.TopOrganization, health.HealthRow, health.InternalHealthRow, health.NodeRow, health.LifeSign,
+     tenants.OrganizationHealthRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

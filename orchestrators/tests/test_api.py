@@ -548,8 +548,8 @@ def test_a_body_over_1_mib_is_413(people: Cast, method: str, path: str) -> None:
     ("path", "allowed"),
     [
         (ORGANIZATIONS, {"GET", "HEAD", "POST"}),
-        (FLEET, {"GET", "HEAD"}),
-        (ONE, {"GET", "HEAD"}),
+        (FLEET, {"GET", "HEAD", "POST"}),
+        (ONE, {"GET", "HEAD", "PUT", "PATCH", "DELETE"}),
         (LIVE, {"GET", "HEAD"}),
         (FLAG, {"PUT"}),
         (ORGANIZATION_FLAG, {"PUT"}),

@@ -1,0 +1,100 @@
+"""Every list of the API asks the database as often for 10,000 rows as for 10."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import Model
+from django.test.utils import CaptureQueriesContext
+
+from orchestrators.models import Instance, Message
+from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
+from orgs.tests import cast
+from orgs.tests.cast import Cast, Person
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FEW, MANY = 10, 10_000
+
+
+def organizations(first: int, end: int) -> list[Model]:
+    return [Organization(organization_id=f"many-{number}", name="Many") for number in range(first, end)]
+
+
+def orchestrators(first: int, end: int) -> list[Model]:
+    live = {"is_connected": True, "connected_at": NOW, "last_seen": NOW, "organization_id": "org-001"}
+    return [Instance(orchestrator_id=f"many-{number}", **live) for number in range(first, end)]
+
+
+def messages(first: int, end: int) -> list[Model]:
+    home = "talker"
+    Instance.objects.get_or_create(orchestrator_id=home, organization_id="org-001")
+    return [
+        Message(orchestrator_id=home, message_id=f"m-{number}", message_type="note") for number in range(first, end)
+    ]
+
+
+def users(first: int, end: int) -> list[Model]:
+    names = [User(username=f"many-{number}", email="m@example.com") for number in range(first, end)]
+    made = User.objects.bulk_create(names, batch_size=1000)
+    return [Membership(user=user, organization_id="org-001") for user in made]
+
+
+def api_keys(first: int, end: int) -> list[Model]:
+    maker, _ = User.objects.get_or_create(username="maker")
+    return [
+        ApiKey(key_id=f"k{n}", organization_id="org-001", name="k", secret_hash=f"{n}", role="viewer", created_by=maker)
+        for n in range(first, end)
+    ]
+
+
+def audit(first: int, end: int) -> list[Model]:
+    columns: dict[str, Any] = {"organization_id": "org-001", "actor": "a", "action": "x", "created_at": NOW}
+    return [AuditEntry(sequence=1_000 + number, **columns) for number in range(first, end)]
+
+
+LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
+    ("/api/v1/controller/organizations", organizations, 4),
+    ("/api/v1/controller/orchestrators", orchestrators, 4),
+    ("/api/v1/controller/orchestrators/live", orchestrators, 4),
+    ("/api/v1/internal/messages", messages, 4),
+    ("/api/v1/internal/audit", audit, 4),
+    ("/api/v1/orchestrators/org-001/users", users, 4),
+    ("/api/v1/orchestrators/org-001/api-keys", api_keys, 4),
+]
+
+
+@pytest.fixture
+def people(settings: Any) -> Cast:
+    return cast.make(settings)
+
+
+def queries(person: Person, path: str, *, at_least: int) -> int:
+    """Return how many queries a page of 1,000 rows takes, when there are at least so many in all."""
+    with CaptureQueriesContext(connection) as captured:
+        answer = person.get(f"{path}?page_size=1000")
+    assert answer.status_code == 200
+    assert answer.json()["data"]["total_items"] >= at_least
+    return len(captured)
+
+
+@pytest.mark.parametrize("who", ["alice", "root"])
+@pytest.mark.parametrize(("path", "rows", "limit"), LISTS, ids=[path.rpartition("/")[2] for path, _, _ in LISTS])
+def test_a_list_takes_as_many_queries_for_10000_rows_as_for_10(
+    people: Cast, who: str, path: str, rows: Callable[[int, int], list[Model]], limit: int
+) -> None:
+    person = getattr(people, who)
+    is_own = rows is organizations and who == "alice"  # however many there are, hers is one
+    few = fill(rows(0, FEW))
+    assert few == FEW
+    before = queries(person, path, at_least=1 if is_own else FEW)
+    fill(rows(FEW, MANY))
+    assert queries(person, path, at_least=1 if is_own else MANY) == before <= limit
+
+
+def fill(rows: list[Model]) -> int:
+    """Insert the rows in few statements and return how many they were."""
+    type(rows[0])._default_manager.bulk_create(rows, batch_size=1000)
+    return len(rows)
