@@ -65,8 +65,8 @@ def make(organization_id: str, *, word: str) -> Place:
     open_one, settled = (_message(ids[0], word=word, status=status) for status in ("pending", "failed"))
     _traces(organization, ids[0], word=word)
     return Place(
-        organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(), str(open_one.pk), str(settled.pk),
-        tokens.sign_in(user, now=timezone.now()).refresh_token,
+        organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(),
+        str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
     )  # fmt: skip
 
 
