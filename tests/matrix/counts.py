@@ -1,6 +1,6 @@
 """How many cells there are: (row, caller) pairs, each one call with one expected outcome."""
 
-from tests.matrix import routes
+from tests.matrix import frames, routes
 from tests.matrix.people import GOOD, PARTS
 from tests.matrix.rows import ROWS
 
@@ -12,6 +12,9 @@ def cells() -> dict[str, int]:
         "HTTP rows x callers": len(ROWS) * len(PARTS),
         "HEAD": reads * len(PARTS),
         "refused methods": len(list(routes.refused())) * len(GOOD),
+        "/ws: opening frames and topics": (len(frames.OPENING) + len(frames.TOPICS)) * len(PARTS),
+        "/ws: other first frames": len(frames.LATER) * len(GOOD),
+        "/ws: frames of sessions and dashboards": len(frames.SESSION) * (1 + len(frames.WATCHERS)),
     }
 
 
