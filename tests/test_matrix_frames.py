@@ -42,7 +42,7 @@ def connect(live: Live, world_stage: Stage, part: Part) -> Peer:
     """Open a socket with a caller's credential; one of the console comes from this host's own page."""
     caller = world_stage.callers[part]
     if part.kind != "session":
-        return live.peer(**caller.headers)
+        return live.peer(**caller.headers)  # type: ignore[arg-type]
     cookie = caller.client.cookies[settings.SESSION_COOKIE_NAME].value
     port = live.server.port
     return live.peer(Cookie=f"moolai_session_{port}={cookie}", Origin=f"http://127.0.0.1:{port}")

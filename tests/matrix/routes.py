@@ -45,5 +45,5 @@ def refused() -> Iterator[tuple[str, str]]:
     for entry in patterns():
         route = str(entry.pattern)
         for method in METHODS:
-            if (route, method) not in known:
+            if (route, method) not in known and route in paths:
                 yield paths[route], method

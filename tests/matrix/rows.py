@@ -81,6 +81,8 @@ ROWS: Final = [
     public("POST", f"{INTERNAL}/auth/refresh", REFRESH),
     public("POST", f"{INTERNAL}/auth/logout", REFRESH),
     #                                                            AN  MV  MO  AA  B   SA  OA  OU  OB
+    Row("POST", "/auth/token",                                  "401 403 403 403 403 200 403 403 403",
+        {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}),
     Row("POST", f"{CONTROLLER}/organizations",                  "401 403 403 403 403 201 403 403 403",
         {"organization_id": "initech", "name": "Initech"}, audit=1),
     Row("GET", f"{CONTROLLER}/orchestrators", LIST),
