@@ -9,7 +9,7 @@ from moolai.urls import urlpatterns
 from tests.matrix.rows import ROWS
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-CONSOLE: Final = "admin"  # its pages have their own test: one rule holds for all of them
+CONSOLE: Final = "admin"  # its pages have one rule for all of them: test_matrix_console.py
 
 
 def patterns() -> list[URLPattern]:

@@ -7,7 +7,7 @@ keys, B's. A path may stand in several rows; HEAD and refused methods need none.
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.urls import resolve
+from django.urls import Resolver404, resolve
 
 from tests.matrix.place import NOWHERE
 
@@ -23,7 +23,8 @@ NEW_PASSWORD: Final = "another long secret 17"
 class Row:
     """One call: templates of path and body, the status per column, and for people where theirs differs.
 
-    `audit` counts the audit rows of a success.
+    In the column B, `403/200` is B's viewer and B's administrator. `audit` counts the audit rows of a success. A quiet
+    row is played while none of A's orchestrators is connected.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Row:
     people: str = ""
     audit: int = 0
     is_public: bool = False
+    is_quiet: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -42,11 +44,21 @@ class Row:
         """The route as urlpatterns have it, and the method."""
         return resolve(NOWHERE.fill(self.path).partition("?")[0]).route, self.method
 
+    @property
+    def is_served(self) -> bool:
+        """Whether there is such a route, and it takes the method."""
+        try:
+            found = resolve(NOWHERE.fill(self.path).partition("?")[0])
+        except Resolver404:
+            return False
+        return hasattr(getattr(found.func, "view_class", found.func), self.method.lower()) or self.is_public
+
     def status(self, role: str, kind: str) -> int:
         """Return what a role with a good credential is answered."""
         text = self.people if self.people and kind in ("jwt", "session") else self.statuses
-        found = dict(zip(COLUMNS, map(int, text.split()), strict=True))
-        return found["B" if role in ("MB", "AB") else role]
+        found = dict(zip(COLUMNS, text.split(), strict=True))
+        viewer, _, admin = found.pop("B").partition("/")
+        return int((found | {"MB": viewer, "AB": admin or viewer})[role])
 
 
 def public(method: str, path: str, body: Any = None, status: int = 200) -> Row:
@@ -72,7 +84,25 @@ READ: Final = "   401 200 200 200 404 200 200 200 404"
 CHANGE: Final = " 401 403 403 200 404 200 403 403 404"
 LIFE: Final = "   401 403 403 200 404 200 200 200 404"
 
-ROWS: Final = [
+
+def organizations(root: str) -> list[Row]:
+    """Return the rows of the organizations' doors, which stand under two roots."""
+    one = f"{root}/organizations/{{organization}}"
+    return [
+        #                                       AN  MV  MO  AA  B   SA  OA  OU  OB
+        Row("GET", f"{root}/organizations",    "401 200 200 200 200 200 403 403 403"),
+        Row("POST", f"{root}/organizations",   "401 403 403 403 403 201 403 403 403",
+            {"organization_id": "initech", "name": "Initech"}, audit=1),
+        Row("GET", one,                        "401 200 200 200 404 200 403 403 404"),
+        Row("PUT", one, CHANGE, {"name": "Other"}, audit=1),
+        Row("PATCH", one, CHANGE, {"name": "Other"}, audit=1),
+        Row("PATCH", one,                      "401 403 403 403 404 200 403 403 404", {"status": "inactive"}, audit=1),
+        Row("DELETE", one,                     "401 403 403 403 404 409 403 403 404"),
+        Row("DELETE", one,                     "401 403 403 403 404 204 403 403 404", audit=1, is_quiet=True),
+    ]  # fmt: skip
+
+
+_ROWS: Final = [
     public("GET", "/"),
     public("GET", "/health"),
     public("GET", "/healthz"),
@@ -83,8 +113,21 @@ ROWS: Final = [
     #                                                            AN  MV  MO  AA  B   SA  OA  OU  OB
     Row("POST", "/auth/token",                                  "401 403 403 403 403 200 403 403 403",
         {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}),
-    Row("POST", f"{CONTROLLER}/organizations",                  "401 403 403 403 403 201 403 403 403",
-        {"organization_id": "initech", "name": "Initech"}, audit=1),
+    Row("GET", "/api/schema/",                                  "401 200 200 200 200 200 200 200 200"),
+    Row("GET", "/api/docs/",                                    "401 200 200 200 200 200 200 200 200"),
+    *organizations(CONTROLLER),
+    *organizations("/api/v1"),
+    Row("GET", f"{CONTROLLER}/overview",                        "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/overview?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("POST", f"{CONTROLLER}/orchestrators",                  "401 403 403 201 404 201 403 403 404",
+        {"orchestrator_id": "edge-7", "organization_id": "{organization}", "name": "Edge"}, audit=1),
+    Row("PUT", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
+    Row("PATCH", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
+    Row("DELETE", f"{CONTROLLER}/orchestrators/{{idle}}",       "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{INTERNAL}/audit",                             "401 403 403 200 403/200 200 403 403 403"),
+    Row("GET", f"{INTERNAL}/audit?organization_id={{organization}}",
+                                                                "401 403 403 200 404 200 403 403 403"),
     Row("GET", f"{CONTROLLER}/orchestrators", LIST),
     Row("GET", f"{CONTROLLER}/orchestrators?organization_id={{organization}}", READ),
     Row("GET", f"{CONTROLLER}/orchestrators/live",              "401 200 200 200 200 200 403 403 403"),
@@ -121,3 +164,5 @@ ROWS: Final = [
     Row("PUT", f"{OWN}/users/{{user}}", CHANGE, {"role": "operator", "email": "other@example.com"}, audit=1),
     Row("DELETE", f"{OWN}/users/{{user}}",                      "401 403 403 204 404 204 403 403 404", audit=1),
 ]  # fmt: skip
+
+ROWS: Final = [row for row in _ROWS if row.is_served]

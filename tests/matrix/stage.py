@@ -8,10 +8,12 @@ from typing import Any, Final
 from django.db import transaction
 from django.test import override_settings
 
+from orchestrators.models import Instance
 from orgs.models import Organization
 from tests.matrix import people, place
 from tests.matrix.people import MEMBERS, ORCHESTRATORS, PARTS, Caller, Part
 from tests.matrix.place import Place
+from tests.matrix.rows import Row
 
 CANARY: Final = "kanarienvogel"
 SETTINGS: Final = {
@@ -65,6 +67,13 @@ def build() -> Stage:
             own = (a if home == "A" else b).orchestrator if is_bound else ""
             stage.callers[part] = people.with_key(part, homes[home], orchestrator_id=own)
     return stage
+
+
+def play(stage: Stage, row: Row, caller: Caller, *, method: str = "", **headers: str) -> Any:
+    """Let a caller make the row's call about A."""
+    if row.is_quiet:
+        Instance.objects.filter(organization_id=stage.a.organization).update(is_connected=False)
+    return caller.call(method or row.method, stage.a.fill(row.path), stage.a.fill(row.body), **headers)
 
 
 @contextmanager
