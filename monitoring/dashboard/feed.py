@@ -110,7 +110,7 @@ class Feed:
     def _offer(self, frame: Frame) -> None:
         topic = "orchestrators" if frame["type"] == "orchestrator_status" else "events"
         for subscriber in self.subscribers:
-            if topic in subscriber.topics and subscriber.scope.allows(frame["organization_id"]):
+            if topic in subscriber.topics and subscriber.scope.allows(frame):
                 subscriber.offer(frame)
 
     async def _offer_fleet(self) -> None:

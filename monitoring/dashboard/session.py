@@ -1,28 +1,23 @@
 """A dashboard session: a socket that watches (PROTOCOL §2)."""
 
 import asyncio
-import hmac
 import re
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from typing import Any, Final
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.db import DatabaseError, InterfaceError
-from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
-from monitoring.dashboard import feed, topics
+from monitoring.dashboard import feed, reaches, topics
 from monitoring.dashboard.topics import Frame, Scope
 from orchestrators import protocol
 from orchestrators.protocol import FrameError
-from orgs import keys
-from orgs.models import Organization, User
+from orgs.models import Organization
 
 MAX_TOPICS: Final = 128
 MAX_WAITING: Final = 2000
@@ -127,10 +122,10 @@ class Watcher:
         organization_id = protocol.text_field(frame, "organization_id", limit=50)
         scope = reach
         if organization_id:
-            exists = reach.allows(organization_id) and await self._exists(organization_id)
+            exists = reach.reaches(organization_id) and await self._exists(organization_id)
             if not exists:
                 raise FrameError("unknown_topic", "There is no such topic.")
-            scope = Scope(frozenset({organization_id}))
+            scope = replace(reach, organizations=frozenset({organization_id}))
         added = wanted - self.topics if scope == self.scope else wanted
         self.scope, self.topics = scope, self.topics | wanted
         try:
@@ -235,18 +230,16 @@ class Watcher:
                 allowed = self.scope.organizations
                 if reach.organizations is not None:
                     allowed = reach.organizations if allowed is None else allowed & reach.organizations
-                self.scope = Scope(allowed)
+                self.scope = replace(self.scope, organizations=allowed)
 
     async def _reach(self) -> Scope | None:
         """Return what the credential may see now, None when it is no good."""
+        if self.token and reaches.is_static(self.token):
+            return Scope(None)
         if self.token:
-            if settings.DEV_BEARER_TOKEN and hmac.compare_digest(
-                self.token.encode(), settings.DEV_BEARER_TOKEN.encode()
-            ):
-                return Scope(None)
-            return await feed.current().run(lambda: _reach_of_key(self.token))
+            return await feed.current().run(lambda: reaches.of_bearer(self.token))
         if self.opening.cookie:
-            return await feed.current().run(lambda: _reach_of_cookie(self.opening.cookie))
+            return await feed.current().run(lambda: reaches.of_cookie(self.opening.cookie))
         return None
 
 
@@ -262,26 +255,3 @@ def _topics(frame: Frame) -> set[str]:
         if topic not in topics.SNAPSHOTS:
             raise FrameError("unknown_topic", "There is no such topic.", path="topics")
     return set(wanted)
-
-
-def _reach_of_key(token: str) -> Scope | None:
-    credential = keys.lookup([token], now=timezone.now()).get(token)
-    if credential is None or not credential.is_organization_open or not credential.role:
-        return None
-    return Scope(frozenset({credential.organization_id}))
-
-
-def _reach_of_cookie(cookie: str) -> Scope | None:
-    store = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
-    user = User.objects.filter(pk=store.get(SESSION_KEY) or 0, is_active=True).first()
-    is_known = store.get(BACKEND_SESSION_KEY) in settings.AUTHENTICATION_BACKENDS
-    if (
-        user is None
-        or not is_known
-        or not constant_time_compare(store.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash())
-    ):
-        return None
-    if user.is_superuser:
-        return Scope(None)
-    open_ones = user.memberships.filter(organization__is_active=True).exclude(organization__status="suspended")
-    return Scope(frozenset(open_ones.values_list("organization_id", flat=True)))

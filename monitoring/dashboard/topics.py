@@ -24,17 +24,36 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a dashboard may see: every organization (None), or these."""
+    """What a dashboard may see: every organization (None), or these.
+
+    With an `orchestrator_id` (an orchestrator's key watches) only what is about that orchestrator, or, where it is "",
+    about any orchestrator: nothing about the organization itself.
+    """
 
     organizations: frozenset[str] | None
+    orchestrator_id: str | None = None
 
-    def allows(self, organization_id: str) -> bool:
-        """Whether rows of the organization may be shown."""
+    def reaches(self, organization_id: str) -> bool:
+        """Whether anything of the organization may be shown."""
         return self.organizations is None or organization_id in self.organizations
 
+    def allows(self, frame: Frame) -> bool:
+        """Whether a frame that names its organization and its orchestrator may be shown."""
+        named = frame["orchestrator_id"]
+        is_ours = self.orchestrator_id is None or (named and self.orchestrator_id in ("", named))
+        return bool(is_ours) and self.reaches(frame["organization_id"])
+
     def narrow(self, rows: QuerySet[Row]) -> QuerySet[Row]:
-        """Return the rows inside the scope."""
-        return rows if self.organizations is None else rows.filter(organization_id__in=self.organizations)
+        """Return the rows (instances or events) inside the scope."""
+        if self.organizations is not None:
+            rows = rows.filter(organization_id__in=self.organizations)
+        if self.orchestrator_id is None:
+            return rows
+        return (
+            rows.filter(orchestrator_id=self.orchestrator_id)
+            if self.orchestrator_id
+            else rows.exclude(orchestrator_id="")
+        )
 
 
 def status_frame(columns: Sequence[Any]) -> Frame:

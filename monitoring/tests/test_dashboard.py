@@ -23,7 +23,7 @@ from orchestrators.models import Instance
 from orchestrators.presence import Sighting
 from orchestrators.tests.live import DEV_TOKEN, Live, Peer, running
 from orchestrators.tests.raw import RawPeer
-from orgs import events, keys, organizations
+from orgs import events, keys, organizations, tokens
 from orgs.models import Event, Membership, Organization, User
 
 pytestmark = pytest.mark.services
@@ -217,6 +217,57 @@ def test_a_revoked_key_and_a_suspended_organization_end_the_watching_within_five
         frames, code = peer.ending(6)
         assert (frames[-1]["error"], code) in {("unauthenticated", 4401), ("organization_suspended", 4403)}
     assert time.monotonic() - started < 5.5
+
+
+def named(frames: list[Any]) -> set[tuple[str, str]]:
+    """Return (organization, orchestrator) of everything the frames are about."""
+    return {(frame["organization_id"], frame["orchestrator_id"]) for frame in frames if "organization_id" in frame}
+
+
+def test_an_orchestrators_key_watches_its_own_orchestrator_and_nothing_else(live: Live) -> None:
+    own, neighbour = live.new_id("own"), live.new_id("own")
+    for orchestrator_id in (own, neighbour):
+        instances.create(orchestrator_id, organization=live.organization("acme"), acting_user=None)
+    peer = watch(live, live.key("acme", orchestrator_id=own), TOPICS)
+    for orchestrator_id in (own, neighbour):
+        independence.set_instance(orchestrator_id, is_independent=True, acting_user=None)
+    events.record("user.changed", organization_id="acme", data={"username": "ann"})
+    peer.nothing(2.6)
+    assert named(peer.seen) == {("acme", own)}
+    kinds = {frame["type"]: frame for frame in peer.seen}
+    assert {"orchestrator_status", "event", "fleet"} <= set(kinds)
+    assert kinds["fleet"]["total"] == 1
+    assert "heartbeats" not in kinds["fleet"]
+    assert kinds["orchestrator_status"]["status"] == "independent"
+
+
+def test_an_unbound_orchestrators_key_watches_its_organizations_orchestrators_not_the_organization(live: Live) -> None:
+    peer = watch(live, live.key("acme"), TOPICS, organization_id="acme")
+    independence.set_instance("orch-a", is_independent=True, acting_user=None)
+    independence.set_instance("orch-b", is_independent=True, acting_user=None)
+    events.record("user.changed", organization_id="acme", data={"username": "ann"})
+    found = peer.nothing(2.6)
+    assert ("acme", "orch-a") in named(found)
+    assert {home for home, _ in named(peer.seen)} == {"acme"}
+    assert "" not in {orchestrator_id for _, orchestrator_id in named(peer.seen)}
+    for name in ("orch-a", "orch-b"):
+        independence.set_instance(name, is_independent=False, acting_user=None)
+
+
+def test_an_access_token_watches_what_its_user_may_and_dies_with_the_sign_in(live: Live) -> None:
+    user = User.objects.create_user("watcher")
+    Membership.objects.create(user=user, organization=live.organization("acme"), role="viewer")
+    now = timezone.now()
+    pair = tokens.sign_in(user, now=now)
+    peer = watch(live, pair.access_token, ["orchestrators"])
+    assert {home for home, _ in named(peer.nothing(0.5))} == {"acme"}
+    old = tokens.sign_in(user, now=now - timedelta(hours=1)).access_token
+    assert live.peer(Authorization=f"Bearer {old}").ask({"type": "subscribe", "topics": ["fleet"]})["error"] == (
+        "unauthenticated"
+    )
+    tokens.sign_out(pair.refresh_token, now=timezone.now())
+    frames, code = peer.ending(6)
+    assert (frames[-1]["error"], code) == ("unauthenticated", 4401)
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""The console's writes: for each page what a superadmin may do there, and how it is done once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from django.contrib import admin
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest
+from django.test import Client
+from django.urls import reverse
+
+from orchestrators.models import Instance
+from orgs.models import ApiKey, Membership, User
+from tests.matrix.place import PASSWORD, Place
+
+STOCK: Final = ("changelist", "add", "history", "delete", "change")
+READS: Final = {  # pages that only show
+    "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
+    "monitoring_systemmetric_series", "console_fleet_table",
+}  # fmt: skip
+NEW_PASSWORD: Final = "another long secret 17"
+Deed = Callable[[Client, Place], Any]
+
+
+def offered(request: HttpRequest) -> Iterator[str]:
+    """Yield every write the console offers, as `label what`."""
+    for model, page in admin.site._registry.items():
+        may = {
+            "add": page.has_add_permission(request),
+            "change": page.has_change_permission(request, model()),
+            "delete": page.has_delete_permission(request, model()),
+        }
+        yield from (f"{model._meta.label} {what}" for what in may if may[what])
+        yield from (f"{model._meta.label} {name}" for name in page.get_actions(request))
+        yield from (f"{model._meta.label} {name}" for name in _own_doors(page) if name not in READS)
+
+
+def _own_doors(page: ModelAdmin[Any]) -> list[str]:
+    names = [pattern.name or "" for pattern in page.get_urls()]
+    prefix = f"{page.opts.app_label}_{page.opts.model_name}_"
+    return [name for name in names if name and name.removeprefix(prefix) not in STOCK]
+
+
+def _form(client: Client, url: str, **changes: Any) -> Any:
+    """Open a page, change some of what stands in its form, and send it."""
+    form = client.get(url).context["adminform"].form
+    shown = {name: form[name].value() for name in form.fields}
+    data = {name: value for name, value in (shown | changes).items() if value not in (None, False)}
+    return client.post(url, {name: "on" if value is True else value for name, value in data.items()})
+
+
+def _add(page: str, **changes: Any) -> Deed:
+    return lambda client, place: _form(client, reverse(f"admin:{page}_add"), **place.fill(changes))
+
+
+def _change(page: str, pk: Callable[[Place], Any], **changes: Any) -> Deed:
+    return lambda client, place: _form(client, reverse(f"admin:{page}_change", args=[pk(place)]), **changes)
+
+
+def _post(page: str, pk: Callable[[Place], Any], data: Any) -> Deed:
+    def do(client: Client, place: Place) -> Any:
+        url = reverse(f"admin:{page}", args=[pk(place)])
+        if isinstance(data, str):
+            return client.post(url, data, content_type="application/json")
+        return client.post(url, data)
+
+    return do
+
+
+def _action(page: str, name: str, pk: Callable[[Place], Any]) -> Deed:
+    def do(client: Client, place: Place) -> Any:
+        data = {"action": name, "_selected_action": [pk(place)], "post": "yes"}
+        return client.post(reverse(f"admin:{page}_changelist"), data)
+
+    return do
+
+
+def _key(place: Place) -> int:
+    return ApiKey.objects.get(key_id=place.key).pk
+
+
+def _idle(place: Place) -> int:
+    return Instance.objects.get(orchestrator_id=place.idle).pk
+
+
+def _user(place: Place) -> int:
+    return User.objects.get(pk=int(place.user)).pk
+
+
+def _membership(place: Place) -> int:
+    return Membership.objects.get(user=int(place.user)).pk
+
+
+def _organization(place: Place) -> str:
+    return place.organization
+
+
+ON: Final = json.dumps({"is_independent": True})
+DEEDS: Final[dict[str, Deed]] = {
+    "orgs.Organization add": _add("orgs_organization", organization_id="initech", name="Initech"),
+    "orgs.Organization change": _change("orgs_organization", _organization, name="Other"),
+    "orgs.Organization orgs_organization_independence": _post("orgs_organization_independence", _organization, ON),
+    "orgs.ApiKey add": _add("orgs_apikey", organization="{organization}", name="ci", kind="viewer"),
+    "orgs.ApiKey revoke_chosen": _action("orgs_apikey", "revoke_chosen", _key),
+    "orgs.ApiKey orgs_apikey_rotate": _post("orgs_apikey_rotate", _key, {"grace_seconds": "3600", "seen": ""}),
+    "orgs.ApiKey orgs_apikey_revoke": _post("orgs_apikey_revoke", _key, {"post": "yes"}),
+    "orgs.User add": _add(
+        "orgs_user", username="vera", password1=NEW_PASSWORD, password2=NEW_PASSWORD, organization="{organization}",
+        role="viewer",
+    ),
+    "orgs.User change": _change("orgs_user", _user, email="other@example.com"),
+    "orgs.User delete": _post("orgs_user_delete", _user, {"post": "yes"}),
+    "orgs.User auth_user_password_change": _post(
+        "auth_user_password_change", _user, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
+    ),
+    "orgs.Membership add": lambda client, place: _add(
+        "orgs_membership", user=str(User.objects.get(username="root").pk), organization="{organization}", role="viewer"
+    )(client, place),
+    "orgs.Membership change": _change("orgs_membership", _membership, role="operator"),
+    "orgs.Membership delete": _post("orgs_membership_delete", _membership, {"post": "yes"}),
+    "orgs.Membership delete_selected": _action("orgs_membership", "delete_selected", _membership),
+    "orchestrators.Instance add": _add(
+        "orchestrators_instance", orchestrator_id="edge-7", organization="{organization}", name="Edge"
+    ),
+    "orchestrators.Instance change": _change("orchestrators_instance", _idle, name="Other"),
+    "orchestrators.Instance delete": _post("orchestrators_instance_delete", _idle, {"post": "yes"}),
+    "orchestrators.Instance delete_selected": _action("orchestrators_instance", "delete_selected", _idle),
+    "orchestrators.Instance orchestrators_instance_independence": _post(
+        "orchestrators_instance_independence", _idle, ON
+    ),
+    "orchestrators.Instance orchestrators_instance_message": _post(
+        "orchestrators_instance_message", _idle, {"message_type": "restart", "content": "{}"}
+    ),
+    "own password": lambda client, _: client.post(
+        reverse("admin:password_change"),
+        {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD},
+    ),
+}  # fmt: skip

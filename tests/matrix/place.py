@@ -1,0 +1,150 @@
+"""An organization filled to the brim: a row of every kind, with one word in every text that can be read again."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from django.utils import timezone
+
+from monitoring.models import NUMBERS, SystemMetric
+from orchestrators import instances
+from orchestrators.models import Instance, Message
+from orgs import audit, events, keys, organizations, tokens
+from orgs.models import Membership, Organization, User
+
+PASSWORD: Final = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What paths and bodies may name: an organization, and the ids of rows in it."""
+
+    organization: str
+    orchestrator: str  # connected; the bound key's own
+    neighbour: str
+    idle: str
+    key: str
+    user: str
+    username: str
+    message: str
+    settled: str
+    refresh_token: str
+
+    def fill(self, template: Any, **more: str) -> Any:
+        """Return a path or a body with the names filled in."""
+        if isinstance(template, str):
+            return template.format_map({**asdict(self), **more})
+        if isinstance(template, dict):
+            return {name: self.fill(value, **more) for name, value in template.items()}
+        return [self.fill(value, **more) for value in template] if isinstance(template, list) else template
+
+
+NOWHERE: Final = Place(
+    organization="nowhere", orchestrator="nowhere-1", neighbour="nowhere-2", idle="nowhere-3",
+    key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
+    refresh_token="mr_wrong",
+)  # fmt: skip
+
+
+def make(organization_id: str, *, word: str) -> Place:
+    """Make an organization with rows of every kind, `word` in each text column."""
+    organization = organizations.create(
+        organization_id,
+        name=f"{word} Corporation",
+        acting_user=None,
+        settings={"config": {"features": {word: word}}, word: word},
+        admin_email=f"admin@{word}.example",
+        support_email=f"support@{word}.example",
+        website=f"https://{word}.example/",
+    )
+    ids = [f"{organization_id}-{number}" for number in (1, 2, 3)]
+    for orchestrator_id in ids:
+        _orchestrator(orchestrator_id, organization, word=word)
+    Instance.objects.filter(orchestrator_id=ids[0]).update(**_session(word))
+    row, _ = keys.create(organization, name=f"{word} key", acting_user=None, role="viewer")
+    user = _user(organization, word=word)
+    open_one, settled = (_message(ids[0], word=word, status=status) for status in ("pending", "failed"))
+    _traces(organization, ids[0], word=word)
+    return Place(
+        organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(),
+        str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
+    )  # fmt: skip
+
+
+def _orchestrator(orchestrator_id: str, organization: Organization, *, word: str) -> None:
+    instances.create(
+        orchestrator_id,
+        organization=organization,
+        acting_user=None,
+        name=f"{word} orchestrator",
+        health_status={"status": "healthy", "note": word},
+        features={word: word},
+        session_config={word: word},
+        internal_url=f"https://{word}.example:8443/{word}",
+        database_url=f"postgres://{word}:{word}@db.{word}.example/{word}",
+        redis_url=f"redis://:{word}@redis.{word}.example/0",
+        container_id=f"container-{word}",
+        image_name=f"registry.example/{word}:1",
+        environment_variables={f"KEY_{word}": word},
+        phoenix_endpoint=f"https://phoenix.{word}.example",
+        admin_email=f"admin@{word}.example",
+        support_email=f"support@{word}.example",
+        website=f"https://{word}.example/",
+        version=f"1.0-{word}",
+        capabilities=[word],
+        metadata={word: word},
+        config_reported_hash=f"sha256:{word}",
+        config_error=f"{word} failed",
+    )
+
+
+def _session(word: str) -> dict[str, Any]:
+    now = timezone.now()
+    return {
+        "is_connected": True, "session_id": f"S{word}"[:32], "epoch": 3, "node": f"node-{word}", "connected_at": now,
+        "remote_address": f"host-{word}", "credential_id": f"key_{word}"[:32], "status": "active", "last_seen": now,
+        "last_activity": now, "deadline_at": Instance.deadline_after(now),
+    }  # fmt: skip
+
+
+def _user(organization: Organization, *, word: str) -> User:
+    user = User.objects.create_user(f"{word}-staff", f"staff@{word}.example", PASSWORD, first_name=word, last_name=word)
+    Membership.objects.create(user=user, organization=organization, role="viewer")
+    return user
+
+
+def _message(orchestrator_id: str, *, word: str, status: str) -> Message:
+    return Message.objects.create(
+        orchestrator_id=orchestrator_id,
+        message_id=f"msg_{word}_{status}",
+        message_type=f"{word}_type",
+        message_content={word: word},
+        status=status,
+        error=f"{word} broke",
+        result={word: word},
+    )
+
+
+def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> None:
+    """Leave what the past leaves: events, audit rows, metric samples."""
+    at = {"organization_id": organization.pk, "orchestrator_id": orchestrator_id}
+    events.record(f"{word}.happened", data={word: word}, **at)
+    events.record("user.changed", organization_id=organization.pk, data={"username": word})
+    with audit.origin(f"{word} actor", remote_address=f"host-{word}", request_id=f"request-{word}"):
+        audit.record(
+            f"{word}.changed",
+            acting_user=None,
+            organization_id=organization.pk,
+            target=(f"{word}_type", word),
+            before={word: word},
+            after={word: word},
+            reason=f"because {word}",
+        )
+    SystemMetric.objects.create(
+        metric_id=f"metric-{word}"[:32],
+        user_id=word,
+        timestamp=timezone.now(),
+        custom={word: 1},
+        collected_by=f"by {word}",
+        **at,
+        **dict.fromkeys(NUMBERS, 1.0),
+    )

@@ -1,0 +1,168 @@
+"""The rows over HTTP: for each route and method a good call about A's objects, and what each role is answered.
+
+The columns: nobody, viewer, operator and admin of A, anybody of B, the superadmin, A's bound and unbound orchestrator
+keys, B's. A path may stand in several rows; HEAD and refused methods need none.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.urls import Resolver404, resolve
+
+from tests.matrix.place import NOWHERE
+
+COLUMNS: Final = ("AN", "MV", "MO", "AA", "B", "SA", "OA", "OU", "OB")
+HIDING: Final = ("/api/v1/controller/", "/api/v1/internal/")  # where a failing credential is 403 (API §2)
+CONTROLLER, INTERNAL = "/api/v1/controller", "/api/v1/internal"
+OWN: Final = "/api/v1/orchestrators/{organization}"
+PASSWORD: Final = "correct horse battery staple"
+NEW_PASSWORD: Final = "another long secret 17"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call: templates of path and body, the status per column, and for people where theirs differs.
+
+    In the column B, `403/200` is B's viewer and B's administrator. `audit` counts the audit rows of a success. A quiet
+    row is played while none of A's orchestrators is connected.
+    """
+
+    method: str
+    path: str
+    statuses: str
+    body: Any = None
+    people: str = ""
+    audit: int = 0
+    is_public: bool = False
+    is_quiet: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The route as urlpatterns have it, and the method."""
+        return resolve(NOWHERE.fill(self.path).partition("?")[0]).route, self.method
+
+    @property
+    def is_served(self) -> bool:
+        """Whether there is such a route, and it takes the method."""
+        try:
+            found = resolve(NOWHERE.fill(self.path).partition("?")[0])
+        except Resolver404:
+            return False
+        return hasattr(getattr(found.func, "view_class", found.func), self.method.lower()) or self.is_public
+
+    def status(self, role: str, kind: str) -> int:
+        """Return what a role with a good credential is answered."""
+        text = self.people if self.people and kind in ("jwt", "session") else self.statuses
+        found = dict(zip(COLUMNS, text.split(), strict=True))
+        viewer, _, admin = found.pop("B").partition("/")
+        return int((found | {"MB": viewer, "AB": admin or viewer})[role])
+
+
+def public(method: str, path: str, body: Any = None, status: int = 200) -> Row:
+    """Return the row of a call that needs no credential."""
+    return Row(method, path, " ".join([str(status)] * len(COLUMNS)), body, is_public=True)
+
+
+LOGIN: Final = {"username": "{username}", "password": PASSWORD}
+REFRESH: Final = {"refresh_token": "{refresh_token}"}
+FLAG: Final = {"is_independent": True, "reason": "maintenance"}
+REGISTRATION: Final = {
+    "orchestrator_id": "{orchestrator}",
+    "organization_id": "{organization}",
+    "name": "Edge",
+    "internal_url": "http://10.0.0.4:8080",
+    "database_url": "postgres://edge:secret@10.0.0.5/edge",
+}
+BEAT: Final = {"orchestrator_id": "{orchestrator}", "status": "active", "health_status": "healthy"}
+
+#                 AN  MV  MO  AA  B   SA  OA  OU  OB
+LIST: Final = "   401 200 200 200 200 200 200 200 200"  # own rows only: test_canary.py
+READ: Final = "   401 200 200 200 404 200 200 200 404"
+CHANGE: Final = " 401 403 403 200 404 200 403 403 404"
+LIFE: Final = "   401 403 403 200 404 200 200 200 404"
+
+
+def organizations(root: str) -> list[Row]:
+    """Return the rows of the organizations' doors, which stand under two roots."""
+    one = f"{root}/organizations/{{organization}}"
+    return [
+        #                                       AN  MV  MO  AA  B   SA  OA  OU  OB
+        Row("GET", f"{root}/organizations",    "401 200 200 200 200 200 403 403 403"),
+        Row("POST", f"{root}/organizations",   "401 403 403 403 403 201 403 403 403",
+            {"organization_id": "initech", "name": "Initech"}, audit=1),
+        Row("GET", one,                        "401 200 200 200 404 200 403 403 404"),
+        Row("PUT", one, CHANGE, {"name": "Other"}, audit=1),
+        Row("PATCH", one, CHANGE, {"name": "Other"}, audit=1),
+        Row("PATCH", one,                      "401 403 403 403 404 200 403 403 404", {"status": "inactive"}, audit=1),
+        Row("DELETE", one,                     "401 403 403 403 404 409 403 403 404"),
+        Row("DELETE", one,                     "401 403 403 403 404 204 403 403 404", audit=1, is_quiet=True),
+    ]  # fmt: skip
+
+
+_ROWS: Final = [
+    public("GET", "/"),
+    public("GET", "/health"),
+    public("GET", "/healthz"),
+    public("GET", "/readyz"),
+    public("POST", f"{INTERNAL}/auth/login", LOGIN),
+    public("POST", f"{INTERNAL}/auth/refresh", REFRESH),
+    public("POST", f"{INTERNAL}/auth/logout", REFRESH),
+    #                                                            AN  MV  MO  AA  B   SA  OA  OU  OB
+    Row("POST", "/auth/token",                                  "401 403 403 403 403 200 403 403 403",
+        {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}),
+    Row("GET", "/api/schema/",                                  "401 200 200 200 200 200 200 200 200"),
+    Row("GET", "/api/docs/",                                    "401 200 200 200 200 200 200 200 200"),
+    *organizations(CONTROLLER),
+    *organizations("/api/v1"),
+    Row("GET", f"{CONTROLLER}/overview",                        "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/overview?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("POST", f"{CONTROLLER}/orchestrators",                  "401 403 403 201 404 201 403 403 404",
+        {"orchestrator_id": "edge-7", "organization_id": "{organization}", "name": "Edge"}, audit=1),
+    Row("PUT", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
+    Row("PATCH", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
+    Row("DELETE", f"{CONTROLLER}/orchestrators/{{idle}}",       "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{INTERNAL}/audit",                             "401 403 403 200 403/200 200 403 403 403"),
+    Row("GET", f"{INTERNAL}/audit?organization_id={{organization}}",
+                                                                "401 403 403 200 404 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/orchestrators", LIST),
+    Row("GET", f"{CONTROLLER}/orchestrators?organization_id={{organization}}", READ),
+    Row("GET", f"{CONTROLLER}/orchestrators/live",              "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/orchestrators/{{orchestrator}}", READ),
+    Row("GET", f"{CONTROLLER}/orchestrators/{{neighbour}}",     "401 200 200 200 404 200 403 200 404"),
+    Row("POST", f"{INTERNAL}/orchestrators/register", LIFE, REGISTRATION, audit=1),
+    Row("POST", f"{INTERNAL}/orchestrators/register",           "401 403 403 200 404 200 403 200 404",
+        REGISTRATION | {"orchestrator_id": "edge-9"}, audit=1),
+    Row("POST", f"{INTERNAL}/orchestrators/heartbeat", LIFE, BEAT),
+    Row("POST", f"{INTERNAL}/orchestrators/heartbeat",          "401 403 403 200 404 200 403 200 404",
+        BEAT | {"orchestrator_id": "{neighbour}"}),
+    Row("DELETE", f"{INTERNAL}/orchestrators/{{orchestrator}}/deregister", LIFE, audit=1),
+    Row("PUT", f"{INTERNAL}/orchestrators/{{orchestrator}}/independence", CHANGE, FLAG, audit=1),
+    Row("PUT", f"{INTERNAL}/organizations/{{organization}}/independence", CHANGE, FLAG, audit=1),
+    Row("POST", f"{INTERNAL}/orchestrators/{{orchestrator}}/messages",
+                                                                "401 403 202 202 404 202 403 403 404",
+        {"message_type": "restart", "message_content": {"grace_seconds": 5}, "expires_in": 60}, audit=1),
+    Row("GET", f"{INTERNAL}/messages",                          "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{INTERNAL}/messages?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("PUT", f"{INTERNAL}/messages/{{message}}/status",       "401 403 200 200 404 200 403 403 404",
+        {"status": "failed", "error": "nobody listens"}, audit=1),
+    Row("PUT", f"{INTERNAL}/messages/{{settled}}/status",       "401 403 200 200 404 200 403 403 404",
+        {"status": "pending"}, audit=1),
+    Row("GET", f"{OWN}/api-keys",                               "401 200 200 200 404 200 403 403 404"),
+    Row("POST", f"{OWN}/api-keys",                              "401 403 403 201 404 201 403 403 404",
+        {"name": "ci", "role": "operator"}, audit=1),
+    Row("DELETE", f"{OWN}/api-keys/{{key}}",                    "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("POST", f"{OWN}/api-keys/{{key}}/rotate", CHANGE, {"grace_seconds": 60}, audit=1),
+    Row("GET", f"{OWN}/users",                                  "401 200 200 200 404 200 403 403 404"),
+    Row("POST", f"{OWN}/users",                                 "401 403 403 201 404 201 403 403 404",
+        {"username": "vera", "email": "vera@example.com", "role": "viewer", "password": NEW_PASSWORD}, audit=1),
+    Row("GET", f"{OWN}/users/{{user}}", CHANGE),
+    Row("PUT", f"{OWN}/users/{{user}}", CHANGE, {"role": "operator", "email": "other@example.com"}, audit=1),
+    Row("DELETE", f"{OWN}/users/{{user}}",                      "401 403 403 204 404 204 403 403 404", audit=1),
+]  # fmt: skip
+
+ROWS: Final = [row for row in _ROWS if row.is_served]

@@ -1,0 +1,107 @@
+"""The tenant matrix over HTTP: every route and method, for every caller, good, revoked and expired."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.urls import resolve
+
+from orgs.models import AuditEntry
+from tests.matrix import routes, stage
+from tests.matrix.people import DEAD, GOOD, PARTS, Part
+from tests.matrix.rows import HIDING, ROWS, Row
+from tests.matrix.stage import Stage
+
+pytestmark = pytest.mark.django_db
+CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
+
+
+@pytest.fixture(scope="module")
+def world_stage(django_db_setup: None, django_db_blocker: Any) -> Iterator[Stage]:
+    with stage.built(django_db_blocker) as found:
+        yield found
+
+
+def expected(row: Row, part: Part) -> tuple[int, str]:
+    """Return status and error code of a cell ("" for a success)."""
+    if row.is_public:
+        return row.status("AN", "none"), ""
+    if part.state == "good":
+        status = row.status(part.role, part.kind)
+        return status, CODES.get(status, "")
+    if part.kind == "jwt" and part.state == "expired":
+        return 401, "token_expired"
+    is_hidden = part.kind != "session" and row.path.startswith(HIDING)
+    return (403, "forbidden") if is_hidden else (401, "unauthenticated")
+
+
+def found(answer: Any) -> tuple[int, str]:
+    """Return what a caller was answered, once the answer keeps to the contract of its kind."""
+    if answer.status_code < 400:
+        return answer.status_code, ""
+    assert ("WWW-Authenticate" in answer) == (answer.status_code == 401)
+    if answer.wsgi_request.method == "HEAD":
+        return answer.status_code, ""
+    body = json.loads(answer.content)
+    assert body["success"] is False
+    return answer.status_code, body["error"]
+
+
+def wrong_cells(world_stage: Stage, row: Row, parts: list[Part], *, method: str = "") -> dict[str, Any]:
+    """Play a row with each part; return the cells that are not as expected, as {part: (expected, found)}."""
+    wrong: dict[str, Any] = {}
+    before = AuditEntry.objects.count()
+    for part in parts:
+        with stage.undone():
+            answer = stage.play(world_stage, row, world_stage.callers[part], method=method)
+            want, got = expected(row, part), found(answer)
+            if method == "HEAD":
+                want = (want[0], "")
+            if got[0] >= 400 and AuditEntry.objects.count() != before:
+                got = (got[0], "refused, and yet there is an audit row")
+        if want != got:
+            wrong[str(part)] = (want, got)
+    return wrong
+
+
+def test_every_route_and_method_has_a_row() -> None:
+    assert set(routes.served()) - {row.key for row in ROWS} == set()
+
+
+def test_every_row_belongs_to_a_route_that_takes_its_method() -> None:
+    assert {row.key for row in ROWS} - set(routes.served()) == set()
+
+
+def test_no_table_of_routes_hangs_below_another_prefix_than_the_consoles() -> None:
+    assert routes.resolvers() == ["admin/"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_good_credential_is_answered_as_its_role_may(world_stage: Stage, row: Row) -> None:
+    assert wrong_cells(world_stage, row, GOOD) == {}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_dead_credential_opens_nothing(world_stage: Stage, row: Row) -> None:
+    assert wrong_cells(world_stage, row, DEAD) == {}
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "GET"], ids=str)
+def test_head_is_answered_like_get(world_stage: Stage, row: Row) -> None:
+    assert wrong_cells(world_stage, row, PARTS, method="HEAD") == {}
+
+
+@pytest.mark.parametrize(("path", "method"), list(routes.refused()))
+def test_a_method_a_route_does_not_serve_is_refused_for_everybody(world_stage: Stage, path: str, method: str) -> None:
+    wrong = {}
+    path = world_stage.a.fill(path)
+    # The audit trail takes no change, and says so before it asks who wants one.
+    is_open = path.startswith("/api/v1/internal/audit")
+    is_public = is_open or next(row.is_public for row in ROWS if row.key[0] == resolve(path).route)
+    for part in GOOD:
+        want = 401 if part.role == "AN" and not is_public else 405
+        answer = world_stage.callers[part].call(method, path)
+        if found(answer) != (want, CODES[want]):
+            wrong[str(part)] = (want, answer.status_code)
+    assert wrong == {}
