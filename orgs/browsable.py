@@ -44,7 +44,7 @@ class PageRenderer(BrowsableAPIRenderer):
         described = operations.of(view, "GET")
         text = JSONRenderer().render(data, "application/json; indent=2").decode()
         return {
-            "heading": _sentence(view.get),
+            "heading": _sentence(view.get).removesuffix("."),
             "path": request.path,
             "trail": list(_trail(request.path)),
             "status": f"{response.status_code} {HTTPStatus(response.status_code).phrase}",

@@ -15,9 +15,9 @@ WITH_SLASH: Final = ("/api/schema/",)
 DESCRIPTION: Final = """\
 The control plane of a fleet of LLM orchestrators.
 
-Successes are `{"success": true, "data": …, "timestamp": "…Z"}`, errors `{"success": false, "error": "<code>", \
-"detail": "…", "request_id": "…"}`. Send `X-Request-ID` to find a call in the logs. What belongs to another \
-organization does not exist for the caller (404).
+A success holds its result in `data`, an error its code in `error` and what to do about it in `detail`. \
+What belongs to another organization does not exist for the caller (404). \
+Every answer names its `X-Request-ID`: the one sent, when it is sane.
 """
 
 
@@ -85,11 +85,16 @@ def _name_aliases(result: Document) -> None:
 
 
 def _clean(part: Any) -> None:
-    """Take out what speaks to somebody else: drf-spectacular's marks, and our sources' references."""
+    """Mend what drf-spectacular makes of our serializers, and take out its marks and our sources' references.
+
+    A blank or null value may match both alternatives of a `oneOf`, which allows one only.
+    """
     if isinstance(part, dict):
         part.pop("x-spec-enum-id", None)
         if isinstance(part.get("description"), str):
             part["description"] = REFERENCE.sub("", part["description"])
+        if alternatives := part.pop("oneOf", None):
+            part |= {} if {} in alternatives else {"anyOf": alternatives}
     for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         _clean(child)
 
