@@ -52,4 +52,5 @@ def root(request: HttpRequest) -> HttpResponse:
     """Send a browser to the console; tell a client that wants JSON where things are."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse(status=302, headers={"Location": "/admin/"})
-    return JsonResponse({"name": "moolai", "console": "/admin/"})
+    where = {"docs": "/api/docs/", "console": "/admin/"}
+    return JsonResponse({"name": "moolai", "version": settings.VERSION, **where})

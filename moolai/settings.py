@@ -70,6 +70,8 @@ INSTALLED_APPS = [
     "axes",
     "corsheaders",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_celery_beat",
     "moolai",
     "orgs",
@@ -244,10 +246,21 @@ REST_FRAMEWORK = {
         "orgs.authentication.ConsoleSessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer", "orgs.browsable.PageRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "moolai.openapi.schema.Schema",
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "moolai.errors.handle_drf",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {  # the document itself stands in moolai/openapi/
+    "TITLE": "moolai",
+    "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "DEFAULT_GENERATOR_CLASS": "moolai.openapi.document.Generator",
+    "POSTPROCESSING_HOOKS": ["moolai.openapi.document.complete"],
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # tests/test_openapi.py asks for more
 }
 
 # --- Time, language, static files --------------------------------------------------------------------------------

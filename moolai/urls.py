@@ -7,6 +7,7 @@ from django.urls import path, re_path
 from monitoring import overview_api as overview
 from moolai import console, errors, health, health_api
 from moolai.console import lost
+from moolai.openapi import views as openapi
 from orchestrators import api as fleet
 from orchestrators import instances_api as registry
 from orchestrators import organizations_api as tenants
@@ -26,6 +27,8 @@ urlpatterns = [
     re_path(r"^healthz/?$", health.healthz),
     re_path(r"^readyz/?$", health.readyz),
     re_path(r"^auth/token/?$", flat_auth.TokenDoor.as_view()),
+    re_path(r"^api/schema/?$", openapi.Schema.as_view()),
+    re_path(r"^api/docs/?$", openapi.Docs.as_view()),
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
     re_path(r"^api/v1/internal/auth/refresh/?$", auth.Renew.as_view()),
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),

@@ -20,7 +20,7 @@ class ApiKeyRow(serializers.ModelSerializer[ApiKey]):
 
     organization_id = serializers.CharField()
     secret = serializers.SerializerMethodField()
-    created_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
+    created_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True, allow_null=True)
 
     class Meta:
         model = ApiKey

@@ -19,7 +19,7 @@ class UserRow(serializers.ModelSerializer[Membership]):
     email = serializers.CharField(source="user.email")
     organization_id = serializers.CharField()
     is_active = serializers.BooleanField(source="user.is_active")
-    last_login = serializers.DateTimeField(source="user.last_login")
+    last_login = serializers.DateTimeField(source="user.last_login", allow_null=True)
 
     class Meta:
         model = Membership

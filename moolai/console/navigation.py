@@ -65,6 +65,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Audit trail", "history", "orgs_auditentry"),
                 _list("Processes", "memory", "orchestrators_node"),
                 _list("Periodic tasks", "schedule", "django_celery_beat_periodictask"),
+                {"title": "API", "icon": "api", "link": "/api/docs/"},
             ],
         },
     ]

@@ -1,0 +1,138 @@
+"""Every call of the document, as every role, keeps to the document: statuses, headers, schemas, refusals.
+
+The superadmin meets every kind of bad input; the others, who are mostly refused before it is read, a few inputs.
+They are the same in every run: `MOOLAI_SCHEMATHESIS_EXAMPLES=200` looks deeper (4 by default), and
+`MOOLAI_SCHEMATHESIS_SEED=…` elsewhere.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from django.core.signals import request_finished, request_started
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import (
+    CoveragePhaseConfig,
+    GenerationConfig,
+    PhasesConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+from schemathesis.core.failures import AcceptedNegativeData
+from schemathesis.specs.openapi.checks import negative_data_rejection
+
+from moolai.openapi.document import document
+from orchestrators import instances, messages
+from orgs import keys, users
+from orgs.models import Organization
+from orgs.tests import cast as casts
+from orgs.tests.cast import Cast
+
+EXAMPLES = int(os.environ.get("MOOLAI_SCHEMATHESIS_EXAMPLES", "4"))
+PATIENT = hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), deadline=None)
+SEED = os.environ.get("MOOLAI_SCHEMATHESIS_SEED", "")
+OTHERS = ["alice", "oscar", "vera", "machine", "nobody"]
+load_all_checks()
+ANSWERS = CHECKS.get_by_names(
+    ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
+     "response_headers_conformance"]
+)  # fmt: skip
+REFUSALS = CHECKS.get_by_names(["missing_required_header", "unsupported_method"])
+
+
+def invalid_is_refused(context: Any, response: Any, case: Any) -> Any:
+    """Schemathesis's check, which need not know that DRF reads 5 as "5" and "true" as true in a body."""
+    try:
+        return negative_data_rejection(context, response, case)
+    except AcceptedNegativeData as failure:
+        if "Incorrect type" in failure.message and "in body" in failure.message:
+            return None
+        raise
+
+
+def load(*, has_every_kind: bool) -> Any:
+    """Return the document for Schemathesis, asked of the application in this process."""
+    generation = GenerationConfig(
+        modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE],
+        max_examples=EXAMPLES,
+        deterministic=not SEED,
+        with_security_parameters=False,
+        database="none",
+        no_shrink=not SEED,
+    )
+    phases = PhasesConfig(coverage=CoveragePhaseConfig(enabled=has_every_kind))
+    project = ProjectConfig(generation=generation, phases=phases)
+    config = SchemathesisConfig(seed=int(SEED) if SEED else None, projects=ProjectsConfig(default=project))
+    loaded = schemathesis.openapi.from_dict(document(), config=config)
+    loaded.app = get_wsgi_application()
+    return loaded
+
+
+thorough, brief = load(has_every_kind=True), load(has_every_kind=False)
+
+
+@pytest.fixture(autouse=True)
+def one_transaction() -> Iterator[None]:
+    """Keep the connection over requests, as Django's own test client does: the test's transaction is on it."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def cast(db: None, settings: Any) -> Cast:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 takes most of the time
+    return casts.make(settings)
+
+
+@pytest.fixture
+def known(cast: Cast) -> dict[str, Any]:
+    """Things that are there, under the names their identifiers have in paths."""
+    ours = Organization.objects.get(pk="org-001")
+    instances.create("orch-001", organization=ours, name="One", acting_user=None)
+    message = messages.queue("orch-001", message_type="greet", content={}, acting_user=None)
+    key, _ = keys.create(ours, name="old", acting_user=None, role="viewer")
+    person = users.create(ours, acting_user=None, username="una", email="una@example.com", role="viewer")
+    return {
+        "organization_id": "org-001",
+        "organizations": "org-001",
+        "orchestrators": "orch-001",
+        "messages": message.pk,
+        "api-keys": key.key_id,
+        "users": person.user_id,
+    }
+
+
+@thorough.parametrize()
+@PATIENT
+def test_every_call_of_a_superadmin_keeps_to_the_document(case: Any, cast: Cast, known: dict[str, Any]) -> None:
+    check(case, cast.root.headers, known)
+
+
+@brief.parametrize()
+@PATIENT
+@pytest.mark.parametrize("role", OTHERS)
+def test_every_call_keeps_to_the_document(case: Any, role: str, cast: Cast, known: dict[str, Any]) -> None:
+    check(case, getattr(cast, role).headers, known)
+
+
+def check(case: Any, headers: dict[str, str], known: dict[str, Any]) -> None:
+    """Make the call as it is, and once more for things that are there."""
+    case.call_and_validate(headers=headers, checks=[*ANSWERS, *REFUSALS, invalid_is_refused])
+    if case.path_parameters:
+        case.path_parameters = {name: there(case.path, name, known) for name in case.path_parameters}
+        case.call_and_validate(headers=headers, checks=ANSWERS)
+
+
+def there(path: str, name: str, known: dict[str, Any]) -> Any:
+    """Return the identifier of something that is there, by the word before it in the path."""
+    return known[name if name in known else path.partition(f"/{{{name}}}")[0].rpartition("/")[2]]
