@@ -52,5 +52,4 @@ def root(request: HttpRequest) -> HttpResponse:
     """Send a browser to the console; tell a client that wants JSON where things are."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponse(status=302, headers={"Location": "/admin/"})
-    where = {"docs": "/api/docs/", "console": "/admin/"}
-    return JsonResponse({"name": "moolai", "version": settings.VERSION, **where})
+    return JsonResponse({"name": "moolai", "docs": "/api/docs/", "console": "/admin/"})

@@ -17,7 +17,8 @@ USERS = "/api/v1/orchestrators/org-001/users"
 def answered(call: Locator, status: str) -> None:
     """Execute the call again and wait for its answer."""
     call.get_by_role("button", name="Execute").click()
-    expect(call.locator(".live-responses-table tbody .response-col_status")).to_contain_text(status, timeout=PATIENCE_MS)
+    told = call.locator(".live-responses-table tbody .response-col_status")
+    expect(told).to_contain_text(status, timeout=PATIENCE_MS)
 
 
 def test_swagger_ui_makes_calls_with_the_consoles_session_and_with_a_credential(stage: Stage, tmp_path: Path) -> None:
