@@ -27,13 +27,15 @@ def organizations(numbers: range) -> None:
 
 def users(numbers: range) -> None:
     User.objects.bulk_create(User(username=f"u-{n}", password="!") for n in numbers)
+    where = home()
     rows = User.objects.filter(username__in=[f"u-{n}" for n in numbers[:50]])
-    Membership.objects.bulk_create(Membership(user=row, organization=home()) for row in rows)
+    Membership.objects.bulk_create(Membership(user=row, organization=where) for row in rows)
 
 
 def memberships(numbers: range) -> None:
+    where = home()
     rows = User.objects.bulk_create(User(username=f"m-{n}", password="!") for n in numbers)
-    Membership.objects.bulk_create(Membership(user=row, organization=home()) for row in rows)
+    Membership.objects.bulk_create(Membership(user=row, organization=where) for row in rows)
 
 
 def home() -> Organization:
@@ -41,8 +43,9 @@ def home() -> Organization:
 
 
 def keys(numbers: range) -> None:
+    where = home()
     ApiKey.objects.bulk_create(
-        ApiKey(key_id=f"key_{n}", organization=home(), name=f"k {n}", prefix="mk_", secret_hash=str(n), role="viewer")
+        ApiKey(key_id=f"key_{n}", organization=where, name=f"k {n}", prefix="mk_", secret_hash=str(n), role="viewer")
         for n in numbers
     )
 
@@ -65,8 +68,9 @@ def events(numbers: range) -> None:
 
 
 def instances(numbers: range) -> None:
+    where = home()
     Instance.objects.bulk_create(
-        Instance(orchestrator_id=f"i-{n}", organization=home(), organization_name="Home") for n in numbers
+        Instance(orchestrator_id=f"i-{n}", organization=where, organization_name="Home") for n in numbers
     )
 
 
