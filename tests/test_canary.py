@@ -14,7 +14,7 @@ from tests.matrix.stage import CANARY, Stage
 
 pytestmark = pytest.mark.django_db
 READS = [row for row in ROWS if row.method == "GET"]
-GUARDED = [row for row in ROWS if not row.is_public]
+GUARDED = [row for row in ROWS if row.needs_caller]
 SPIES = [part for part in GOOD if part.role in (*OURS, "AN")]
 FEW = [part for part in SPIES if part.kind in ("none", "key")] + [Part("MV", "jwt")]
 

@@ -98,6 +98,11 @@ def _organization(place: Place) -> str:
     return place.organization
 
 
+def _join(client: Client, place: Place) -> Any:
+    pk = str(User.objects.get(username="root").pk)
+    return _add("orgs_membership", user=pk, organization="{organization}", role="viewer")(client, place)
+
+
 ON: Final = json.dumps({"is_independent": True})
 DEEDS: Final[dict[str, Deed]] = {
     "orgs.Organization add": _add("orgs_organization", organization_id="initech", name="Initech"),
@@ -116,9 +121,7 @@ DEEDS: Final[dict[str, Deed]] = {
     "orgs.User auth_user_password_change": _post(
         "auth_user_password_change", _user, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     ),
-    "orgs.Membership add": lambda client, place: _add(  # noqa: PLW0108 — the user is there only then
-        "orgs_membership", user=str(User.objects.get(username="root").pk), organization="{organization}", role="viewer"
-    )(client, place),
+    "orgs.Membership add": _join,
     "orgs.Membership change": _change("orgs_membership", _membership, role="operator"),
     "orgs.Membership delete": _post("orgs_membership_delete", _membership, {"post": "yes"}),
     "orgs.Membership delete_selected": _action("orgs_membership", "delete_selected", _membership),
