@@ -50,15 +50,20 @@ def assert_like(shown: Any, answered: Any, path: str = "answer") -> None:
 
 
 def wait_for_the_demo_fleet(up: ServerProcess) -> None:
-    """Return once two orchestrators are connected."""
-    address = up.url("/api/v1/controller/orchestrators/live")
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {TOKEN}"})
-    for _ in range(300):
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            if json.load(answer)["data"]["total_items"] == 2:
-                return
+    """Return once two orchestrators are connected, and the worker and beat have said that they live."""
+    for _ in range(600):
+        live = ask(up, "/api/v1/controller/orchestrators/live")
+        if live["total_items"] == 2 and ask(up, "/api/v1/controller/health")["status"] == "healthy":
+            return
         time.sleep(0.1)
     pytest.fail("the demo fleet did not connect")
+
+
+def ask(up: ServerProcess, path: str) -> Any:
+    """Return the data of an answer."""
+    request = urllib.request.Request(up.url(path), headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)["data"]
 
 
 @pytest.mark.parametrize(
