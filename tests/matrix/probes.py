@@ -1,6 +1,7 @@
 """What A's callers try in order to learn something of B: parameters and foreign names; and how answers compare."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -16,6 +17,8 @@ from tests.matrix.place import NOWHERE, Place
 from tests.matrix.rows import Row
 from tests.matrix.stage import CANARY, Stage
 
+MOVING: Final = {"timestamp", "request_id", "uptime_seconds", "start_date", "end_date"}  # the time of the call
+CSRF_TOKEN: Final = re.compile(rb"[A-Za-z0-9]{64}")
 CHANGING: Final = ("X-Request-ID", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Set-Cookie", "Content-Length")
 BY_KIND: Final = {
     "integer": ("1", "2", "1000", "0"),
@@ -58,10 +61,14 @@ def essence(answer: Any) -> tuple[int, Any, dict[str, str]]:
     try:
         body = json.loads(answer.content)
     except ValueError:
-        body = answer.content
-    if isinstance(body, dict):
-        body = {name: value for name, value in body.items() if name not in ("timestamp", "request_id")}
-    return answer.status_code, body, {name: text for name, text in answer.items() if name not in CHANGING}
+        body = CSRF_TOKEN.sub(b"", answer.content)
+    return answer.status_code, _lasting(body), {name: text for name, text in answer.items() if name not in CHANGING}
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lasting(child) for name, child in value.items() if name not in MOVING}
+    return [_lasting(child) for child in value] if isinstance(value, list) else value
 
 
 def says_canary(answer: Any) -> bool:
