@@ -100,4 +100,4 @@ def test_every_call_answers_as_shown(installation: Callable[..., Installation], 
         else:
             assert said == "", block
         checked += 1
-    assert checked > 30
+    assert checked >= 30

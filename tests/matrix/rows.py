@@ -129,7 +129,7 @@ ROWS: Final = [
                                                                 "401 403 403 200 404 200 403 403 403"),
     Row("GET", f"{CONTROLLER}/orchestrators", LIST),
     Row("GET", f"{CONTROLLER}/orchestrators?organization_id={{organization}}", READ),
-    Row("GET", f"{CONTROLLER}/orchestrators/live",              "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/orchestrators/live",              LIST),
     Row("GET", f"{CONTROLLER}/orchestrators/{{orchestrator}}", READ),
     Row("GET", f"{CONTROLLER}/orchestrators/{{neighbour}}",     "401 200 200 200 404 200 403 200 404"),
     Row("POST", f"{INTERNAL}/orchestrators/register", LIFE, REGISTRATION, audit=1),
