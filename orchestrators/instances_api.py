@@ -189,8 +189,9 @@ class Live(rest.View):
         parameters={"organization_id": rest.Parameter("Only this organization's.")},
     )
     def get(self, request: Request) -> Response:
-        """List the open sessions: a partial index, no table scan."""
-        rows = access.narrow(request, Instance.objects.connected().select_related("organization"))
+        """List the open sessions: a partial index, no table scan. An orchestrator's key sees its own."""
+        connected = Instance.objects.connected().select_related("organization")
+        rows = access.narrow(request, connected, own="orchestrator_id")
         return rest.page(request, rows.order_by("organization_id", "orchestrator_id"), LiveRow)
 
 
