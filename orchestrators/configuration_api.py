@@ -20,8 +20,8 @@ class ChangeRow(serializers.Serializer[Any]):
     """One place that differs; what is absent on one side has no such member."""
 
     path = serializers.CharField()
-    before = serializers.JSONField(required=False, allow_null=True)
-    after = serializers.JSONField(required=False, allow_null=True)
+    before = serializers.JSONField(required=False)
+    after = serializers.JSONField(required=False)
 
 
 class VersionRow(serializers.ModelSerializer[ConfigVersion]):

@@ -268,6 +268,8 @@ def _fleet(organization: Organization, **where: Any) -> list[Instance]:
 
 
 def _set_released(organization: Organization, version: ConfigVersion) -> None:
+    if documents.digest(released(organization)) == documents.digest(version.content):
+        return
     organization.settings = {**organization.settings, "config": version.content}
     organization.save(update_fields=["settings", "updated_at"])
 
