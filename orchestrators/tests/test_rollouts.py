@@ -39,9 +39,9 @@ def fleet(**where: Any) -> list[Instance]:
 
 
 def report(rows: Sequence[Instance], status: str = "applied", error: str = "") -> None:
-    rows = Instance.objects.filter(pk__in=[row.pk for row in rows]).order_by("pk")
+    fresh = Instance.objects.filter(pk__in=[row.pk for row in rows]).order_by("pk")
     configuration.store(
-        [Report(row.pk, row.orchestrator_id, row.organization_id, row.config_hash, status, error) for row in rows]
+        [Report(row.pk, row.orchestrator_id, row.organization_id, row.config_hash, status, error) for row in fresh]
     )
 
 
