@@ -26,13 +26,6 @@ class ProgressRow(serializers.Serializer[Any]):
     offline = serializers.IntegerField()
 
 
-class FailureRow(serializers.Serializer[Any]):
-    """Who failed, and what it said."""
-
-    orchestrator_id = serializers.CharField()
-    error = serializers.CharField(allow_blank=True)
-
-
 class RolloutRow(serializers.ModelSerializer[Rollout]):
     """A rollout; `stage` counts from 1."""
 
@@ -68,9 +61,9 @@ class RolloutDetail(RolloutRow):
     class Meta(RolloutRow.Meta):
         fields = [*RolloutRow.Meta.fields, "failures"]
 
-    def get_failures(self, row: Rollout) -> list[FailureRow]:
-        """Name some of them."""
-        return FailureRow(progress.failures(row), many=True).data  # type: ignore[return-value]
+    def get_failures(self, row: Rollout) -> list[dict[str, str]]:
+        """Name some of them, with what they said."""
+        return progress.failures(row)
 
 
 class NewRollout(serializers.Serializer[Any]):
