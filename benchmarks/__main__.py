@@ -9,7 +9,7 @@ from types import ModuleType
 from benchmarks import generator, report
 from benchmarks.stage import Stage
 
-NAMES = ("heartbeats", "sessions", "connects", "sql", "messages")
+NAMES = ("heartbeats", "sessions", "connects", "sql", "messages", "configs")
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "request_timeout": (408, "Send the whole request at once."),
     "conflict": (409, "The object is in a state that does not allow this."),
     "idempotency_conflict": (409, "This Idempotency-Key was sent with another request; take a new one."),
+    "precondition_failed": (412, "The object changed meanwhile: read it again, and send If-Match with its ETag."),
     "payload_too_large": (413, "Send a smaller body: 1 MiB at most."),
     "headers_too_large": (431, "Send fewer and shorter headers: 100 of them, 16 KiB in all."),
     "unsupported_media_type": (415, "Send `Content-Type: application/json`."),

@@ -9,9 +9,11 @@ from moolai import console, errors, health, health_api
 from moolai.console import lost
 from moolai.openapi import views as openapi
 from orchestrators import api as fleet
+from orchestrators import configuration_api as config
 from orchestrators import instances_api as registry
 from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
+from orchestrators import rollouts_api as rollouts
 from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 from orgs import auth_api as auth
@@ -62,6 +64,16 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
     re_path(rf"^{OWN}/users/?$", users.Users.as_view()),
     re_path(rf"^{OWN}/users/(?P<user_id>[0-9]{{1,18}})/?$", users.Person.as_view()),
+    re_path(rf"^{OWN}/config/?$", config.Config.as_view()),
+    re_path(rf"^{OWN}/config/validate/?$", config.Validation.as_view()),
+    re_path(rf"^{OWN}/config/versions/?$", config.Versions.as_view()),
+    re_path(rf"^{OWN}/config/versions/(?P<version>[0-9]{{1,9}})/?$", config.Version.as_view()),
+    re_path(rf"^{OWN}/config/rollback/?$", config.Rollback.as_view()),
+    re_path(rf"^{OWN}/config/rollouts/?$", rollouts.Rollouts.as_view()),
+    re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/?$", rollouts.OneRollout.as_view()),
+    re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/pause/?$", rollouts.Pause.as_view()),
+    re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/resume/?$", rollouts.Resume.as_view()),
+    re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/cancel/?$", rollouts.Cancel.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
-from orchestrators import database, limits, mirror, nodes, notices, presence, wakeups
+from orchestrators import configuration, database, limits, mirror, nodes, notices, presence, wakeups
 from orchestrators.messages import outbox
 from orchestrators.presence import Sighting
 from orchestrators.session import Session
@@ -170,6 +170,13 @@ class Clock:
         if self.hub.sessions:
             waiting = outbox.awaiting(self.hub.node_id, now=timezone.now())
             self.hub.apply_soon([notices.Delivery(orchestrator_id) for orchestrator_id in waiting])
+            self.hub.apply_soon(notices.repeats(self._silent_about_config()))
+
+    def _silent_about_config(self) -> list[str]:
+        """Return whose configuration got no answer in time: the frame, or the word of it, may be lost."""
+        sessions, now = self.hub.sessions, time.monotonic()
+        held = ((name, sessions.get(name)) for name in configuration.unanswered(self.hub.node_id))
+        return [name for name, session in held if session is not None and session.config_due <= now]
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ def _make(orchestrator_id: str, *, organization: Organization, name: str, **fiel
     if before is not None and before.organization_id == organization.pk:  # the row comes back, with its messages
         instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
         instance._state.adding = False
+        instance.config_version, instance.config_hash = before.config_version, before.config_hash  # it only grows
     elif before is not None:
         before.delete()
     configuration.refresh(instance)

@@ -95,20 +95,23 @@ class Delivery(Notice):
 
 @dataclass(frozen=True, slots=True)
 class Config(Notice):
-    """A new desired configuration, as the two frames it may travel in."""
+    """A desired configuration: `body` is what both frames it may travel in have in common."""
 
     orchestrator_id: str
     version: int
-    update: str
-    provisioning: str
+    body: str
+    is_repeat: bool = False
 
     def apply(self, hub: "Hub") -> None:
-        """Push it, unless something newer was pushed already."""
+        """Push it, unless something newer was pushed already; one that is repeated, unless it is no longer newest."""
         session = hub.sessions.get(self.orchestrator_id)
-        if session is not None and session.config_version < self.version:
+        if session is not None and (
+            session.config_version < self.version or (self.is_repeat and session.config_version == self.version)
+        ):
             session.config_version = self.version
-            session.expect_config_status()
-            session.spawn(session.write(self.update if session.is_acknowledging else self.provisioning))
+            session.expect_config_status(is_repeat=self.is_repeat)
+            is_update = session.is_acknowledging
+            session.spawn(session.write(configuration.head(self.version, is_update=is_update) + self.body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,17 +205,14 @@ def _flags(ids: Collection[str], organizations: Collection[str]) -> list[Notice]
     return [Independence(*row) for row in columns]
 
 
-def _configs(ids: Collection[str]) -> list[Notice]:
-    rows = Instance.objects.filter(orchestrator_id__in=ids).select_related("organization") if ids else []
-    return [
-        Config(
-            row.orchestrator_id,
-            row.config_version,
-            configuration.frame(row, is_update=True),
-            configuration.frame(row, is_update=False),
-        )
-        for row in rows
-    ]
+def _configs(ids: Collection[str], *, is_repeat: bool = False) -> list[Notice]:
+    rows = configuration.readable(list(ids)) if ids else []
+    return [Config(row.orchestrator_id, row.config_version, configuration.body(row), is_repeat) for row in rows]
+
+
+def repeats(ids: Collection[str]) -> list[Notice]:
+    """Return the configurations of sessions that have been silent about theirs for too long, to be sent again."""
+    return _configs(ids, is_repeat=True)
 
 
 def explain(sessions: Sequence[tuple[str, int]]) -> list[Notice]:

@@ -91,6 +91,7 @@ def _look(claims: Sequence[Claim]) -> _World:
     locked = Organization.objects.select_for_update(no_key=True).order_by("pk").in_bulk(wanted)
     rows = Instance.objects.filter(orchestrator_id__in=ids).select_for_update(no_key=True).order_by("pk")
     instances = {row.orchestrator_id: row for row in rows}
+    configuration.attach(list(instances.values()), organizations=locked)
     bound: set[str] = set()
     if any(not item.secret for item in claims):
         usable = ApiKey.objects.filter(orchestrator_id__in=ids, revoked_at__isnull=True)

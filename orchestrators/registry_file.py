@@ -18,7 +18,7 @@ from django.db import transaction
 from moolai.errors import AppError
 from orchestrators import independence, instances, protocol, tenants
 from orchestrators.models import Instance
-from orgs import organizations, sealed, vault
+from orgs import sealed, vault
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
 
@@ -184,7 +184,7 @@ class _Work:
         with self.named(home, ORGANIZATION_FIELDS):
             if row is None:
                 columns = {"name": home.key, **home.columns}
-                row = organizations.create(home.key, acting_user=None, **columns)
+                row = tenants.create(home.key, acting_user=None, **columns)
                 self.done.append(f"made organization {home.key}")
                 self.flag(home, row.is_independent, independence.set_organization, "organization")
             elif not self.only_missing:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
+
 from orchestrators import protocol
 from orchestrators.limiter import Limiter
 from orchestrators.messages.outbox import Parcel
@@ -24,6 +26,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 LOG_EVERY_SECONDS: Final = 10.0
 MAX_UNSETTLED: Final = 256
+MAX_CONFIG_PAUSE_SECONDS: Final = 300
 MAX_PLAIN_BYTES: Final = 1024  # a heartbeat above this takes the long way
 ANSWERS: Final = frozenset({"ack", "config_status", "task_result"})  # free of the rate limit when outstanding
 
@@ -41,11 +44,11 @@ class Session:
     """The state of one open session; `run` reads its socket until it ends."""
 
     __slots__ = (
-        "_early", "_push", "config_answers", "config_version", "connected_at", "credential_id", "epoch", "expires_at",
-        "farewell", "has_been_poked", "has_been_warned", "health", "hub", "in_flight", "instance_pk",
-        "is_acknowledging", "is_closing", "is_dark", "is_organization_independent", "is_own_independent", "last_log",
-        "limiter", "orchestrator_id", "organization_id", "remote_address", "seen", "seen_at", "send", "sending",
-        "sending_since", "session_id", "tasks", "unsettled",
+        "_early", "_push", "config_answers", "config_attempts", "config_due", "config_version", "connected_at",
+        "credential_id", "epoch", "expires_at", "farewell", "has_been_poked", "has_been_warned", "health", "hub",
+        "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark", "is_organization_independent",
+        "is_own_independent", "last_log", "limiter", "orchestrator_id", "organization_id", "remote_address", "seen",
+        "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", grant: Grant, *, send: Send, limiter: Limiter, is_legacy: bool, drop: Any) -> None:
@@ -60,6 +63,7 @@ class Session:
         self.is_acknowledging = not is_legacy
         self.config_version = row.config_version
         self.config_answers = 0  # how many config_status frames are still due: two for each configuration sent
+        self.config_attempts, self.config_due = 0, float("inf")  # `config_due`: when it is sent again, if unanswered
         if grant.provisioning is not None:
             self.expect_config_status()
         self.seen = time.monotonic()
@@ -89,9 +93,15 @@ class Session:
         opened_at = self.connected_at or self.last_seen
         return Held(self.instance_pk, self.epoch, self.session_id, opened_at, self.remote_address)
 
-    def expect_config_status(self) -> None:
-        """Note that a configuration was sent: `applying` and its outcome may come back free of the rate limit."""
+    def expect_config_status(self, *, is_repeat: bool = False) -> None:
+        """Note that a configuration was sent: `applying` and its outcome may come back free of the rate limit.
+
+        Without an answer it is due again after MESSAGE_ACK_TIMEOUT_SEC, and after twice as long each time.
+        """
         self.config_answers = max(0, self.config_answers) + 2
+        self.config_attempts = self.config_attempts + 1 if is_repeat else 1
+        pause = settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** min(self.config_attempts - 1, 10)
+        self.config_due = time.monotonic() + min(pause, MAX_CONFIG_PAUSE_SECONDS)
 
     async def greet(self, *frames: str) -> None:
         """Write the first frames; only then what others have to say to this session follows."""

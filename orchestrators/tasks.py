@@ -6,11 +6,13 @@ from celery import shared_task
 from django.utils import timezone
 
 from orchestrators import nodes, presence
+from orchestrators.configuration import rollouts
 from orchestrators.messages import outbox
 
 
 @shared_task(name="orchestrators.sweep")
 def sweep() -> None:
-    """Declare who went dark, clear killed nodes, expire messages."""
+    """Declare who went dark, clear killed nodes, expire messages, advance rollouts."""
     presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}")
     outbox.expire(now=timezone.now())
+    rollouts.sweep(now=timezone.now())

@@ -19,6 +19,7 @@ SHOWN: Final = 100  # ids that the audit row of a deletion names
 def create(organization_id: str, *, name: str, acting_user: User | None, **fields: Any) -> Organization:
     """Make an organization; raises `invalid_field` for a bad value and `conflict` when the id is taken."""
     row = organizations.create(organization_id, name=name, acting_user=acting_user, **fields)
+    configuration.begin(row, acting_user=acting_user)
     if row.is_independent:
         transaction.on_commit(mirror.write, robust=True)
     return row
@@ -29,16 +30,15 @@ def update(organization: Organization, *, acting_user: User | None, **fields: An
     """Change columns and return the row as it is now: one audit row, and its orchestrators follow.
 
     They get the new name, the configuration that comes of name and settings, and the independence they inherit.
-    Raises `invalid_field` for a bad value, `not_found` when it has just been deleted.
+    Raises `invalid_field` for a bad value, `not_found` when it has just been deleted, and `conflict` for a new
+    configuration during a staged rollout.
     """
     before = organizations.lock(organization.pk)
     row = organizations.update(before, acting_user=acting_user, **fields)
     present = Instance.objects.present().filter(organization=row)
     if row.name != before.name:
         present.update(organization_name=row.name)
-    if (row.name, row.settings) != (before.name, before.settings):
-        locked = present.select_related("organization").select_for_update(of=("self",), no_key=True)
-        configuration.republish(list(locked.order_by("pk")))
+    configuration.follow(before, row, acting_user=acting_user)
     if row.is_independent != before.is_independent:
         independence.spread(row, acting_user=acting_user)
     return row

@@ -1,7 +1,9 @@
-"""Tables of the fleet: instances, the nodes that hold their sessions, and their messages."""
+"""Tables of the fleet: instances, the nodes that hold their sessions, their messages and their configuration."""
 
+from orchestrators.models.config_version import ConfigVersion
 from orchestrators.models.instance import Instance
 from orchestrators.models.message import Message
 from orchestrators.models.node import Node
+from orchestrators.models.rollout import Rollout
 
-__all__ = ["Instance", "Message", "Node"]
+__all__ = ["ConfigVersion", "Instance", "Message", "Node", "Rollout"]

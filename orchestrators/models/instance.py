@@ -7,6 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from orchestrators.models.config_version import ConfigVersion
+from orchestrators.models.rollout import Rollout
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
 from orgs.names import NameField
@@ -95,6 +97,13 @@ class Instance(models.Model):
     config_status = models.CharField(max_length=20, choices=ConfigStatus, default=ConfigStatus.UNKNOWN)
     config_error = models.CharField(max_length=1000, blank=True)
     config_reported_at = models.DateTimeField(null=True, blank=True)
+    # The version a staged rollout gave it (null: the organization's), and the rollout it is a member of.
+    config_base = models.ForeignKey(
+        ConfigVersion, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    config_rollout = models.ForeignKey(
+        Rollout, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="members"
+    )
 
     objects = InstanceQuerySet.as_manager()
 
@@ -108,6 +117,11 @@ class Instance(models.Model):
             ),
             models.Index(fields=["node"], name="instances_by_node", condition=Q(is_connected=True)),
             models.Index(fields=["deadline_at"], name="instances_due"),
+            models.Index(
+                fields=["node"],
+                name="instances_unanswered",
+                condition=Q(is_connected=True, is_acknowledging=True, config_status="pending"),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -131,22 +145,30 @@ class Instance(models.Model):
         return self.independence_source is not None
 
     def config_document(self) -> dict[str, Any]:
-        """Return the desired configuration: the organization's base with this instance's own columns on top."""
-        base = self.organization.settings.get("config")
-        base = base if isinstance(base, dict) else {}
+        """Return the desired configuration: the organization's base with this instance's own columns on top.
+
+        The base is the version a staged rollout gave it, else the organization's. It is data and nothing else.
+        """
+        base = self.config_base.content if self.config_base_id and self.config_base else released(self.organization)
         return base | {
             "features": _section(base, "features") | self.features,
             "session": _section(base, "session") | self.session_config,
             "metadata": _section(base, "metadata")
             | {"name": self.name, "organization_id": self.organization_id, "organization_name": self.organization.name},
             "privacy_mode": self.privacy_mode or base.get("privacy_mode") is True,
-            "monitoring_enabled": self.monitoring_enabled,
+            "monitoring_enabled": self.monitoring_enabled and base.get("monitoring_enabled") is not False,
             "llm": _section(base, "llm"),
         }
 
     def seen_ago_seconds(self, *, now: datetime) -> float | None:
         """Return how long ago it was last seen, in seconds; None when it never was."""
         return (now - self.last_seen).total_seconds() if self.last_seen else None
+
+
+def released(organization: Organization) -> dict[str, Any]:
+    """Return the configuration that every orchestrator of an organization starts from."""
+    base = organization.settings.get("config") if isinstance(organization.settings, dict) else None
+    return base if isinstance(base, dict) else {}
 
 
 def _section(base: dict[str, Any], name: str) -> dict[str, Any]:

@@ -51,6 +51,10 @@ def _configured(who: str, data: dict[str, Any]) -> str:
     return f"{who} has a new configuration, version {data.get('version')}"
 
 
+def _rollout(verb: str) -> Words:
+    return lambda who, data: _because(f"The rollout of version {data.get('version')} to {who} {verb}", data, "reason")
+
+
 WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
     "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
@@ -66,6 +70,13 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "config.applying": ("tune", "gray", lambda who, data: f"{who} is applying its configuration"),
     "config.applied": ("task_alt", "green", lambda who, data: f"{who} applied its configuration"),
     "config.failed": ("error", "red", lambda who, data: _because(f"{who} refused its configuration", data, "error")),
+    "rollout.started": ("rocket_launch", "blue", _rollout("started")),
+    "rollout.advanced": ("rocket_launch", "blue", _rollout("reached its next stage")),
+    "rollout.paused": ("pause_circle", "gray", _rollout("was paused")),
+    "rollout.resumed": ("play_circle", "blue", _rollout("goes on")),
+    "rollout.completed": ("task_alt", "green", _rollout("is complete")),
+    "rollout.halted": ("error", "red", _rollout("was halted")),
+    "rollout.cancelled": ("cancel", "gray", _rollout("was cancelled")),
     "message.queued": ("outbox", "gray", lambda who, data: f"{who} is sent {_kind(data)}"),
     "message.received": ("inbox", "gray", lambda who, data: f"{who} sent {_kind(data)}"),
     "message.delivered": ("mark_email_read", "green", lambda who, data: f"{who} took {_kind(data)}"),

@@ -19,6 +19,8 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "orgs.User": {"password"},
     "orchestrators.Instance": {"config_hash", "takeovers"},
     "orchestrators.Message": {"content_hash"},
+    "orchestrators.ConfigVersion": {"config_hash"},
+    "orchestrators.Rollout": {"outcome"},
     "monitoring.SystemMetric": {"message_hash"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door

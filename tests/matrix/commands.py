@@ -12,6 +12,8 @@ CHANGES: Final = {
     "send_message": ["{idle}", "restart", "{{}}"],
     "import_config": ["{file}"],
     "rotate_encryption_key": [],
+    "config": ["set", "{organization}", "{file}"],
+    "rollout": ["start", "{organization}", "{file}"],
 }
 IMPORTED: Final = json.dumps({"organizations": {"initech": {"name": "Initech"}}})
 UNAUDITED: Final = {

@@ -6,8 +6,8 @@ from typing import Any, Final
 from django.utils import timezone
 
 from monitoring.models import NUMBERS, SystemMetric
-from orchestrators import instances
-from orchestrators.models import Instance, Message
+from orchestrators import configuration, instances
+from orchestrators.models import ConfigVersion, Instance, Message, Rollout
 from orgs import audit, events, keys, organizations, tokens
 from orgs.models import Membership, Organization, User
 
@@ -28,6 +28,7 @@ class Place:
     message: str
     settled: str
     refresh_token: str
+    rollout: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -41,7 +42,7 @@ class Place:
 NOWHERE: Final = Place(
     organization="nowhere", orchestrator="nowhere-1", neighbour="nowhere-2", idle="nowhere-3",
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
-    refresh_token="mr_wrong",
+    refresh_token="mr_wrong", rollout="999999999",
 )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ def make(organization_id: str, *, word: str) -> Place:
     return Place(
         organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(),
         str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
+        str(_rollout(organization, word=word).pk),
     )  # fmt: skip
 
 
@@ -121,6 +123,35 @@ def _message(orchestrator_id: str, *, word: str, status: str) -> Message:
         status=status,
         error=f"{word} broke",
         result={word: word},
+    )
+
+
+def _rollout(organization: Organization, *, word: str) -> Rollout:
+    """Make version 1 of its configuration, and the rollout that brought it and has ended."""
+    now, document = timezone.now(), organization.settings["config"]
+    version = ConfigVersion.objects.create(
+        organization=organization,
+        version=1,
+        document=document,
+        config_hash=configuration.digest(document),
+        changes=configuration.difference({}, document),
+        comment=f"because {word}",
+        author=f"{word} author",
+        created_at=now,
+        released_at=now,
+    )
+    return Rollout.objects.create(
+        organization=organization,
+        target=version,
+        is_staged=True,
+        stages=[{"labels": {word: word}}],
+        status="completed",
+        soak_seconds=3600,
+        failures=[{"orchestrator_id": f"{organization.pk}-1", "error": f"{word} failed"}],
+        reason=f"{word} did not answer",
+        started_by=f"{word} author",
+        started_at=now,
+        stage_started_at=now,
     )
 
 

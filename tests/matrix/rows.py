@@ -24,7 +24,7 @@ class Row:
     """One call: templates of path and body, the status per column, and for people where theirs differs.
 
     In the column B, `403/200` is B's viewer and B's administrator. `audit` counts the audit rows of a success. A quiet
-    row is played while none of A's orchestrators is connected.
+    row is played while none of A's orchestrators is connected, one with `rollout` while A's rollout has that status.
     """
 
     method: str
@@ -35,6 +35,7 @@ class Row:
     audit: int = 0
     is_public: bool = False
     is_quiet: bool = False
+    rollout: str = ""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -78,6 +79,7 @@ BEAT: Final = {"orchestrator_id": "{orchestrator}", "status": "active", "health_
 LIST: Final = "   401 200 200 200 200 200 200 200 200"  # own rows only: test_canary.py
 READ: Final = "   401 200 200 200 404 200 200 200 404"
 CHANGE: Final = " 401 403 403 200 404 200 403 403 404"
+MEMBERS: Final = "401 200 200 200 404 200 403 403 404"
 LIFE: Final = "   401 403 403 200 404 200 200 200 404"
 
 
@@ -162,4 +164,18 @@ ROWS: Final = [
     Row("GET", f"{OWN}/users/{{user}}", CHANGE),
     Row("PUT", f"{OWN}/users/{{user}}", CHANGE, {"role": "operator", "email": "other@example.com"}, audit=1),
     Row("DELETE", f"{OWN}/users/{{user}}",                      "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{OWN}/config", READ),
+    Row("PUT", f"{OWN}/config", CHANGE, {"config": {"features": {"beta": True}}, "comment": "try it"}, audit=1),
+    Row("POST", f"{OWN}/config/validate", MEMBERS, {"config": {"features": 1}}),
+    Row("GET", f"{OWN}/config/versions", MEMBERS),
+    Row("GET", f"{OWN}/config/versions/1", MEMBERS),
+    Row("POST", f"{OWN}/config/rollback", CHANGE, {"version": 1}, audit=1),
+    Row("GET", f"{OWN}/config/rollouts", MEMBERS),
+    Row("POST", f"{OWN}/config/rollouts",                       "401 403 403 201 404 201 403 403 404",
+        {"config": {"llm": {"model": "fast"}}, "stages": [{"percent": 10}]}, audit=1),
+    Row("GET", f"{OWN}/config/rollouts/{{rollout}}", MEMBERS),
+    Row("POST", f"{OWN}/config/rollouts/{{rollout}}/pause", CHANGE, {"reason": "lunch"}, audit=1, rollout="running"),
+    Row("POST", f"{OWN}/config/rollouts/{{rollout}}/pause",     "401 403 403 409 404 409 403 403 404", {}),
+    Row("POST", f"{OWN}/config/rollouts/{{rollout}}/resume", CHANGE, {}, audit=1, rollout="paused"),
+    Row("POST", f"{OWN}/config/rollouts/{{rollout}}/cancel", CHANGE, {}, audit=1, rollout="running"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.test import override_settings
 
-from orchestrators.models import Instance
+from orchestrators.models import Instance, Rollout
 from orgs.models import Organization
 from tests.matrix import people, place
 from tests.matrix.people import MEMBERS, ORCHESTRATORS, PARTS, Caller, Part
@@ -73,6 +73,8 @@ def play(stage: Stage, row: Row, caller: Caller, *, method: str = "", **headers:
     """Let a caller make the row's call about A."""
     if row.is_quiet:
         Instance.objects.filter(organization_id=stage.a.organization).update(is_connected=False)
+    if row.rollout:
+        Rollout.objects.filter(pk=stage.a.rollout).update(status=row.rollout, finished_at=None)
     return caller.call(method or row.method, stage.a.fill(row.path), stage.a.fill(row.body), **headers)
 
 

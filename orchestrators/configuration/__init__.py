@@ -1,0 +1,31 @@
+"""Configuration: what each orchestrator should run (desired), what it says it runs (reported), and how that went.
+
+`publishing` and `rollouts` change it, `versions` is its history, `desired` brings it to rows and frames, `statuses`
+takes in what comes back, `documents` knows what a document is.
+"""
+
+from orchestrators.configuration.desired import attach, body, frame, head, readable, refresh, republish, unanswered
+from orchestrators.configuration.documents import difference, digest
+from orchestrators.configuration.publishing import begin, follow, publish, rollback, validate
+from orchestrators.configuration.statuses import Report, check, store
+
+__all__ = [
+    "Report",
+    "attach",
+    "begin",
+    "body",
+    "check",
+    "difference",
+    "digest",
+    "follow",
+    "frame",
+    "head",
+    "publish",
+    "readable",
+    "refresh",
+    "republish",
+    "rollback",
+    "store",
+    "unanswered",
+    "validate",
+]

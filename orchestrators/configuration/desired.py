@@ -1,0 +1,135 @@
+"""Desired configuration: what each orchestrator should run, as rows, and as the frames it travels in.
+
+A row's `config_version` only grows, and its `config_hash` is that of the content it goes with. Whoever changes what an
+instance should run holds its row's lock and calls `republish`, which reads the base after the lock: so of two changes
+at once the later one always has both, and an older content never gets a newer number.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from orchestrators import protocol
+from orchestrators.configuration.documents import digest
+from orchestrators.models import ConfigVersion, Instance, Rollout
+from orgs import events
+from orgs.models import Event, Organization
+
+CHUNK: Final = 1000  # rows per statement; 2 parameters each
+_REPUBLISH: Final = """
+UPDATE orchestrator_instances
+SET config_version = config_version + CASE WHEN config_hash = '' THEN 0 ELSE 1 END, config_hash = wanted.column2,
+  config_status = CASE WHEN is_acknowledging THEN 'pending' ELSE 'unknown' END, config_error = '', updated_at = %s,
+  config_rollout_id = COALESCE(%s, config_rollout_id)
+FROM (VALUES {rows}) AS wanted
+WHERE orchestrator_instances.id = wanted.column1
+"""
+
+
+def attach(instances: Sequence[Instance], *, organizations: Mapping[str, Organization] | None = None) -> None:
+    """Read the bases of `instances` as they are committed now: two statements, however many rows.
+
+    `organizations` are those that the caller has read, and holds the locks of.
+    """
+    if organizations is None:
+        organizations = Organization.objects.in_bulk({row.organization_id for row in instances})
+    versions = ConfigVersion.objects.in_bulk({row.config_base_id for row in instances if row.config_base_id})
+    for row in instances:
+        row.organization = organizations[row.organization_id]
+        if row.config_base_id:
+            row.config_base = versions.get(row.config_base_id)
+
+
+def refresh(instance: Instance) -> bool:
+    """Bring `config_hash` and `config_version` of an unsaved `instance` up to its content; True when that changed."""
+    desired = digest(instance.config_document())
+    if desired == instance.config_hash:
+        return False
+    instance.config_version += 1 if instance.config_hash else 0
+    instance.config_hash = desired
+    return True
+
+
+@transaction.atomic
+def republish(instances: Sequence[Instance], *, rollout: Rollout | None = None) -> int:
+    """Store new versions of those locked `instances` whose desired configuration changed, and wake their sessions up.
+
+    They become members of `rollout`, when it is one that changes them. Returns how many changed.
+    """
+    attach(instances)
+    changed = [instance for instance in instances if refresh(instance)]
+    if not changed:
+        return 0
+    now = timezone.now()
+    for instance in changed:
+        is_answered = instance.is_acknowledging
+        instance.config_status = Instance.ConfigStatus.PENDING if is_answered else Instance.ConfigStatus.UNKNOWN
+        instance.config_error, instance.updated_at = "", now
+        instance.config_rollout_id = rollout.pk if rollout else instance.config_rollout_id
+    _write(changed, rollout, now=now)
+    events.record_many(
+        Event(
+            kind="config.changed",
+            organization_id=instance.organization_id,
+            orchestrator_id=instance.orchestrator_id,
+            data={"version": instance.config_version},
+        )
+        for instance in changed
+    )
+    return len(changed)
+
+
+def _write(changed: Sequence[Instance], rollout: Rollout | None, *, now: datetime) -> None:
+    moment = connection.ops.adapt_datetimefield_value(now)
+    with connection.cursor() as cursor:
+        for start in range(0, len(changed), CHUNK):
+            chunk = changed[start : start + CHUNK]
+            values: list[Any] = [moment, rollout.pk if rollout else None]
+            for instance in chunk:
+                values += [instance.pk, instance.config_hash]
+            cursor.execute(_REPUBLISH.format(rows=",".join(["(%s, %s)"] * len(chunk))), values)
+
+
+def frame(instance: Instance, *, is_update: bool) -> str:
+    """Build the `config_update` (or, for a fresh or older session, `provisioning`) frame of the desired state."""
+    return head(instance.config_version, is_update=is_update) + body(instance)
+
+
+def head(version: int, *, is_update: bool) -> str:
+    """Return how a frame begins; `body` is the rest."""
+    if is_update:
+        return f'{{"type":"config_update","message_id":"config-{version}",'
+    return '{"type":"provisioning",'
+
+
+def body(instance: Instance) -> str:
+    """Return what both kinds of frame have in common, without the brace that opens it."""
+    document = instance.config_document()
+    shared = {"version": instance.config_version, "config_hash": instance.config_hash}
+    return protocol.dump({**shared, "config": document, "data": document})[1:]
+
+
+def readable(orchestrator_ids: Sequence[str]) -> list[Instance]:
+    """Return rows with their bases, each as one commit left both.
+
+    Bases are read once for all, after the rows. Where a commit fell between, the content has not the hash that the row
+    names, and such rows are read again together with their bases.
+    """
+    rows = list(Instance.objects.filter(orchestrator_id__in=orchestrator_ids))
+    attach(rows)
+    fitting = [row for row in rows if digest(row.config_document()) == row.config_hash]
+    if len(fitting) == len(rows):
+        return rows
+    others = {row.pk for row in rows} - {row.pk for row in fitting}
+    return fitting + list(Instance.objects.filter(pk__in=others).select_related("organization", "config_base"))
+
+
+def unanswered(node_id: str) -> list[str]:
+    """Return the orchestrators connected to `node_id` that have not yet said anything to their configuration."""
+    rows = Instance.objects.connected().filter(
+        node=node_id, is_acknowledging=True, config_status=Instance.ConfigStatus.PENDING
+    )
+    return list(rows.order_by().values_list("orchestrator_id", flat=True))

@@ -1,0 +1,85 @@
+"""Versions: the history of an organization's configuration. Written in the transaction of the change, never changed."""
+
+from typing import Any
+
+from django.db.models import Max
+from django.utils import timezone
+
+from moolai.errors import NotFound
+from orchestrators.configuration import documents
+from orchestrators.models import ConfigVersion
+from orchestrators.models.instance import released
+from orgs import audit
+from orgs.models import Organization, User
+
+Source = ConfigVersion.Source
+
+
+def lock(organization_id: str) -> Organization:
+    """Return an organization, locked until the commit: whoever changes its configuration waits here for its turn."""
+    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
+    if organization is None:
+        raise NotFound
+    return organization
+
+
+def current(organization: Organization) -> ConfigVersion:
+    """Return the version an organization has; one that nobody published is version 0, which is not stored."""
+    row = organization.config_versions.filter(released_at__isnull=False).first()
+    return row or ConfigVersion(
+        organization=organization,
+        version=0,
+        document=released(organization),
+        config_hash=documents.digest(released(organization)),
+        created_at=organization.created_at,
+    )
+
+
+def get(organization: Organization, version: int) -> ConfigVersion:
+    """Return one version; raises `not_found`."""
+    row = organization.config_versions.filter(version=version).first()
+    if row is None:
+        raise NotFound(detail=f"There is no version {version} of this configuration.")
+    return row
+
+
+def keep(organization: Organization, *, document: dict[str, Any]) -> ConfigVersion | None:
+    """Return the stored version of what a locked organization had until now: `document`, written when nobody did.
+
+    None when there was nothing at all.
+    """
+    row = organization.config_versions.filter(released_at__isnull=False).first()
+    if row is not None or not document:
+        return row
+    comment = "What was there before versions were kept."
+    return record(
+        organization, document, source=Source.IMPORT, acting_user=None, comment=comment, before={}, is_released=True
+    )
+
+
+def record(
+    organization: Organization,
+    document: dict[str, Any],
+    *,
+    source: str,
+    acting_user: User | None,
+    comment: str,
+    before: dict[str, Any],
+    is_released: bool,
+) -> ConfigVersion:
+    """Write the next version of a locked organization; `before` is the document it is compared with."""
+    now = timezone.now()
+    newest = organization.config_versions.aggregate(newest=Max("version"))["newest"] or 0
+    return ConfigVersion.objects.create(
+        organization=organization,
+        version=newest + 1,
+        document=document,
+        config_hash=documents.digest(document),
+        changes=documents.difference(before, document),
+        comment=comment[:500],
+        source=source,
+        author=audit.actor(acting_user)[:200],
+        created_by=acting_user,
+        created_at=now,
+        released_at=now if is_released else None,
+    )
