@@ -29,6 +29,17 @@ SLICE_ROWS: Final = 16  # contents that are read at a time
 EXPIRED_AT_ONCE: Final = 2000
 
 
+def check(message_type: str, content: Any) -> None:
+    """Raise `invalid_field` or `reserved_message_type` for what cannot be sent."""
+    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
+        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
+        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
+    if message_type in protocol.RESERVED_TYPES:
+        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
+    if len(protocol.encode({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
+        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
+
+
 @transaction.atomic
 def queue(
     orchestrator_id: str,
@@ -45,13 +56,7 @@ def queue(
     instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).first()
     if instance is None:
         raise NotFound
-    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
-        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
-        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
-    if message_type in protocol.RESERVED_TYPES:
-        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
-    if len(protocol.dump({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
-        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
+    check(message_type, content)
     now = timezone.now()
     message = Message.objects.create(
         orchestrator_id=orchestrator_id,
