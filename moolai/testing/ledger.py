@@ -38,6 +38,7 @@ class Book:
     """What one client was promised, and what it saw, in order."""
 
     client: OrchestratorClient
+    sent: list[int] = field(default_factory=list)  # numbers of entries up that the client was given
     acknowledged: list[int] = field(default_factory=list)  # numbers of entries up
     accepted: list[int] = field(default_factory=list)  # numbers of entries down that the API took
     handled: list[int] = field(default_factory=list)  # numbers of entries down that the client handled
@@ -136,6 +137,14 @@ class Ledger:
         """Wait until every entry was acknowledged or handled; False when some were not in time."""
         return wait_until(self._is_settled, timeout_seconds=timeout_seconds)
 
+    def wait_drained(self, *, timeout_seconds: float) -> bool:
+        """Wait until what waits now, in clients and in the queue, has arrived; what is added meanwhile may wait."""
+        waiting = [(book, set(book.sent), set(book.accepted)) for book in self.books]
+        return wait_until(
+            lambda: all(up <= set(book.acknowledged) and down <= set(book.handled) for book, up, down in waiting),
+            timeout_seconds=timeout_seconds,
+        )
+
     def _is_settled(self) -> bool:
         for task in self._traffic:
             if task.done():
@@ -153,6 +162,7 @@ class Ledger:
         sending = set()
         for number in range(self._entries):
             await room.acquire()
+            book.sent.append(number)
             task = asyncio.create_task(self._send_one(book, number, room))
             sending.add(task)
             await asyncio.sleep(random.uniform(0, 2 * self._pause_seconds))
