@@ -237,7 +237,8 @@ class Session:
 
     async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None, *, is_ack: bool) -> None:
         try:
-            text = await answer
+            # An acknowledgement that arrived counts, also when its socket ends before the batch runs.
+            text = await (asyncio.shield(answer) if is_ack else answer)
         except FrameError as problem:
             is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
             await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)

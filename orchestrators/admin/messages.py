@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib import messages as notes
 from django.contrib.admin import display
@@ -19,7 +18,6 @@ from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesCheckboxFilter,
     FieldTextFilter,
-    RangeDateTimeFilter,
 )
 
 from moolai.errors import AppError
@@ -28,6 +26,7 @@ from orchestrators.admin import badges, timeline
 from orchestrators.admin.message_forms import ComposeForm
 from orchestrators.messages import outbox
 from orchestrators.models import Message
+from orgs.admin.audit_filters import TimeFilter
 from orgs.admin.base import LongListAdmin, ago, user
 
 # What a button asks for → the status it leads to, the reason it leaves, and what it says when it is done.
@@ -35,21 +34,6 @@ VERDICTS = {
     "retry": (Message.Status.PENDING, "", "is queued anew"),
     "cancel": (Message.Status.FAILED, "cancelled in the console", "is cancelled"),
 }
-
-
-class CreatedFilter(RangeDateTimeFilter):  # type: ignore[misc]
-    """Narrows by a range of times, taken in UTC as they are shown; what is no time narrows nothing."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Message]) -> QuerySet[Message]:
-        """Apply the bounds that were given."""
-        for end, lookup in (("from", "gte"), ("to", "lte")):
-            text = " ".join(str(self.used_parameters.get(f"created_at_{end}_{part}") or "") for part in (0, 1))
-            try:
-                moment = forms.DateTimeField(required=False).clean(text.strip())
-            except forms.ValidationError:
-                continue
-            queryset = queryset.filter(**{f"created_at__{lookup}": moment}) if moment else queryset
-        return queryset
 
 
 @admin.register(Message)
@@ -63,7 +47,7 @@ class MessageAdmin(LongListAdmin):
     list_filter = [
         ("status", ChoicesCheckboxFilter), ("direction", ChoicesCheckboxFilter),
         ("orchestrator", AutocompleteSelectFilter), ("orchestrator__organization", AutocompleteSelectFilter),
-        ("message_type", FieldTextFilter), ("created_at", CreatedFilter),
+        ("message_type", FieldTextFilter), ("created_at", TimeFilter),
     ]  # fmt: skip
     list_select_related = ["orchestrator"]
     list_before_template = "admin/orchestrators/message/live_bar.html"

@@ -206,6 +206,21 @@ def test_to_a_client_that_acknowledges_nothing_it_is_delivered_once_it_is_writte
     assert Event.objects.filter(orchestrator_id="orch-legacy", kind="message.delivered").count() == 40
 
 
+@pytest.mark.services
+def test_an_acknowledgement_counts_when_the_line_is_cut_right_behind_it(live: Live) -> None:
+    rows = [queue_for_new(live, f"orch-cut-{number}") for number in range(5)]
+    for number, row in enumerate(rows):
+        peer = live.register(f"orch-cut-{number}", key=live.key())
+        ack(peer, peer.take("order")["message_id"])
+        peer.close()
+        assert eventually(lambda row=row: status_of(row) == "delivered"), number
+
+
+def queue_for_new(live: Live, name: str) -> Message:
+    live.register(name, key=live.key()).close()
+    return queue(name)
+
+
 # --- rows alone -----------------------------------------------------------------------------------------------------
 
 
