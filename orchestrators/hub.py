@@ -58,6 +58,8 @@ class Hub:
         self._registrations = Batcher[Claim, Grant](self.at_desk, registration.register, on_orphan=self._disown)
         self._endings = Batcher[Ended, None](self.at_desk, presence.end, is_patient=True, capacity=100_000)
         self._takings = Batcher[outbox.Recipient, outbox.Taken](self.at_desk, outbox.take)
+        # To a client that acknowledges nothing a message is delivered once it is written.
+        self._writings = Batcher[outbox.Receipt, None](self.at_desk, outbox.acknowledge, is_patient=True)
         self._frames = {
             id(handler): Batcher[Any, Any](self.at_desk, handler.store, is_patient=True, weigh=handler.weigh)
             for handler in self.handlers.values()
@@ -167,23 +169,29 @@ class Hub:
     async def _deliver(self, session: Session) -> None:
         key = session.session_id
         try:
-            while True:
+            while not session.is_closing:
                 self._delivering[key] = False
-                held = frozenset(session.in_flight)
-                recipient = outbox.Recipient(session.orchestrator_id, held, not session.is_acknowledging)
-                taken = await self._takings.submit(recipient)
-                parcels = taken.parcels
-                for settled in held - taken.open_ids:  # failed, expired or settled by hand
-                    session.in_flight.pop(settled, None)
-                if session.is_acknowledging:
-                    session.in_flight.update((parcel.message_id, parcel.pk) for parcel in parcels)
-                await session.deliver(parcels)
-                if not self._delivering[key] and not (parcels and not session.is_acknowledging):
+                has_more = await self._deliver_some(session)
+                if not has_more and not self._delivering[key]:
                     return
         except FrameError as problem:
             logger.warning("messages for %s wait: %s", session.orchestrator_id, problem.code)
         finally:
             self._delivering.pop(key, None)
+
+    async def _deliver_some(self, session: Session) -> bool:
+        """Take what may be sent, and write it as fast as the client reads; return whether there may be more."""
+        held = frozenset(session.in_flight)
+        taken = await self._takings.submit(outbox.Recipient(session.orchestrator_id, held))
+        for settled in held - taken.open_ids:  # failed, expired or settled by hand
+            session.in_flight.pop(settled, None)
+        if session.is_acknowledging:
+            session.in_flight.update((parcel.message_id, parcel.pk) for parcel in taken.parcels)
+            await session.deliver(taken.parcels)
+            return taken.has_more
+        written = await session.deliver(taken.parcels)
+        await asyncio.gather(*(self._writings.submit(outbox.written(parcel, session)) for parcel in written))
+        return bool(written) or (taken.has_more and not taken.parcels)
 
     # --- what others have to say to sessions ------------------------------------------------------------------------
 

@@ -247,7 +247,8 @@ class Session:
 
     async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None, *, is_ack: bool) -> None:
         try:
-            text = await answer
+            # An acknowledgement that arrived counts, also when its socket ends before the batch runs.
+            text = await (asyncio.shield(answer) if is_ack else answer)
         except FrameError as problem:
             is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
             await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)
@@ -261,11 +262,11 @@ class Session:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    async def write(self, text: str) -> None:
-        """Send one frame; a socket that is gone is no error. The hub watches how long a write has been waiting."""
-        await self._transmit({"type": "websocket.send", "text": text})
+    async def write(self, text: str) -> bool:
+        """Send one frame; False when the socket is gone. The hub watches how long a write has been waiting."""
+        return await self._transmit({"type": "websocket.send", "text": text})
 
-    async def _transmit(self, event: dict[str, Any]) -> None:
+    async def _transmit(self, event: dict[str, Any]) -> bool:
         if not self.sending:
             self.sending_since = time.monotonic()
         self.sending += 1
@@ -273,8 +274,10 @@ class Session:
             await self.send(event)
         except Exception:  # the server's own word for "the client is gone" differs by server
             logger.debug("%s to %s failed: the socket is gone", event["type"], self.orchestrator_id)
+            return False
         finally:
             self.sending -= 1
+        return True
 
     async def refuse(
         self, problem: FrameError, *, now: float, reference: str | None = None, is_free: bool = False
@@ -316,7 +319,11 @@ class Session:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def deliver(self, parcels: list[Parcel]) -> None:
-        """Write messages in their order."""
+    async def deliver(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Write messages in their order; return those that were written before the socket was over."""
+        written = []
         for parcel in parcels:
-            await self.write(parcel.text)
+            if self.is_closing or not await self.write(parcel.text):
+                break
+            written.append(parcel)
+        return written if not self.is_closing else []

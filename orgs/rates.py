@@ -62,7 +62,7 @@ def count(bucket: str, rate: Rate) -> Verdict:
     if settings.REDIS_URL and time.monotonic() >= _redis.asleep_until:
         try:
             return _redis.count(bucket, rate)
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError, ValueError):  # redis-py's word for a socket that a timeout closed
             _redis.asleep_until = time.monotonic() + PAUSE_SECONDS
             logger.warning("Redis does not answer: each web process counts its own calls")
     return _memory.count(bucket, rate)

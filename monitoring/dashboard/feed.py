@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from monitoring.dashboard import topics
+from monitoring.dashboard.mail import Mail
 from monitoring.dashboard.movement import Movement
 from monitoring.dashboard.topics import Frame
 from orchestrators import database
@@ -20,6 +21,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 PERIOD_SECONDS: Final = 1.0
 FLEET_EVERY: Final = 2
+TOPICS: Final = {"orchestrator_status": "orchestrators", "message": "messages"}
 STATUS_KINDS: Final = ("orchestrator.", "independence.", "config.")
 
 
@@ -45,6 +47,7 @@ class Feed:
         self._wake = asyncio.Event()
         self._cursor: events.Cursor | None = None
         self._movement = Movement()
+        self._mail: Mail | None = None  # while anybody watches messages
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run database work of dashboards in their own thread: sessions of orchestrators must not wait for it."""
@@ -67,7 +70,7 @@ class Feed:
         self.subscribers.discard(subscriber)
         if not self.subscribers and self._task is not None:
             self._task.cancel()
-            self._task, self._cursor, self._movement = None, None, Movement()
+            self._task, self._cursor, self._movement, self._mail = None, None, Movement(), None
 
     def poke(self) -> None:
         """Look now; callable from any thread."""
@@ -78,6 +81,8 @@ class Feed:
         while True:
             turn += 1
             try:
+                is_mail_watched = any("messages" in subscriber.topics for subscriber in self.subscribers)
+                self._mail = (self._mail or Mail()) if is_mail_watched else None
                 frames = await self.run(self._read)
                 for frame in frames:
                     self._offer(frame)
@@ -105,10 +110,11 @@ class Feed:
         changed = topics.named(ids, organizations) if told else []
         moved = self._movement.read(now=timezone.now())  # last: what it returns it does not return again
         latest = {frame["orchestrator_id"]: frame for frame in [*changed, *moved]}
-        return [*latest.values(), *(topics.event_frame(row) for row in rows)]
+        mail = self._mail.read(rows) if self._mail is not None else []
+        return [*latest.values(), *mail, *(topics.event_frame(row) for row in rows)]
 
     def _offer(self, frame: Frame) -> None:
-        topic = "orchestrators" if frame["type"] == "orchestrator_status" else "events"
+        topic = TOPICS.get(frame["type"], "events")
         for subscriber in self.subscribers:
             if topic in subscriber.topics and subscriber.scope.allows(frame):
                 subscriber.offer(frame)

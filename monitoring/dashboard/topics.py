@@ -132,10 +132,18 @@ def heartbeat_series(*, now: datetime) -> list[list[float]]:
     return [[start, round(totals[start] / BEAT_SECONDS, 2)] for start in sorted(totals)]
 
 
+def messages(scope: Scope) -> list[Frame]:
+    """Return the newest messages."""
+    from monitoring.dashboard import mail
+
+    return mail.recent(scope)
+
+
 SNAPSHOTS: Final[dict[str, Callable[[Scope], list[Frame]]]] = {
     "orchestrators": orchestrators,
     "events": recent_events,
     "fleet": fleet,
+    "messages": messages,
 }
 
 

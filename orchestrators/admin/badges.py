@@ -10,7 +10,7 @@ from orchestrators.models import Instance, Message
 from orgs.admin.base import ago
 from orgs.models import Organization
 
-# word in the database → (glyph, what it says, colour); live.js holds STATUS and CONFIG, too, and a test compares.
+# word in the database → (glyph, what it says, colour); live.js has STATUS, CONFIG and MESSAGE, and a test compares.
 STATUS: Final = {
     "active": ("●", "Active", "green"),
     "independent": ("◆", "Independent", "blue"),
@@ -75,8 +75,19 @@ def config(instance: Instance) -> SafeString:
 
 
 def message(row: Message) -> SafeString:
-    """Show the state of a message."""
-    return format_html('<span class="mo-badge mo-badge-{}">{}</span>', MESSAGE[row.status], row.status)
+    """Show the state of a message, kept live where the page follows messages."""
+    return format_html(
+        '<span class="mo-badge mo-badge-{}" data-message="{}" data-show="status">{}</span>',
+        MESSAGE[row.status],
+        row.pk,
+        row.status,
+    )
+
+
+def attempts(row: Message) -> SafeString:
+    """Show how often a message was sent, kept live."""
+    count = row.attempts if row.direction == Message.Direction.OUTBOUND else "–"
+    return format_html('<span data-message="{}" data-show="attempts">{}</span>', row.pk, count)
 
 
 def organization(row: Organization) -> SafeString:

@@ -1,7 +1,7 @@
 """Messages down: the row is the queue; `pending → sent → delivered | failed | expired`."""
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,11 +18,26 @@ from orchestrators import protocol
 from orchestrators.models import Instance, Message
 from orchestrators.protocol import FrameError
 from orgs import audit, events
-from orgs.models import User
+from orgs.models import Event, User
 
 Status = Message.Status
 OPEN: Final = Q(direction=Message.Direction.OUTBOUND, status__in=[Status.PENDING, Status.SENT])
 MAX_BACKOFF_SECONDS: Final = 300
+PARCEL_BYTES: Final = 64 * 1024  # a session takes no further message once it has so much to write
+BATCH_BYTES: Final = 4 * 1024 * 1024  # nor does anybody, once all sessions together have so much
+SLICE_ROWS: Final = 16  # contents that are read at a time
+EXPIRED_AT_ONCE: Final = 2000
+
+
+def check(message_type: str, content: Any) -> None:
+    """Raise `invalid_field` or `reserved_message_type` for what cannot be sent."""
+    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
+        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
+        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
+    if message_type in protocol.RESERVED_TYPES:
+        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
+    if len(protocol.encode({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
+        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
 
 
 @transaction.atomic
@@ -41,13 +56,7 @@ def queue(
     instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).first()
     if instance is None:
         raise NotFound
-    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
-        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
-        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
-    if message_type in protocol.RESERVED_TYPES:
-        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
-    if len(protocol.dump({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
-        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
+    check(message_type, content)
     now = timezone.now()
     message = Message.objects.create(
         orchestrator_id=orchestrator_id,
@@ -77,19 +86,19 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """An open session to send to: what is in flight on it already, and whether it can acknowledge at all."""
+    """An open session to send to, and what is in flight on it already."""
 
     orchestrator_id: str
     in_flight: frozenset[str]
-    is_legacy: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What goes on the wire now, and which of a session's messages are open at all."""
+    """What goes on the wire now, which of a session's messages are open at all, and whether to take again after it."""
 
     parcels: list[Parcel]
     open_ids: frozenset[str]
+    has_more: bool = False
 
 
 @transaction.atomic
@@ -97,70 +106,107 @@ def take(recipients: Sequence[Recipient]) -> list[Taken]:
     """Mark what may be sent now as `sent` and return it per recipient, oldest first.
 
     At most MESSAGE_WINDOW are in flight for each. A message already in flight on the session is taken again only when
-    its acknowledgement is overdue; one sent on an earlier session is taken at once. To a session that acknowledges
-    nothing the message counts as delivered.
+    its acknowledgement is overdue; one sent on an earlier session is taken at once. Little is taken at a time
+    (PARCEL_BYTES, BATCH_BYTES): what a client does not read stays in the database, not in memory.
     """
     now = timezone.now()
     by_id = {recipient.orchestrator_id: recipient for recipient in recipients}
-    parcels: dict[str, list[Parcel]] = defaultdict(list)
     open_ids: dict[str, set[str]] = defaultdict(set)
-    exhausted: list[Message] = []
+    exhausted, expired, sendable = [], [], []
     for message in _window(by_id):
         open_ids[message.orchestrator_id].add(message.message_id)
-        recipient = by_id[message.orchestrator_id]
         is_due = message.next_attempt_at is None or message.next_attempt_at <= now
-        if message.message_id in recipient.in_flight and not is_due:
+        if message.message_id in by_id[message.orchestrator_id].in_flight and not is_due:
             continue
         if message.expires_at is not None and message.expires_at <= now:
-            continue  # the sweep says so
+            expired.append(message)
         # Only time uses attempts up: a flaky link must not fail a message within seconds.
-        if is_due and message.attempts >= settings.MESSAGE_MAX_ATTEMPTS:
+        elif is_due and message.attempts >= settings.MESSAGE_MAX_ATTEMPTS:
             exhausted.append(message)
-        elif _mark_sent(message, recipient, now=now):
-            parcels[message.orchestrator_id].append(_parcel(message))
-    _fail(exhausted, now=now)
-    return [Taken(parcels[row.orchestrator_id], frozenset(open_ids[row.orchestrator_id])) for row in recipients]
+        else:
+            sendable.append(message)
+    _close(exhausted, Status.FAILED, now=now)
+    _close(expired, Status.EXPIRED, now=now)
+    parcels, left = _pack(sendable, now=now)
+    left |= {message.orchestrator_id for message in (*exhausted, *expired)}  # they made room in the window
+    return [Taken(parcels[name], frozenset(open_ids[name]), name in left) for name in map(_name, recipients)]
+
+
+def _name(recipient: Recipient) -> str:
+    return recipient.orchestrator_id
 
 
 def _window(orchestrator_ids: Collection[str]) -> QuerySet[Message]:
-    """Return the oldest MESSAGE_WINDOW open messages of each orchestrator: those that may be in flight."""
+    """Return the oldest MESSAGE_WINDOW open messages of each orchestrator, without their content."""
     place = Window(RowNumber(), partition_by=F("orchestrator_id"), order_by=F("id").asc())
     rows = Message.objects.filter(OPEN, orchestrator__orchestrator_id__in=orchestrator_ids).annotate(place=place)
-    return rows.filter(place__lte=settings.MESSAGE_WINDOW).order_by("id")
+    return rows.filter(place__lte=settings.MESSAGE_WINDOW).defer("message_content", "result").order_by("id")
 
 
-def _mark_sent(message: Message, recipient: Recipient, *, now: datetime) -> bool:
-    attempts = message.attempts + 1
-    pause = min(settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** (attempts - 1), MAX_BACKOFF_SECONDS)
-    changed: dict[str, Any] = {"status": Status.SENT, "attempts": attempts, "sent_at": now, "updated_at": now}
+def _pack(rows: Sequence[Message], *, now: datetime) -> tuple[dict[str, list[Parcel]], set[str]]:
+    """Read contents and mark as `sent` until enough is taken; return the parcels, and for whom some were left."""
+    parcels: dict[str, list[Parcel]] = defaultdict(list)
+    weights: Counter[str] = Counter()
+    left: set[str] = set()
+    for start in range(0, len(rows), SLICE_ROWS):
+        chosen = [row for row in rows[start : start + SLICE_ROWS] if weights[row.orchestrator_id] < PARCEL_BYTES]
+        if weights.total() >= BATCH_BYTES:
+            chosen = []
+        contents = dict(Message.objects.filter(pk__in=[row.pk for row in chosen]).values_list("pk", "message_content"))
+        for row in rows[start : start + SLICE_ROWS]:
+            name = row.orchestrator_id
+            if row.pk not in contents or weights[name] >= PARCEL_BYTES:
+                left.add(name)
+            elif _mark_sent(row, now=now):
+                parcel = _parcel(row, contents.pop(row.pk))
+                weights[name] += len(parcel.text)
+                parcels[name].append(parcel)
+    return parcels, left
+
+
+def _mark_sent(message: Message, *, now: datetime) -> bool:
+    message.attempts += 1
+    pause = min(settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
+    changed: dict[str, Any] = {"status": Status.SENT, "attempts": message.attempts, "sent_at": now, "updated_at": now}
     changed["next_attempt_at"] = now + timedelta(seconds=pause)
-    if recipient.is_legacy:
-        changed |= {"status": Status.DELIVERED, "finished_at": now, "next_attempt_at": None}
-    message.attempts = attempts
     return bool(Message.objects.filter(OPEN, pk=message.pk).update(**changed))
 
 
-def _parcel(message: Message) -> Parcel:
+def _parcel(message: Message, content: Any) -> Parcel:
     frame = {
         "type": message.message_type,
         "message_id": message.message_id,
-        "content": message.message_content,
+        "content": content,
         "attempt": message.attempts,
     }
     return Parcel(message.pk, message.orchestrator_id, message.message_id, protocol.dump(frame))
 
 
-def _fail(rows: Sequence[Message], *, now: datetime) -> None:
-    for message in rows:
-        reason = f"not acknowledged in {message.attempts} attempts"
-        changed = {"status": Status.FAILED, "error": reason, "finished_at": now, "updated_at": now}
-        if Message.objects.filter(OPEN, pk=message.pk).update(**changed):
-            events.record(
-                "message.failed",
-                organization_id=message.orchestrator.organization_id,
-                orchestrator_id=message.orchestrator_id,
-                data={"message_id": message.message_id, "message_type": message.message_type, "error": reason},
+def _close(rows: Sequence[Message], status: Status, *, now: datetime) -> int:
+    """Mark open messages as failed or expired, with the reason and an event each; return how many."""
+    organizations = dict(
+        Instance.objects.filter(orchestrator_id__in={row.orchestrator_id for row in rows}).values_list(
+            "orchestrator_id", "organization_id"
+        )
+        if rows
+        else []
+    )
+    told = []
+    for row in rows:
+        tries = f"{row.attempts} attempt{'s' * (row.attempts != 1)}"
+        reason = f"not acknowledged in {tries}" if status == Status.FAILED else "expired before it was delivered"
+        changed = {"status": status, "error": reason, "finished_at": now, "updated_at": now, "next_attempt_at": None}
+        if Message.objects.filter(OPEN, pk=row.pk).update(**changed):
+            told.append(
+                Event(
+                    kind=f"message.{status}",
+                    organization_id=organizations[row.orchestrator_id],
+                    orchestrator_id=row.orchestrator_id,
+                    data={"message_id": row.message_id, "message_type": row.message_type, "error": reason},
+                )
             )
+    events.record_many(told)
+    return len(told)
 
 
 def awaiting(node_id: str, *, now: datetime) -> list[str]:
@@ -190,6 +236,11 @@ def check_ack(session: Any, frame: dict[str, Any]) -> Receipt:
     reference = protocol.message_id(frame)
     error = protocol.text_field(frame, "error", limit=protocol.MAX_STRING_BYTES)[:1000]
     return Receipt(session.orchestrator_id, session.organization_id, reference, success, error, frame.get("result"))
+
+
+def written(parcel: Parcel, session: Any) -> Receipt:
+    """Return the receipt of a message that was written to a client that acknowledges nothing."""
+    return Receipt(parcel.orchestrator_id, session.organization_id, parcel.message_id, True, "", None)
 
 
 @transaction.atomic
@@ -271,9 +322,8 @@ def set_status(message: Message, status: str, *, acting_user: User | None, error
     return message
 
 
+@transaction.atomic
 def expire(*, now: datetime) -> int:
-    """Mark open messages past their expiry as expired; return how many."""
-    overdue = Message.objects.filter(OPEN, expires_at__lte=now)
-    return overdue.update(
-        status=Status.EXPIRED, finished_at=now, updated_at=now, error="expired before it was delivered"
-    )
+    """Mark open messages past their expiry as expired, some thousands at a time; return how many."""
+    overdue = Message.objects.filter(OPEN, expires_at__lte=now).defer("message_content", "result").order_by("id")
+    return _close(list(overdue[:EXPIRED_AT_ONCE]), Status.EXPIRED, now=now)

@@ -194,6 +194,33 @@ def test_an_upward_id_equal_to_a_downward_one_settles_nothing(live: Live) -> Non
     assert eventually(lambda: status_of(row) == "delivered")
 
 
+@pytest.mark.services
+def test_to_a_client_that_acknowledges_nothing_it_is_delivered_once_it_is_written(live: Live) -> None:
+    peer = live.peer(Authorization=f"Bearer {live.key()}")
+    peer.send({"type": "handshake", "service": "orchestrator", "data": {"orchestrator_id": "orch-legacy"}})
+    assert peer.take("handshake_ack")["success"] is True
+    rows = [queue("orch-legacy", {"n": number}) for number in range(40)]
+    assert [peer.take("order")["content"]["n"] for _ in range(40)] == list(range(40))
+    assert eventually(lambda: {status_of(row) for row in rows} == {"delivered"})
+    assert {row.attempts for row in rows} == {1}
+    assert Event.objects.filter(orchestrator_id="orch-legacy", kind="message.delivered").count() == 40
+
+
+@pytest.mark.services
+def test_an_acknowledgement_counts_when_the_line_is_cut_right_behind_it(live: Live) -> None:
+    rows = [queue_for_new(live, f"orch-cut-{number}") for number in range(5)]
+    for number, row in enumerate(rows):
+        peer = live.register(f"orch-cut-{number}", key=live.key())
+        ack(peer, peer.take("order")["message_id"])
+        peer.close()
+        assert eventually(lambda row=row: status_of(row) == "delivered"), number
+
+
+def queue_for_new(live: Live, name: str) -> Message:
+    live.register(name, key=live.key()).close()
+    return queue(name)
+
+
 # --- rows alone -----------------------------------------------------------------------------------------------------
 
 
@@ -203,8 +230,8 @@ def instance(transactional_db: None) -> Instance:
     return Instance.objects.create(orchestrator_id="a", organization=organization, is_connected=True, node="n")
 
 
-def take(*in_flight: str, is_legacy: bool = False) -> list[int]:
-    [taken] = outbox.take([Recipient("a", frozenset(in_flight), is_legacy)])
+def take(*in_flight: str) -> list[int]:
+    [taken] = outbox.take([Recipient("a", frozenset(in_flight))])
     return [parcel.pk for parcel in taken.parcels]
 
 
@@ -227,21 +254,13 @@ def test_queueing_is_audited_and_refuses_what_cannot_be_sent(instance: Instance)
 def test_a_message_that_expired_is_not_sent_and_says_so(instance: Instance) -> None:
     gone, good = queue("a", expires_in_seconds=0), queue("a", expires_in_seconds=60)
     assert take() == [good.pk]
-    assert outbox.expire(now=timezone.now()) == 1
     assert (status_of(gone), status_of(good)) == ("expired", "sent")
+    assert outbox.expire(now=timezone.now()) == 0
     assert outbox.expire(now=timezone.now() + timedelta(seconds=61)) == 1
     assert status_of(good) == "expired"
+    assert Event.objects.filter(kind="message.expired").count() == 2
     assert outbox.acknowledge([Receipt("a", "acme", good.message_id, True, "", None)]) == [None]
     assert status_of(good) == "expired"
-
-
-def test_expired_ones_do_not_hold_up_the_window(instance: Instance) -> None:
-    for _ in range(32):
-        queue("a", expires_in_seconds=0)
-    good = queue("a")
-    take()
-    outbox.expire(now=timezone.now())
-    assert take() == [good.pk] or status_of(good) == "sent"
 
 
 def test_what_is_in_flight_is_not_taken_again_before_it_is_due(instance: Instance) -> None:
@@ -277,11 +296,36 @@ def test_after_the_last_attempt_it_is_failed(instance: Instance) -> None:
     assert status_of(row) == "failed"
 
 
-def test_to_a_client_that_acknowledges_nothing_it_is_delivered_when_taken(instance: Instance) -> None:
-    row = queue("a")
-    assert take(is_legacy=True) == [row.pk]
-    assert status_of(row) == "delivered"
-    assert take(is_legacy=True) == []
+def test_only_so_much_is_taken_at_a_time_and_the_rest_in_order(instance: Instance) -> None:
+    rows = [queue("a", {"text": "x" * 30_000}) for _ in range(7)]
+    taken = [outbox.take([Recipient("a", frozenset())])[0]]
+    while taken[-1].has_more:
+        held = frozenset(parcel.message_id for part in taken for parcel in part.parcels)
+        taken.append(outbox.take([Recipient("a", held)])[0])
+    assert [len(part.parcels) for part in taken] == [3, 3, 1]
+    assert [parcel.pk for part in taken for parcel in part.parcels] == [row.pk for row in rows]
+    assert {row.pk: row.attempts for row in Message.objects.all()} == {row.pk: 1 for row in rows}
+
+
+def test_all_sessions_together_take_only_so_much(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BATCH_BYTES", 40_000)
+    monkeypatch.setattr(outbox, "SLICE_ROWS", 2)
+    Instance.objects.create(orchestrator_id="b", organization=instance.organization, is_connected=True, node="n")
+    for name in ("a", "b", "a", "b", "a"):
+        queue(name, {"text": "x" * 25_000})
+    found = outbox.take([Recipient("a", frozenset()), Recipient("b", frozenset())])
+    assert [(len(part.parcels), part.has_more) for part in found] == [(1, True), (1, True)]
+    assert Message.objects.filter(status="pending").count() == 3
+
+
+def test_what_expired_makes_room_at_once_and_is_told(instance: Instance) -> None:
+    gone = [queue("a", expires_in_seconds=0) for _ in range(32)]
+    good = queue("a")
+    [taken] = outbox.take([Recipient("a", frozenset())])
+    assert (taken.parcels, taken.has_more) == ([], True)
+    assert {status_of(row) for row in gone} == {"expired"}
+    assert Event.objects.filter(kind="message.expired", orchestrator_id="a", organization_id="acme").count() == 32
+    assert take() == [good.pk]
 
 
 def test_the_sweep_finds_what_a_lost_wake_up_left_behind(instance: Instance) -> None:

@@ -81,6 +81,7 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "message.received": ("inbox", "gray", lambda who, data: f"{who} sent {_kind(data)}"),
     "message.delivered": ("mark_email_read", "green", lambda who, data: f"{who} took {_kind(data)}"),
     "message.failed": ("error", "red", lambda who, data: _because(f"A message to {who} failed", data, "error")),
+    "message.expired": ("timer_off", "gray", lambda who, data: f"A message to {who} expired"),
     "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
     "organization.updated": ("domain", "gray", _changed),
     "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),

@@ -185,3 +185,47 @@ def test_a_narrow_screen_never_scrolls_sideways(stage: Stage, scheme: str, path:
     stage.page.goto(stage.server.url(path))
     expect(stage.page.locator("html.dark")).to_have_count(1 if scheme == "dark" else 0)
     assert not stage.has_overflow()
+
+
+def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_again(stage: Stage) -> None:
+    page = stage.page
+    open_page_of(stage, "orch-001")
+    page.get_by_role("link", name="Send a message").click()
+    page.get_by_label("Type").fill("reload_prompts")
+    page.get_by_role("textbox", name="Content").fill('{"scope": ')
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("This is not JSON")).to_be_visible()
+    page.get_by_role("textbox", name="Content").fill('{"scope": "all"}')
+    page.get_by_label("Expires after").fill("600")
+    page.get_by_role("button", name="Save").click()
+    stage.wait_live()
+    badge = page.locator(".mo-head [data-show=status]")
+    expect(badge).to_have_text("pending")
+    expect(page.locator("#timeline")).to_contain_text("Waits until the orchestrator is connected")
+
+    page.get_by_role("button", name="Cancel").click()
+    expect(badge).to_have_text("failed")
+    expect(page.locator("#timeline")).to_contain_text("Failed: cancelled in the console")
+    page.get_by_role("button", name="Send again").click()
+    stage.wait_live()
+    expect(badge).to_have_text("pending")
+
+    # From here on nobody touches the page.
+    page.evaluate("window.wasNotLoadedAnew = true")
+    stage.client("orch-001")
+    expect(badge).to_have_text("delivered", timeout=20_000)
+    expect(page.locator("#timeline")).to_contain_text("Delivered", timeout=5_000)
+    assert page.evaluate("window.wasNotLoadedAnew") is True
+
+    stage.open("/admin/orchestrators/message/")
+    expect(page.get_by_text("There are newer messages.")).to_be_hidden()
+    body = {"message_type": "rotate_logs", "message_content": {}}
+    stage.api("/api/v1/internal/orchestrators/orch-002/messages", body)
+    expect(page.get_by_text("There are newer messages.")).to_be_visible()
+    page.get_by_role("link", name="Show them").click()
+    stage.wait_live()
+    row = page.locator("#result_list tr").filter(has_text="rotate_logs")
+    expect(row.locator("[data-show=status]")).to_have_text("pending")
+    stage.client("orch-002")
+    expect(row.locator("[data-show=status]")).to_have_text("delivered", timeout=20_000)
+    expect(row.locator("[data-show=attempts]")).to_have_text("1")

@@ -3,6 +3,8 @@
  * A page asks for it with an element [data-live-topics="orchestrators fleet events"]. What is updated is named in the HTML:
  *   data-of="orch-001" data-live="status|is_connected|last_seen|version|config_status|switch"   fields of an orchestrator
  *   data-fleet="total|connected|active|…"                                                counts
+ *   data-message="17" data-show="status|attempts"                                        fields of a message
+ *   data-refresh="/url" data-refresh-message="17"                                        a piece of HTML, loaded anew when it moved
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
  * Every frame is also dispatched on the document as the event "moolai:<type>".
  */
@@ -17,6 +19,7 @@
     error: ["✖", "Error", "red"],
   };
   const CONFIG = { unknown: "gray", pending: "amber", applying: "amber", applied: "green", failed: "red" };
+  const MESSAGE = { pending: "amber", sent: "blue", delivered: "green", failed: "red", expired: "gray" };
   const UNITS = [["year", 31536000], ["month", 2629800], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
   const STALE_MS = 15000;
 
@@ -121,6 +124,27 @@
       const field = element.dataset.live;
       const source = field === "switch" || field === "frozen" ? "is_independent" : field;
       if (source in frame) SETTERS[field]?.(element, frame);
+    }
+  }
+
+  // --- messages ------------------------------------------------------------------------------------------------------
+
+  const shown = new Map(); // message → the state this page shows of it
+
+  function mail(frame) {
+    const isUp = frame.direction === "inbound";
+    for (const element of document.querySelectorAll(`[data-message="${frame.id}"]`)) {
+      if (element.dataset.show === "attempts") element.textContent = isUp ? "–" : String(frame.attempts);
+      else if (element.textContent !== frame.status) badge(element, MESSAGE[frame.status] || "gray", "", frame.status);
+    }
+    const state = `${frame.status} ${frame.attempts}`;
+    const before = shown.get(frame.id);
+    shown.set(frame.id, state);
+    for (const element of document.querySelectorAll(`[data-refresh-message="${frame.id}"]`)) {
+      if ((before || element.dataset.refreshState) !== state) refresh(element);
+    }
+    for (const hint of document.querySelectorAll("[data-message-mark]")) {
+      if (frame.id > Number(hint.dataset.messageMark)) hint.hidden = false;
     }
   }
 
@@ -293,6 +317,9 @@
         const text = String(counts[element.dataset.fleet]);
         if (element.textContent !== text) element.textContent = text;
       }
+    },
+    message(frame) {
+      mail(frame);
     },
     event(frame) {
       if (frame.id <= mark) return;
