@@ -10,6 +10,7 @@ from moolai.console import lost
 from moolai.openapi import views as openapi
 from orchestrators import api as fleet
 from orchestrators import instances_api as registry
+from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
 from orgs import api_keys_api as api_keys
@@ -57,6 +58,10 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
     re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
+    re_path(r"^api/v1/internal/bulk/?$", jobs.Bulk.as_view()),
+    re_path(r"^api/v1/internal/jobs/?$", jobs.Jobs.as_view()),
+    re_path(r"^api/v1/internal/jobs/(?P<job_id>[^/]+)/?$", jobs.OneJob.as_view()),
+    re_path(r"^api/v1/internal/jobs/(?P<job_id>[^/]+)/cancel/?$", jobs.Cancellation.as_view()),
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),

@@ -5,7 +5,7 @@ import os
 from celery import shared_task
 from django.utils import timezone
 
-from orchestrators import nodes, presence
+from orchestrators import jobs, nodes, presence
 from orchestrators.messages import outbox
 
 
@@ -14,3 +14,9 @@ def sweep() -> None:
     """Declare who went dark, clear killed nodes, expire messages."""
     presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}")
     outbox.expire(now=timezone.now())
+
+
+@shared_task(name="orchestrators.jobs")
+def work() -> None:
+    """Do the jobs that nobody holds: new ones, and those whose worker was killed."""
+    jobs.drain()

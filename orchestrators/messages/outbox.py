@@ -41,13 +41,7 @@ def queue(
     instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).first()
     if instance is None:
         raise NotFound
-    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
-        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
-        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
-    if message_type in protocol.RESERVED_TYPES:
-        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
-    if len(protocol.dump({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
-        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
+    check(message_type, content)
     now = timezone.now()
     message = Message.objects.create(
         orchestrator_id=orchestrator_id,
@@ -63,6 +57,17 @@ def queue(
     audit.record("message.queue", acting_user=acting_user, organization_id=organization_id, target=target, after=after)
     events.record("message.queued", organization_id=organization_id, orchestrator_id=orchestrator_id, data=after)
     return message
+
+
+def check(message_type: str, content: Any) -> None:
+    """Raise `reserved_message_type` or `invalid_field` for what cannot be sent."""
+    if not message_type or len(message_type) > protocol.MAX_MESSAGE_TYPE_LENGTH:
+        limit = protocol.MAX_MESSAGE_TYPE_LENGTH
+        raise InvalidInput(fields={"message_type": f"Give a type of at most {limit} characters."})
+    if message_type in protocol.RESERVED_TYPES:
+        raise AppError("reserved_message_type", f"{message_type!r} belongs to the protocol; choose another type.")
+    if len(protocol.dump({"content": content})) > protocol.MAX_FRAME_BYTES - 1024:
+        raise InvalidInput(fields={"message_content": "The content must fit a frame of 256 KiB."})
 
 
 @dataclass(frozen=True, slots=True)
