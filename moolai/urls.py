@@ -13,6 +13,7 @@ from orchestrators import instances_api as registry
 from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
+from orchestrators import recommendations_api as recommendations
 from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 from orgs import auth_api as auth
@@ -67,6 +68,11 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
     re_path(rf"^{OWN}/users/?$", users.Users.as_view()),
     re_path(rf"^{OWN}/users/(?P<user_id>[0-9]{{1,18}})/?$", users.Person.as_view()),
+    re_path(rf"^{OWN}/recommendations/?$", recommendations.Recommendations.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/?$", recommendations.OneRecommendation.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/read/?$", recommendations.Reading.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/accept/?$", recommendations.Accepting.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/dismiss/?$", recommendations.Dismissal.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

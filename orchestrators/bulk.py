@@ -164,19 +164,17 @@ def _toggle(job: Job, rows: Sequence[Instance]) -> list[Problem]:
 
 def _label(job: Job, rows: Sequence[Instance]) -> list[Problem]:
     wish = job.request["parameters"]
-    locked = list(
-        Instance.objects.filter(pk__in=[row.pk for row in rows]).select_for_update(no_key=True).order_by("pk")
-    )
-    problems, changed, now = [], [], timezone.now()
-    for row in locked:
-        wanted = {name: text for name, text in row.labels.items() if name not in wish.get("remove", [])}
-        wanted |= wish.get("set", {})
-        if len(wanted) > labels.MAX_LABELS:
+    wanted, removed = wish.get("set", {}), wish.get("remove", [])
+    locked = Instance.objects.filter(pk__in=[row.pk for row in rows]).select_for_update(no_key=True).order_by("pk")
+    problems, changed = [], []
+    for row in list(locked):
+        after = {name: text for name, text in row.labels.items() if name not in removed} | wanted
+        if len(after) > labels.MAX_LABELS:
             problems.append(_problem(row.orchestrator_id, f"It would have more than {labels.MAX_LABELS} labels."))
-        elif wanted != row.labels:
-            row.labels, row.updated_at = wanted, now
-            changed.append(row)
-    Instance.objects.bulk_update(changed, ["labels", "updated_at"], batch_size=200)
+        elif after != row.labels:
+            changed.append(row.pk)
+    patched = selection.patched_labels(wanted, removed)
+    Instance.objects.filter(pk__in=changed).update(labels=patched, updated_at=timezone.now())
     return problems
 
 

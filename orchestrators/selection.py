@@ -9,12 +9,14 @@ A selector is a JSON object; all it names must hold:
 organization is not decided here: callers hand in rows that are scoped already.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Func, Q, QuerySet, TextField, Value
+from django.db.models import F, Func, JSONField, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast
 from django.db.models.lookups import Exact
 
 from moolai.errors import AppError, InvalidInput
@@ -31,13 +33,25 @@ def by_labels(rows: Rows, labels: Mapping[str, str]) -> Rows:
     """Return the rows that carry all of `labels`."""
     if not labels:
         return rows
-    if connection.vendor == "postgresql":  # one containment test, which the GIN index answers
+    if connection.vendor == "postgresql":  # one containment test
         return rows.filter(labels__contains=dict(labels))
     for name, value in sorted(labels.items()):
         # Not `labels__<name>`: Django reads some names as lookups, and digits as places in a list.
         found = Func("labels", Value(f'$."{name}"'), function="JSON_EXTRACT", output_field=TextField())
         rows = rows.filter(Exact(found, value))
     return rows
+
+
+def patched_labels(wanted: Mapping[str, str], removed: Sequence[str]) -> Func:
+    """Return the expression of an UPDATE that takes the labels `removed` away and sets those `wanted`."""
+    if connection.vendor != "postgresql":  # a merge patch, in which null removes
+        patch = json.dumps({**dict.fromkeys(removed), **wanted})
+        return Func("labels", Value(patch), function="JSON_PATCH", output_field=JSONField())
+    left: Any = F("labels")
+    for name in removed:
+        left = Func(left, Cast(Value(name), TextField()), template="(%(expressions)s)", arg_joiner=" - ")
+    right = Cast(Value(json.dumps(wanted), output_field=TextField()), JSONField())
+    return Func(left, right, template="(%(expressions)s)", arg_joiner=" || ", output_field=JSONField())
 
 
 def labels_parameter(text: str) -> dict[str, str]:
