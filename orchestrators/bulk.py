@@ -63,6 +63,8 @@ def start(
         rows, problems = selection.rows(selector, scope), _unknown(selector, scope)
     found = rows.order_by()
     counts = dict(found.values_list("organization_id").annotate(count=Count("pk")))
+    if len(counts) == 1 and not problems:  # then it is that organization's, whoever asked for it
+        organization_id = next(iter(counts))
     is_chosen = "orchestrator_ids" in selector
     request = {"action": action, "selector": _brief(selector), "parameters": parameters}
     job = jobs.post(

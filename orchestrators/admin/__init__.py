@@ -1,5 +1,5 @@
-"""The console's pages of the fleet: orchestrators, messages, processes, and the organizations they belong to."""
+"""The console's pages of the fleet: orchestrators, messages, jobs, processes, and the organizations they belong to."""
 
-from orchestrators.admin import instances, lists, organizations
+from orchestrators.admin import instances, jobs, lists, organizations, recommendations
 
-__all__ = ["instances", "lists", "organizations"]
+__all__ = ["instances", "jobs", "lists", "organizations", "recommendations"]

@@ -18,6 +18,7 @@ from moolai.errors import AppError
 from orchestrators import independence, instances, labels, selection
 from orchestrators import messages as mail
 from orchestrators.admin import badges, forms, panels
+from orchestrators.admin.bulk import BulkActions
 from orchestrators.admin.independence import switch
 from orchestrators.models import Instance
 from orgs.admin.base import ConsoleAdmin, user
@@ -38,7 +39,7 @@ class LabelsFilter(TextFilter):  # type: ignore[misc]
 
 
 @admin.register(Instance)
-class InstanceAdmin(ConsoleAdmin):
+class InstanceAdmin(BulkActions, ConsoleAdmin):
     """The fleet."""
 
     form = forms.InstanceForm

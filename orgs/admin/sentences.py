@@ -51,6 +51,14 @@ def _configured(who: str, data: dict[str, Any]) -> str:
     return f"{who} has a new configuration, version {data.get('version')}"
 
 
+def _job(what: str) -> Words:
+    def say(who: str, data: dict[str, Any]) -> str:
+        done = int(data.get("done", 0)) + int(data.get("failed", 0))
+        return f"The job {data.get('kind', '')} {what}: {done} of {data.get('total', 0)}"
+
+    return say
+
+
 WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
     "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
@@ -70,6 +78,14 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "message.received": ("inbox", "gray", lambda who, data: f"{who} sent {_kind(data)}"),
     "message.delivered": ("mark_email_read", "green", lambda who, data: f"{who} took {_kind(data)}"),
     "message.failed": ("error", "red", lambda who, data: _because(f"A message to {who} failed", data, "error")),
+    "recommendation.read": ("lightbulb", "gray", lambda who, data: f"A recommendation of {who} was read"),
+    "recommendation.accepted": ("lightbulb", "green", lambda who, data: f"A recommendation of {who} was accepted"),
+    "recommendation.dismissed": ("lightbulb", "gray", lambda who, data: f"A recommendation of {who} was dismissed"),
+    "job.queued": ("checklist", "gray", _job("was asked for")),
+    "job.progress": ("checklist", "gray", _job("goes on")),
+    "job.completed": ("checklist", "green", _job("is done")),
+    "job.failed": ("checklist", "red", _job("failed")),
+    "job.cancelled": ("checklist", "gray", _job("was cancelled")),
     "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
     "organization.updated": ("domain", "gray", _changed),
     "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),
