@@ -53,7 +53,7 @@ class JobAdmin(LongListAdmin):
     ordering = ["-id"]
     list_before_template = "console/jobs_bar.html"
     change_form_outer_before_template = "console/job_head.html"
-    fields = ["job_id", "what", "organization", "actor", "created", "started", "finished", "asked"]
+    fields = ["job_id", "what", "organization", "actor", "created", "asked"]
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
@@ -141,11 +141,6 @@ class JobAdmin(LongListAdmin):
         """Show when it was posted."""
         return exact(row.created_at)
 
-    @display(description="Started")
-    def started(self, row: Job) -> str:
-        """Show when a worker took it first."""
-        return exact(row.started_at)
-
     @display(description="Finished", ordering="finished_at")
     def finished(self, row: Job) -> str:
         """Show when it was over."""
@@ -160,7 +155,15 @@ class JobAdmin(LongListAdmin):
 def shown(row: Job) -> dict[str, Any]:
     """Return a job as the pieces show it."""
     url = reverse("admin:orchestrators_job_change", args=[row.pk])
-    return {"row": row, "what": WORDS.get(row.kind, row.kind), "badge": badge(row), "bar": bar(row), "url": url}
+    return {
+        "row": row,
+        "what": WORDS.get(row.kind, row.kind),
+        "badge": badge(row),
+        "bar": bar(row),
+        "url": url,
+        "started": ago(row.started_at),
+        "finished": ago(row.finished_at),
+    }
 
 
 def running() -> list[dict[str, Any]]:
