@@ -55,7 +55,7 @@ def test_the_chosen_rows_are_sent_a_message_by_a_job(console: Client) -> None:
     jobs.drain()
     assert sorted(Message.objects.values_list("orchestrator__orchestrator_id", flat=True)) == ["o-1", "o-2"]
     entry = AuditEntry.objects.get(action="bulk.message")
-    assert (entry.actor, entry.after["orchestrators"]) == ("root", 2)
+    assert (entry.actor, (entry.after or {})["orchestrators"]) == ("root", 2)
 
 
 def test_all_rows_of_the_filter_are_reached_not_only_the_page(console: Client) -> None:

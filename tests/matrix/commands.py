@@ -10,6 +10,7 @@ CHANGES: Final = {
     "create_api_key": ["--organization", "{organization}", "--role", "viewer"],
     "independence": ["{idle}", "on"],
     "send_message": ["{idle}", "restart", "{{}}"],
+    "bulk": ["message", "restart", "--id", "{idle}"],
     "import_config": ["{file}"],
     "rotate_encryption_key": [],
 }
@@ -19,6 +20,7 @@ UNAUDITED: Final = {
     "fleet_status": "reads",
     "verify_audit": "reads",
     "backup": "reads",
+    "prune": "deletes what served its time, as the clock does; never an audit row",
     "restore": "replaces the trail itself, and says so in it (moolai/backup/tests)",
     "sync_independence": "writes files anew from the rows",
     "serve": "runs a process",

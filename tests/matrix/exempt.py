@@ -8,4 +8,8 @@ EXEMPT: Final = {
     ("POST", "/api/v1/internal/auth/logout"): "a sign-in ends; its owner asked for it",
     ("POST", "/auth/token"): "a token is handed out; nothing is stored",
     ("POST", "/api/v1/internal/orchestrators/heartbeat"): "data plane: an orchestrator is alive",
+    (
+        "POST",
+        "/api/v1/orchestrators/{organization}/recommendations/{recommendation}/read",
+    ): "somebody looked; the review and its event say who",
 }

@@ -1,13 +1,14 @@
 """An organization filled to the brim: a row of every kind, with one word in every text that can be read again."""
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.utils import timezone
 
 from monitoring.models import NUMBERS, SystemMetric
-from orchestrators import instances
-from orchestrators.models import Instance, Message
+from orchestrators import bulk, instances
+from orchestrators.models import Instance, Job, Message, Review
 from orgs import audit, events, keys, organizations, tokens
 from orgs.models import Membership, Organization, User
 
@@ -28,6 +29,8 @@ class Place:
     message: str
     settled: str
     refresh_token: str
+    job: str
+    recommendation: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -41,7 +44,7 @@ class Place:
 NOWHERE: Final = Place(
     organization="nowhere", orchestrator="nowhere-1", neighbour="nowhere-2", idle="nowhere-3",
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
-    refresh_token="mr_wrong",
+    refresh_token="mr_wrong", job="job_0000000000000000", recommendation="999999997",
 )  # fmt: skip
 
 
@@ -67,6 +70,7 @@ def make(organization_id: str, *, word: str) -> Place:
     return Place(
         organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(),
         str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
+        _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
     )  # fmt: skip
 
 
@@ -122,6 +126,42 @@ def _message(orchestrator_id: str, *, word: str, status: str) -> Message:
         error=f"{word} broke",
         result={word: word},
     )
+
+
+def _job(organization: Organization, *, word: str) -> str:
+    """Post a bulk action that nobody does, with the traces of a half done one."""
+    with audit.origin(f"{word} actor"):
+        job = bulk.start(
+            "message",
+            selector={"organization_id": organization.pk, "search": word},
+            parameters={"message_type": word[:50], "message_content": {word: word}},
+            acting_user=None,
+            organization_id=organization.pk,
+        )
+    lease = timezone.now() + timedelta(days=1)
+    problem = {"orchestrator_id": word, "error": f"{word} broke"}
+    Job.objects.filter(pk=job.pk).update(errors=[problem], result={word: word}, lease_until=lease)
+    return job.job_id
+
+
+def _recommendation(orchestrator_id: str, *, word: str) -> Message:
+    """Leave two recommendations: one that was read, and (returned) a new one."""
+    old, new = (
+        Message.objects.create(
+            orchestrator_id=orchestrator_id,
+            message_id=f"rec_{word}_{number}",
+            direction=Message.Direction.INBOUND,
+            message_type="recommendation",
+            message_content={"text": word},
+            status=Message.Status.DELIVERED,
+        )
+        for number in (1, 2)
+    )
+    at = timezone.now()
+    Review.objects.create(
+        message=old, status="read", reason=word, applied={word: word}, actor=f"{word} actor", reviewed_at=at
+    )
+    return new
 
 
 def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> None:
