@@ -82,6 +82,7 @@ def _orchestrator(orchestrator_id: str, organization: Organization, *, word: str
         name=f"{word} orchestrator",
         health_status={"status": "healthy", "note": word},
         features={word: word},
+        labels={"word": word},
         session_config={word: word},
         internal_url=f"https://{word}.example:8443/{word}",
         database_url=f"postgres://{word}:{word}@db.{word}.example/{word}",
