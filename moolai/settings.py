@@ -199,6 +199,9 @@ WS_COMPRESSION = flag("WS_COMPRESSION")
 MESSAGE_ACK_TIMEOUT_SEC = number("MESSAGE_ACK_TIMEOUT_SEC", default=15)
 MESSAGE_MAX_ATTEMPTS = number("MESSAGE_MAX_ATTEMPTS", default=8)
 MESSAGE_WINDOW = 32
+MESSAGE_RETENTION_DAYS = number("MESSAGE_RETENTION_DAYS", default=30)
+MESSAGE_DEDUPE_DAYS = number("MESSAGE_DEDUPE_DAYS", default=7)
+EVENT_RETENTION_DAYS = number("EVENT_RETENTION_DAYS", default=30)
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 1_000, 30_000
 SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
 INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
@@ -232,6 +235,12 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "orchestrators.sweep",
+        "schedule": SWEEP_INTERVAL_SECONDS,
+        "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
+    },
+    "prune": {"task": "orchestrators.prune", "schedule": 600, "options": {"expires": 600}},
+    "jobs": {
+        "task": "orchestrators.jobs",
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },

@@ -11,8 +11,10 @@ from moolai.openapi import views as openapi
 from orchestrators import api as fleet
 from orchestrators import configuration_api as config
 from orchestrators import instances_api as registry
+from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import plain_http_api as plain_http
+from orchestrators import recommendations_api as recommendations
 from orchestrators import rollouts_api as rollouts
 from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
@@ -59,6 +61,10 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
     re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
+    re_path(r"^api/v1/internal/bulk/?$", jobs.Bulk.as_view()),
+    re_path(r"^api/v1/internal/jobs/?$", jobs.Jobs.as_view()),
+    re_path(r"^api/v1/internal/jobs/(?P<job_id>[^/]+)/?$", jobs.OneJob.as_view()),
+    re_path(r"^api/v1/internal/jobs/(?P<job_id>[^/]+)/cancel/?$", jobs.Cancellation.as_view()),
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
@@ -74,6 +80,11 @@ urlpatterns = [
     re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/pause/?$", rollouts.Pause.as_view()),
     re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/resume/?$", rollouts.Resume.as_view()),
     re_path(rf"^{OWN}/config/rollouts/(?P<rollout_id>[0-9]{{1,18}})/cancel/?$", rollouts.Cancel.as_view()),
+    re_path(rf"^{OWN}/recommendations/?$", recommendations.Recommendations.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/?$", recommendations.OneRecommendation.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/read/?$", recommendations.Reading.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/accept/?$", recommendations.Accepting.as_view()),
+    re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/dismiss/?$", recommendations.Dismissal.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

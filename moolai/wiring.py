@@ -1,10 +1,11 @@
-"""What the apps export to each other, in one table: to add a frame type or a topic, add its line here."""
+"""What the apps export to each other, in one table: a new frame type, topic or kind of job has its line here."""
 
 from operator import attrgetter
 
 from monitoring import frames, overview
 from monitoring.dashboard import feed
-from orchestrators import configuration, hub, wakeups
+from moolai import wakeups as workers
+from orchestrators import bulk, configuration, hub, jobs, wakeups
 from orchestrators.hub import FrameHandler
 from orchestrators.messages import inbox, outbox
 from orgs import events
@@ -18,6 +19,7 @@ FRAME_HANDLERS = {
     "ack": FrameHandler(outbox.check_ack, outbox.acknowledge),
     "config_status": FrameHandler(configuration.check, configuration.store),
 }
+JOB_HANDLERS = {**bulk.HANDLERS}
 
 # What counts calls, tokens, costs and alerts for the overview: the gateway's ledger and the alerts, once there are any.
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = ()
@@ -27,5 +29,7 @@ def connect() -> None:
     """Install the table; called once per process, when the apps are ready."""
     hub.install(FRAME_HANDLERS)
     overview.install(OVERVIEW_SOURCES)
+    jobs.install(JOB_HANDLERS)
+    jobs.on_wake(workers.jobs)
     events.on_wake(wakeups.publish)
     events.on_wake(feed.wake)

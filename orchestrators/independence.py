@@ -5,6 +5,9 @@ mirror files are written after the commit (`orchestrators/mirror.py`).
 """
 
 import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -13,10 +16,11 @@ from moolai.errors import NotFound
 from orchestrators import hub, mirror, notices
 from orchestrators.models import Instance
 from orgs import audit, events
-from orgs.models import Organization, User
+from orgs.models import Event, Organization, User
 
 logger = logging.getLogger(__name__)
 Status = Instance.Status
+CHUNK: Final = 5000  # rows per statement
 
 
 @transaction.atomic
@@ -93,8 +97,44 @@ def follow(instance: Instance, *, acting_user: User | None) -> None:
     _announce(*where, is_independent=instance.is_independent, acting_user=acting_user)
 
 
+def set_many(instance_pks: Sequence[int], *, is_independent: bool, acting_user: User | None) -> int:
+    """Set the own flag of many orchestrators, with an event each and no audit row (the bulk action has one).
+
+    Runs in the caller's transaction; returns how many had another value. Those deleted meanwhile are passed over.
+    """
+    rows = Instance.objects.present().filter(pk__in=instance_pks)
+    homes = Organization.objects.select_for_update(no_key=True).filter(
+        pk__in=set(rows.values_list("organization_id", flat=True))
+    )
+    by_id = {row.pk: row for row in homes.order_by("pk")}
+    locked = list(rows.exclude(is_independent=is_independent).select_for_update(no_key=True).order_by("pk"))
+    changed = [row for row in locked if row.organization_id in by_id]
+    for instance in changed:
+        instance.organization, instance.is_independent = by_id[instance.organization_id], is_independent
+    _settle(changed)
+    _tell_sessions(changed)
+    data = {"is_independent": is_independent, "actor": audit.actor(acting_user)}
+    events.record_many(
+        Event(
+            kind="independence.changed",
+            organization_id=row.organization_id,
+            orchestrator_id=row.orchestrator_id,
+            data=data,
+        )
+        for row in changed
+    )
+    state = "independent" if is_independent else "managed"
+    transaction.on_commit(lambda: logger.info("%d orchestrators are now %s", len(changed), state))
+    transaction.on_commit(mirror.write, robust=True)
+    return len(changed)
+
+
 def _settle(instances: list[Instance]) -> None:
-    """Bring status and deadline of locked rows in line with their flags; `last_seen` is not touched."""
+    """Bring status and deadline of locked rows in line with their flags; `last_seen` is not touched.
+
+    A statement for each outcome, of which there are few, not one for each row.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     now = timezone.now()
     for instance in instances:
         if instance.is_effectively_independent:
@@ -104,7 +144,12 @@ def _settle(instances: list[Instance]) -> None:
             instance.status = Status.ACTIVE if has_lived else Status.INACTIVE
             instance.deadline_at = Instance.deadline_after(now) if has_lived else None
         instance.updated_at = now
-    Instance.objects.bulk_update(instances, ["is_independent", "status", "deadline_at", "updated_at"], batch_size=200)
+        groups[instance.is_independent, instance.status, instance.deadline_at].append(instance.pk)
+    for (is_own, status, deadline_at), pks in groups.items():
+        for start in range(0, len(pks), CHUNK):
+            Instance.objects.filter(pk__in=pks[start : start + CHUNK]).update(
+                is_independent=is_own, status=status, deadline_at=deadline_at, updated_at=now
+            )
 
 
 def _tell_sessions(instances: list[Instance]) -> None:

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orchestrators import hub as hubs
-from orchestrators import instances, protocol
+from orchestrators import instances, protocol, selection
 from orchestrators.models import Instance
 from orgs import access, rest, sealed
 from orgs.models import Organization
@@ -31,8 +31,8 @@ class InstanceRow(serializers.ModelSerializer[Instance]):
             "internal_url", "database_url", "redis_url", "container_id", "image_name", "environment_variables",
             "phoenix_endpoint", "monitoring_enabled", "admin_email", "support_email", "website", "last_activity",
             "created_at", "updated_at", "version", "capabilities", "is_connected", "session_id", "epoch", "node",
-            "connected_at", "remote_address", "config_version", "config_hash", "config_reported_hash", "config_status",
-            "config_error",
+            "connected_at", "remote_address", "labels", "config_version", "config_hash", "config_reported_hash",
+            "config_status", "config_error",
         ]  # fmt: skip
 
     def to_representation(self, instance: Instance) -> dict[str, Any]:
@@ -81,6 +81,7 @@ class InstanceChange(serializers.Serializer[Any]):
     session_config = serializers.DictField(required=False)
     privacy_mode = serializers.BooleanField(required=False)
     monitoring_enabled = serializers.BooleanField(required=False)
+    labels = serializers.DictField(child=serializers.CharField(), required=False)
     internal_url = SecretURL()
     database_url = SecretURL()
     redis_url = SecretURL()
@@ -127,6 +128,7 @@ class Orchestrators(rest.View):
             "status": rest.one_of(Instance.Status.values),
             "organization_id": rest.Parameter("Only this organization's."),
             "search": rest.Parameter("Part of the id or the name."),
+            "labels": rest.Parameter("Only with these labels: env=prod,region=eu."),
         },
     )
     def get(self, request: Request) -> Response:
@@ -134,8 +136,8 @@ class Orchestrators(rest.View):
         rows = access.narrow(request, fleet(), own="orchestrator_id")
         if status := self.query["status"]:
             rows = rows.filter(status=status)
-        if search := self.query["search"]:
-            rows = rows.filter(orchestrator_id__icontains=search) | rows.filter(name__icontains=search)
+        rows = selection.by_search(rows, self.query["search"] or "")
+        rows = selection.by_labels(rows, selection.labels_parameter(self.query["labels"] or ""))
         return rest.page(request, rows.order_by("orchestrator_id"), InstanceRow)
 
     @rest.operation(EnrolledInstance, body=NewInstance, status=201, errors=("conflict",))

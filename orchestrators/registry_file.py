@@ -29,7 +29,7 @@ ORGANIZATION_FIELDS: Final[dict[str, type]] = {
 INSTANCE_FIELDS: Final[dict[str, type]] = {
     "name": str, "features": dict, "session_config": dict, "privacy_mode": bool, "monitoring_enabled": bool,
     "container_id": str, "image_name": str, "phoenix_endpoint": str, "admin_email": str, "support_email": str,
-    "website": str,
+    "website": str, "labels": dict,
 }  # fmt: skip
 SECRET_FIELDS: Final[dict[str, type]] = {
     "internal_url": str, "database_url": str, "redis_url": str, "environment_variables": dict,

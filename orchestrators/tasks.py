@@ -5,7 +5,7 @@ import os
 from celery import shared_task
 from django.utils import timezone
 
-from orchestrators import nodes, presence
+from orchestrators import jobs, nodes, presence, retention
 from orchestrators.configuration import rollouts
 from orchestrators.messages import outbox
 
@@ -16,3 +16,15 @@ def sweep() -> None:
     presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}")
     outbox.expire(now=timezone.now())
     rollouts.sweep(now=timezone.now())
+
+
+@shared_task(name="orchestrators.jobs")
+def work() -> None:
+    """Do the jobs that nobody holds: new ones, and those whose worker was killed."""
+    jobs.drain()
+
+
+@shared_task(name="orchestrators.prune")
+def prune() -> None:
+    """Delete what served its time."""
+    retention.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}", now=timezone.now())

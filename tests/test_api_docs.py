@@ -14,7 +14,9 @@ from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
 from orchestrators import api as fleet
 from orchestrators import instances_api as registry
+from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
+from orchestrators import recommendations_api as recommendations
 from orgs import audit_api as audit
 
 TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
@@ -45,7 +47,8 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
     [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, registry.NewInstance,
      registry.EnrolledInstance, registry.LiveRow, fleet.MessageRow, audit.AuditRow, overview.OverviewRow,
      overview.TopOrganization, health.HealthRow, health.InternalHealthRow, health.NodeRow, health.LifeSign,
-     tenants.OrganizationHealthRow],
+     tenants.OrganizationHealthRow, jobs.JobRow, jobs.Wish, recommendations.RecommendationRow,
+     recommendations.Acceptance],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

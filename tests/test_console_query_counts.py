@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from orchestrators.models import Instance, Message, Node
+from orchestrators.models import Instance, Job, Message, Node
 from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +92,17 @@ def tasks(numbers: range) -> None:
     PeriodicTask.objects.bulk_create(PeriodicTask(name=f"t-{n}", task="t", interval=every) for n in numbers)
 
 
+def jobs(numbers: range) -> None:
+    now = timezone.now()
+    Job.objects.bulk_create(Job(job_id=f"j-{n}", kind="x", actor="a", created_at=now) for n in numbers)
+
+
+def recommendations(numbers: range) -> None:
+    row = Instance.objects.get_or_create(orchestrator_id="talker", organization=home())[0]
+    columns = {"message_type": "recommendation", "direction": "inbound"}
+    Message.objects.bulk_create(Message(orchestrator=row, message_id=f"r-{n}", **columns) for n in numbers)
+
+
 # page → (what fills it, how many queries it makes: two of them are the session and its user)
 LISTS: dict[str, tuple[Fill, int]] = {
     "orgs_organization": (organizations, 5),
@@ -102,6 +113,8 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "orgs_event": (events, 3),
     "orchestrators_instance": (instances, 5),
     "orchestrators_message": (messages, 3),
+    "orchestrators_job": (jobs, 4),
+    "orchestrators_recommendation": (recommendations, 3),
     "orchestrators_node": (nodes, 5),
     "django_celery_beat_periodictask": (tasks, 5),
 }

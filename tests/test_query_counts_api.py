@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
-from orchestrators.models import Instance, Message
+from orchestrators.models import Instance, Job, Message
 from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast, Person
@@ -55,12 +55,26 @@ def audit(first: int, end: int) -> list[Model]:
     return [AuditEntry(sequence=1_000 + number, **columns) for number in range(first, end)]
 
 
+def jobs(first: int, end: int) -> list[Model]:
+    columns: dict[str, Any] = {"organization_id": "org-001", "actor": "a", "kind": "x", "created_at": NOW}
+    return [Job(job_id=f"j-{number}", **columns) for number in range(first, end)]
+
+
+def recommendations(first: int, end: int) -> list[Model]:
+    rows: list[Any] = messages(first, end)
+    for row in rows:
+        row.message_type, row.direction = "recommendation", "inbound"
+    return rows
+
+
 LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/controller/organizations", organizations, 4),
     ("/api/v1/controller/orchestrators", orchestrators, 4),
     ("/api/v1/controller/orchestrators/live", orchestrators, 4),
     ("/api/v1/internal/messages", messages, 4),
     ("/api/v1/internal/audit", audit, 4),
+    ("/api/v1/internal/jobs", jobs, 4),
+    ("/api/v1/orchestrators/org-001/recommendations", recommendations, 4),
     ("/api/v1/orchestrators/org-001/users", users, 4),
     ("/api/v1/orchestrators/org-001/api-keys", api_keys, 4),
 ]

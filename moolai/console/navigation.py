@@ -44,6 +44,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 {"title": "Dashboard", "icon": "space_dashboard", "link": home, "active": request.path == home},
                 _list("Orchestrators", "hub", "orchestrators_instance"),
                 _list("Messages", "mail", "orchestrators_message"),
+                _list("Recommendations", "lightbulb", "orchestrators_recommendation"),
+                _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
             ],

@@ -1,5 +1,5 @@
-"""The console's pages of the fleet: orchestrators, messages, processes, and the organizations they belong to."""
+"""The console's pages of the fleet: orchestrators, messages, jobs, processes, and the organizations they belong to."""
 
-from orchestrators.admin import instances, lists, messages, organizations
+from orchestrators.admin import instances, jobs, lists, messages, organizations, recommendations
 
-__all__ = ["instances", "lists", "messages", "organizations"]
+__all__ = ["instances", "jobs", "lists", "messages", "organizations", "recommendations"]

@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from orchestrators.models import Instance, Message
@@ -72,6 +73,15 @@ def config(instance: Instance) -> SafeString:
         instance.orchestrator_id,
         instance.config_status,
     )
+
+
+def labels(instance: Instance) -> SafeString:
+    """Show the labels, each with the way to all that carry it."""
+    url = reverse("admin:orchestrators_instance_changelist")
+    rows = [
+        (url, urlencode({"labels": f"{name}={text}"}), name, text) for name, text in sorted(instance.labels.items())
+    ]
+    return format_html_join("", '<a class="mo-label-chip" href="{}?{}"><b>{}</b>{}</a>', rows) or SafeString("–")
 
 
 def message(row: Message) -> SafeString:

@@ -6,10 +6,10 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from orchestrators import protocol
+from orchestrators import labels, protocol
 from orchestrators.models import Instance
 
-IDENTITY = ["name", "admin_email", "support_email", "website"]
+IDENTITY = ["name", "labels", "admin_email", "support_email", "website"]
 CONFIGURATION = ["features", "session_config", "privacy_mode", "monitoring_enabled"]
 DEPLOYMENT = ["internal_url", "container_id", "image_name", "phoenix_endpoint"]
 EDITABLE = [*IDENTITY, *CONFIGURATION, *DEPLOYMENT]
@@ -49,11 +49,36 @@ class JSONObject(forms.JSONField):
             return True
 
 
+class LabelsField(forms.CharField):
+    """Labels as people write them: env=prod, region=eu."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "env=prod, region=eu", "autocomplete": "off"})
+        super().__init__(**{"required": False, "widget": widget, **options})
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show labels as text."""
+        return labels.text(value) if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> dict[str, str]:  # type: ignore[override]
+        """Parse."""
+        return labels.parse(value or "")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare the labels, not how they are written."""
+        try:
+            return self.to_python(data) != (initial or {})
+        except forms.ValidationError:
+            return True
+
+
 class InstanceForm(forms.ModelForm):  # type: ignore[type-arg]
     """An orchestrator's columns that people set."""
 
     features = JSONObject(help_text="JSON; sent to the orchestrator as “features”.")
     session_config = JSONObject(label="Session", help_text="JSON; sent to the orchestrator as “session”.")
+
+    labels = LabelsField(help_text="To choose orchestrators by, in lists, bulk actions and rollouts.")
 
     class Meta:
         model = Instance

@@ -5,36 +5,52 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, TextFilter
 
 from moolai.errors import AppError
-from orchestrators import independence, instances
+from orchestrators import independence, instances, labels, selection
 from orchestrators import messages as mail
 from orchestrators.admin import badges, forms, panels
+from orchestrators.admin.bulk import BulkActions
 from orchestrators.admin.independence import switch
 from orchestrators.models import Instance
 from orgs.admin.base import ConsoleAdmin, user
 
 
+class LabelsFilter(TextFilter):  # type: ignore[misc]
+    """Only those with these labels."""
+
+    title = "labels (env=prod, region=eu)"
+    parameter_name = "labels"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Instance]) -> QuerySet[Instance]:
+        """Apply them; a mistake selects nothing."""
+        try:
+            return selection.by_labels(queryset, labels.parse(self.value() or ""))
+        except ValidationError:
+            return queryset.none()
+
+
 @admin.register(Instance)
-class InstanceAdmin(ConsoleAdmin):
+class InstanceAdmin(BulkActions, ConsoleAdmin):
     """The fleet."""
 
     form = forms.InstanceForm
     list_display = [
-        "orchestrator", "organization_", "status_", "connected", "seen", "version_", "configuration", "independent",
+        "orchestrator", "organization_", "status_", "connected", "seen", "version_", "configuration", "labels_",
+        "independent",
     ]  # fmt: skip
     list_display_links = ["orchestrator"]
     list_filter = [
         ("status", ChoicesCheckboxFilter), "is_connected", ("organization", AutocompleteSelectFilter),
-        ("config_status", ChoicesCheckboxFilter),
+        ("config_status", ChoicesCheckboxFilter), LabelsFilter,
     ]  # fmt: skip
     list_select_related = ["organization"]
     list_before_template = "console/live_bar.html"
@@ -93,6 +109,11 @@ class InstanceAdmin(ConsoleAdmin):
     def configuration(self, row: Instance) -> SafeString:
         """Show how far its configuration got."""
         return badges.config(row)
+
+    @display(description="Labels")
+    def labels_(self, row: Instance) -> SafeString:
+        """Show the labels."""
+        return badges.labels(row)
 
     @display(description="Independent", ordering="is_independent")
     def independent(self, row: Instance) -> SafeString:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from orchestrators import labels
 from orchestrators.models.config_version import ConfigVersion
 from orchestrators.models.rollout import Rollout
 from orgs.models import Organization
@@ -67,6 +68,7 @@ class Instance(models.Model):
     support_email = models.EmailField(blank=True)
     website = models.URLField(blank=True)
     last_activity = models.DateTimeField(null=True, blank=True)
+    labels = models.JSONField(default=dict, blank=True, validators=[labels.validate])
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)

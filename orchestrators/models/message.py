@@ -53,6 +53,12 @@ class Message(models.Model):
                 name="messages_open",
                 condition=Q(direction="outbound", status__in=["pending", "sent"]),
             ),
+            models.Index(
+                fields=["-id"],
+                name="messages_recommended",
+                condition=Q(direction="inbound", message_type="recommendation"),
+            ),
+            models.Index(fields=["finished_at"], name="messages_finished", condition=Q(finished_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -41,7 +41,13 @@ def fleet(db: None, settings: Any, tmp_path: Path) -> Organization:
         instances.create(f"orch-00{number}", organization=organization, acting_user=None)
     seen = timezone.now() - timedelta(minutes=3)
     Instance.objects.filter(orchestrator_id="orch-001").update(
-        status="active", is_connected=True, last_seen=seen, version="1.2.3", config_status="applied", node="web:1"
+        status="active",
+        is_connected=True,
+        last_seen=seen,
+        version="1.2.3",
+        config_status="applied",
+        node="web:1",
+        labels={"region": "eu", "env": "prod"},
     )
     Instance.objects.filter(orchestrator_id="orch-003").update(status="independent", is_independent=True)
     return acme
@@ -53,12 +59,21 @@ def fleet(db: None, settings: Any, tmp_path: Path) -> Organization:
 def test_the_table_shows_every_orchestrator_on_a_line(fleet: Organization) -> None:
     lines = run("fleet_status", "--no-color").splitlines()
     cells = [[cell.strip() for cell in line.split("  ") if cell] for line in lines]
-    assert cells[0] == ["ORCHESTRATOR", "ORGANIZATION", "STATUS", "CONNECTED", "LAST SEEN", "VERSION", "CONFIG"]
+    assert cells[0] == [
+        "ORCHESTRATOR",
+        "ORGANIZATION",
+        "STATUS",
+        "CONNECTED",
+        "LAST SEEN",
+        "VERSION",
+        "CONFIG",
+        "LABELS",
+    ]
     assert cells[1] == [
-        "orch-001", "acme", "● Active", "yes", "3 minutes ago", "1.2.3", "v1 applied",
+        "orch-001", "acme", "● Active", "yes", "3 minutes ago", "1.2.3", "v1 applied", "env=prod, region=eu",
     ]  # fmt: skip
     assert cells[2] == [
-        "orch-002", "acme", "○ Inactive", "no", "never", "–", "v1 unknown",
+        "orch-002", "acme", "○ Inactive", "no", "never", "–", "v1 unknown", "–",
     ]  # fmt: skip
     assert cells[3][:3] == ["orch-003", "globex", "◆ Independent"]
     assert lines[4] == "3 orchestrators, 1 connected"
@@ -82,13 +97,20 @@ def test_one_organization_can_be_chosen(fleet: Organization) -> None:
         run("fleet_status", "--organization", "nowhere")
 
 
+def test_labels_choose(fleet: Organization) -> None:
+    assert "1 orchestrators, 1 connected" in run("fleet_status", "--labels", "env=prod,region=eu")
+    assert run("fleet_status", "--labels", "env=prod,region=us") == "No orchestrator carries these labels.\n"
+    with pytest.raises(CommandError, match="no label: write name=value"):
+        run("fleet_status", "--labels", "prod")
+
+
 def test_json_is_one_document_with_exact_values(fleet: Organization) -> None:
     rows = json.loads(run("fleet_status", "--json"))["orchestrators"]
     assert [row["orchestrator_id"] for row in rows] == ["orch-001", "orch-002", "orch-003"]
     assert rows[1] == {
         "orchestrator_id": "orch-002", "organization_id": "acme", "status": "inactive", "is_connected": False,
         "is_independent": False, "independence_source": None, "last_seen": None, "node": "", "version": "",
-        "config_version": 1, "config_status": "unknown",
+        "config_version": 1, "config_status": "unknown", "labels": {},
     }  # fmt: skip
     assert (rows[0]["is_connected"], rows[0]["node"], rows[0]["last_seen"][-1]) == (True, "web:1", "Z")
     assert (rows[2]["is_independent"], rows[2]["independence_source"]) == (True, "own")

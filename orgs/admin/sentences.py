@@ -55,6 +55,14 @@ def _rollout(verb: str) -> Words:
     return lambda who, data: _because(f"The rollout of version {data.get('version')} to {who} {verb}", data, "reason")
 
 
+def _job(what: str) -> Words:
+    def say(who: str, data: dict[str, Any]) -> str:
+        done = int(data.get("done", 0)) + int(data.get("failed", 0))
+        return f"The job {data.get('kind', '')} {what}: {done} of {data.get('total', 0)}"
+
+    return say
+
+
 WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
     "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
@@ -82,6 +90,14 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "message.delivered": ("mark_email_read", "green", lambda who, data: f"{who} took {_kind(data)}"),
     "message.failed": ("error", "red", lambda who, data: _because(f"A message to {who} failed", data, "error")),
     "message.expired": ("timer_off", "gray", lambda who, data: f"A message to {who} expired"),
+    "recommendation.read": ("lightbulb", "gray", lambda who, data: f"A recommendation of {who} was read"),
+    "recommendation.accepted": ("lightbulb", "green", lambda who, data: f"A recommendation of {who} was accepted"),
+    "recommendation.dismissed": ("lightbulb", "gray", lambda who, data: f"A recommendation of {who} was dismissed"),
+    "job.queued": ("checklist", "gray", _job("was asked for")),
+    "job.progress": ("checklist", "gray", _job("goes on")),
+    "job.completed": ("checklist", "green", _job("is done")),
+    "job.failed": ("checklist", "red", _job("failed")),
+    "job.cancelled": ("checklist", "gray", _job("was cancelled")),
     "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
     "organization.updated": ("domain", "gray", _changed),
     "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),

@@ -19,7 +19,7 @@ from orgs.admin.base import LongListAdmin, ago
 from orgs.models import Event
 
 RECENT = 50
-PASSING = ("config.applying",)  # what comes of it is an event, too
+PASSING = ("config.applying", "job.progress")  # what comes of it is an event, too
 
 
 def pretty(value: Any) -> SafeString:

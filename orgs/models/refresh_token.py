@@ -18,7 +18,10 @@ class RefreshToken(models.Model):
 
     class Meta:
         db_table = "refresh_tokens"
-        indexes = [models.Index(fields=["sign_in_id"], name="refresh_by_sign_in")]
+        indexes = [
+            models.Index(fields=["sign_in_id"], name="refresh_by_sign_in"),
+            models.Index(fields=["expires_at"], name="refresh_by_expiry"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} {self.sign_in_id}"

@@ -12,14 +12,14 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from orchestrators.models import Instance
+from orchestrators.models import Instance, Job
 from orgs.models import ApiKey, Membership, User
 from tests.matrix.place import PASSWORD, Place
 
 STOCK: Final = ("changelist", "add", "history", "delete", "change")
 READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
-    "monitoring_systemmetric_series", "console_fleet_table",
+    "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -70,9 +70,9 @@ def _post(page: str, pk: Callable[[Place], Any], data: Any) -> Deed:
     return do
 
 
-def _action(page: str, name: str, pk: Callable[[Place], Any]) -> Deed:
+def _action(page: str, name: str, pk: Callable[[Place], Any], **more: str) -> Deed:
     def do(client: Client, place: Place) -> Any:
-        data = {"action": name, "_selected_action": [pk(place)], "post": "yes"}
+        data = {"action": name, "_selected_action": [pk(place)], "post": "yes", **more}
         return client.post(reverse(f"admin:{page}_changelist"), data)
 
     return do
@@ -136,6 +136,21 @@ DEEDS: Final[dict[str, Deed]] = {
     ),
     "orchestrators.Instance orchestrators_instance_message": _post(
         "orchestrators_instance_message", _idle, {"message_type": "restart", "content": "{}"}
+    ),
+    "orchestrators.Instance bulk_message": _action(
+        "orchestrators_instance", "bulk_message", _idle, apply="yes", message_type="restart", content="{}"
+    ),
+    "orchestrators.Instance bulk_independence": _action(
+        "orchestrators_instance", "bulk_independence", _idle, apply="yes", state="on"
+    ),
+    "orchestrators.Instance bulk_labels": _action(
+        "orchestrators_instance", "bulk_labels", _idle, apply="yes", wanted="env=prod"
+    ),
+    "orchestrators.Job orchestrators_job_cancel": _post(
+        "orchestrators_job_cancel", lambda place: Job.objects.get(job_id=place.job).pk, {}
+    ),
+    "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
+        reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
     ),
     "own password": lambda client, _: client.post(
         reverse("admin:password_change"),

@@ -9,4 +9,8 @@ EXEMPT: Final = {
     ("POST", "/auth/token"): "a token is handed out; nothing is stored",
     ("POST", "/api/v1/orchestrators/{organization}/config/validate"): "checks a configuration, and changes nothing",
     ("POST", "/api/v1/internal/orchestrators/heartbeat"): "data plane: an orchestrator is alive",
+    (
+        "POST",
+        "/api/v1/orchestrators/{organization}/recommendations/{recommendation}/read",
+    ): "somebody looked; the review and its event say who",
 }

@@ -1,13 +1,14 @@
 """An organization filled to the brim: a row of every kind, with one word in every text that can be read again."""
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.utils import timezone
 
 from monitoring.models import NUMBERS, SystemMetric
-from orchestrators import configuration, instances
-from orchestrators.models import ConfigVersion, Instance, Message, Rollout
+from orchestrators import bulk, configuration, instances
+from orchestrators.models import ConfigVersion, Instance, Job, Message, Review, Rollout
 from orgs import audit, events, keys, organizations, tokens
 from orgs.models import Membership, Organization, User
 
@@ -29,6 +30,8 @@ class Place:
     settled: str
     refresh_token: str
     rollout: str
+    job: str
+    recommendation: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -42,7 +45,7 @@ class Place:
 NOWHERE: Final = Place(
     organization="nowhere", orchestrator="nowhere-1", neighbour="nowhere-2", idle="nowhere-3",
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
-    refresh_token="mr_wrong", rollout="999999999",
+    refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
 )  # fmt: skip
 
 
@@ -69,6 +72,7 @@ def make(organization_id: str, *, word: str) -> Place:
         organization_id, ids[0], ids[1], ids[2], row.key_id, str(user.pk), user.get_username(),
         str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
         str(_rollout(organization, word=word).pk),
+        _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
     )  # fmt: skip
 
 
@@ -80,6 +84,7 @@ def _orchestrator(orchestrator_id: str, organization: Organization, *, word: str
         name=f"{word} orchestrator",
         health_status={"status": "healthy", "note": word},
         features={word: word},
+        labels={"word": word},
         session_config={word: word},
         internal_url=f"https://{word}.example:8443/{word}",
         database_url=f"postgres://{word}:{word}@db.{word}.example/{word}",
@@ -153,6 +158,42 @@ def _rollout(organization: Organization, *, word: str) -> Rollout:
         started_at=now,
         stage_started_at=now,
     )
+
+
+def _job(organization: Organization, *, word: str) -> str:
+    """Post a bulk action that nobody does, with the traces of a half done one."""
+    with audit.origin(f"{word} actor"):
+        job = bulk.start(
+            "message",
+            selector={"organization_id": organization.pk, "search": word},
+            parameters={"message_type": word[:50], "message_content": {word: word}},
+            acting_user=None,
+            organization_id=organization.pk,
+        )
+    lease = timezone.now() + timedelta(days=1)
+    problem = {"orchestrator_id": word, "error": f"{word} broke"}
+    Job.objects.filter(pk=job.pk).update(errors=[problem], result={word: word}, lease_until=lease)
+    return job.job_id
+
+
+def _recommendation(orchestrator_id: str, *, word: str) -> Message:
+    """Leave two recommendations: one that was read, and (returned) a new one."""
+    old, new = (
+        Message.objects.create(
+            orchestrator_id=orchestrator_id,
+            message_id=f"rec_{word}_{number}",
+            direction=Message.Direction.INBOUND,
+            message_type="recommendation",
+            message_content={"text": word},
+            status=Message.Status.DELIVERED,
+        )
+        for number in (1, 2)
+    )
+    at = timezone.now()
+    Review.objects.create(
+        message=old, status="read", reason=word, applied={word: word}, actor=f"{word} actor", reviewed_at=at
+    )
+    return new
 
 
 def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> None:

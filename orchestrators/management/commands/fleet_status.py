@@ -6,9 +6,12 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any, Final
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from orchestrators import labels, selection
 from orchestrators.models import Instance
 from orchestrators.protocol import iso
 from orgs.models import Organization
@@ -20,7 +23,7 @@ BADGES: Final = {
     "degraded": ("✖", "red", "Error (degraded)"),
     "error": ("✖", "red", "Error"),
 }
-HEADINGS: Final = ("ORCHESTRATOR", "ORGANIZATION", "STATUS", "CONNECTED", "LAST SEEN", "VERSION", "CONFIG")
+HEADINGS: Final = ("ORCHESTRATOR", "ORGANIZATION", "STATUS", "CONNECTED", "LAST SEEN", "VERSION", "CONFIG", "LABELS")
 COLORS: Final = {"green": "32", "blue": "34", "white": "37", "red": "31"}
 
 
@@ -32,6 +35,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--organization", default="", help="only this organization's")
+        parser.add_argument("--labels", default="", help="only those with these labels: env=prod,region=eu")
         parser.add_argument("--watch", action="store_true", help="refresh every second until Ctrl-C")
         parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
 
@@ -39,6 +43,10 @@ class Command(BaseCommand):
         """Print once, or again and again."""
         if options["organization"] and not Organization.objects.filter(pk=options["organization"]).exists():
             raise CommandError(f"There is no organization {options['organization']}.")
+        try:
+            options["labels"] = labels.parse(options["labels"])
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
         try:
             while True:
                 text = self._render(options)
@@ -50,13 +58,17 @@ class Command(BaseCommand):
             return
 
     def _render(self, options: dict[str, Any]) -> str:
-        rows = Instance.objects.present().select_related("organization").order_by("organization_id", "orchestrator_id")
+        rows: QuerySet[Instance] = Instance.objects.present().select_related("organization")
+        rows = rows.order_by("organization_id", "orchestrator_id")
         if options["organization"]:
             rows = rows.filter(organization_id=options["organization"])
+        rows = selection.by_labels(rows, options["labels"])
         now = timezone.now()
         if options["json"]:
             return json.dumps({"orchestrators": [document(row) for row in rows]}, indent=2)
         lines = [cells(row, now=now) for row in rows]
+        if not lines and options["labels"]:
+            return "No orchestrator carries these labels."
         if not lines:
             return "No orchestrator yet. Make a key with manage.py create_api_key and start manage.py orchestrator."
         return self._table(lines, connected=sum(row.is_connected for row in rows))
@@ -86,6 +98,7 @@ def cells(row: Instance, *, now: datetime) -> tuple[str, ...]:
         ago(row.seen_ago_seconds(now=now)),
         row.version or "–",
         f"v{row.config_version} {row.config_status}",
+        labels.text(row.labels) or "–",
     )
 
 
@@ -115,4 +128,5 @@ def document(row: Instance) -> dict[str, Any]:
         "version": row.version,
         "config_version": row.config_version,
         "config_status": row.config_status,
+        "labels": row.labels,
     }

@@ -1,0 +1,10 @@
+"""Jobs: work over many rows in pieces, by whichever worker holds the job's lease. The row is the queue.
+
+`board`: post, cancel and wake; `running`: claim a job and do its pieces, each exactly once. A piece is what the handler
+of the kind says (`install`, from the table in `moolai/wiring.py`).
+"""
+
+from orchestrators.jobs.board import cancel, on_wake, post
+from orchestrators.jobs.running import Piece, drain, install, run
+
+__all__ = ["Piece", "cancel", "drain", "install", "on_wake", "post", "run"]

@@ -1,0 +1,162 @@
+"""Recommendations from orchestrators: read, dismissed, or accepted, which makes their suggestion configuration.
+
+The suggestion is a JSON merge patch (RFC 7396) in the message's content, as `suggested_config` or `config`. It becomes
+part of the orchestrator's own columns, or of its organization's base. Nothing an orchestrator sends is applied before
+an administrator says so.
+"""
+
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from moolai.errors import Conflict, InvalidInput
+from orchestrators import configuration, instances
+from orchestrators.models import ConfigVersion, Instance, Message, Recommendation, Review
+from orgs import audit, events
+from orgs.models import Organization, User
+
+# part of the document → the orchestrator's own column
+COLUMNS: Final = {
+    "features": "features", "session": "session_config", "privacy_mode": "privacy_mode",
+    "monitoring_enabled": "monitoring_enabled",
+}  # fmt: skip
+STATES: Final = ("new", *Review.Status.values)
+TARGETS: Final = ("orchestrator", "organization")
+
+
+def rows(*, state: str = "") -> QuerySet[Recommendation]:
+    """Return recommendations with their reviews, of one state or of all."""
+    found = Recommendation.objects.select_related("orchestrator__organization", "review")
+    if state == "new":
+        return found.filter(review__isnull=True)
+    return found.filter(review__status=state) if state else found
+
+
+def merge(document: Any, patch: Any) -> Any:
+    """Return `document` with a merge patch applied (RFC 7396): null removes, objects merge, all else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return merged
+
+
+def preview(row: Recommendation, *, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the suggestion would change, as it is and as it would be; both empty without a suggestion."""
+    patch = row.suggestion or {}
+    before = _own(row.orchestrator) if target == "orchestrator" else _base(row.orchestrator.organization)
+    after = merge(before, patch)
+    return {name: before[name] for name in patch if name in before}, {
+        name: after[name] for name in patch if name in after
+    }
+
+
+def default_target(row: Recommendation) -> str:
+    """Return the narrowest configuration that can hold all of the suggestion."""
+    return "orchestrator" if set(row.suggestion or {}) <= set(COLUMNS) else "organization"
+
+
+@transaction.atomic
+def read(row: Recommendation, *, acting_user: User | None, reason: str = "") -> Recommendation:
+    """Note that somebody read it; one that was reviewed already stays as it is."""
+    row = _locked(row)
+    return row if row.state != "new" else _review(row, Review.Status.READ, acting_user=acting_user, reason=reason)
+
+
+@transaction.atomic
+def dismiss(row: Recommendation, *, acting_user: User | None, reason: str = "") -> Recommendation:
+    """Turn it down; raises `conflict` when it was decided already."""
+    row = _undecided(row)
+    _note(row, "dismiss", acting_user=acting_user, reason=reason)
+    return _review(row, Review.Status.DISMISSED, acting_user=acting_user, reason=reason)
+
+
+@transaction.atomic
+def accept(row: Recommendation, *, acting_user: User | None, target: str = "", reason: str = "") -> Recommendation:
+    """Apply what it suggests to `target` (orchestrator or organization; "": the narrower that can hold it).
+
+    Raises `conflict` when it was decided already or its orchestrator is deleted, `invalid_field` for a suggestion that
+    the target does not take.
+    """
+    row = _undecided(row)
+    target = target or default_target(row)
+    applied = _apply(row, row.suggestion, target, acting_user=acting_user) if row.suggestion else None
+    _note(row, "accept", acting_user=acting_user, reason=reason, applied=applied)
+    return _review(row, Review.Status.ACCEPTED, acting_user=acting_user, reason=reason, applied=applied)
+
+
+def _locked(row: Recommendation) -> Recommendation:
+    """Lock the message, which two reviewers meet at, and read it anew."""
+    Message.objects.select_for_update(of=("self",)).get(pk=row.pk)
+    return rows().get(pk=row.pk)
+
+
+def _undecided(row: Recommendation) -> Recommendation:
+    row = _locked(row)
+    if row.state in (Review.Status.ACCEPTED, Review.Status.DISMISSED):
+        raise Conflict(detail=f"This recommendation was {row.state} already.")
+    return row
+
+
+def _apply(row: Recommendation, patch: dict[str, Any], target: str, *, acting_user: User | None) -> dict[str, Any]:
+    instance = row.orchestrator
+    if target == "organization":
+        document = merge(_base(instance.organization), patch)
+        comment = f"recommendation {row.message_id} of {instance.orchestrator_id}"
+        source = ConfigVersion.Source.RECOMMENDATION
+        configuration.publish(instance.organization, document, acting_user=acting_user, comment=comment, source=source)
+        return {"target": target, "target_id": instance.organization_id}
+    if instance.deleted_at is not None:
+        raise Conflict(detail=f"The orchestrator {instance.orchestrator_id} was deleted.")
+    if unknown := sorted(set(patch) - set(COLUMNS)):
+        detail = f"Only an organization's configuration has {', '.join(unknown)}; accept it for the organization."
+        raise InvalidInput(fields={"target": detail})
+    merged = merge(_own(instance), patch)
+    defaults = _own(Instance())
+    wanted = {name: merged.get(name, defaults[name]) for name in patch}
+    if wrong := {name: "has another type" for name in patch if type(wanted[name]) is not type(defaults[name])}:
+        raise InvalidInput(detail="The suggestion does not fit an orchestrator's configuration.", fields=wrong)
+    instances.update(instance, acting_user=acting_user, **{COLUMNS[name]: wanted[name] for name in patch})
+    return {"target": target, "target_id": instance.orchestrator_id}
+
+
+def _own(instance: Instance) -> dict[str, Any]:
+    return {name: getattr(instance, column) for name, column in COLUMNS.items()}
+
+
+def _base(organization: Organization) -> dict[str, Any]:
+    base = organization.settings.get("config")
+    return base if isinstance(base, dict) else {}
+
+
+def _review(
+    row: Recommendation, status: str, *, acting_user: User | None, reason: str = "", applied: Any = None
+) -> Recommendation:
+    columns = {"status": status, "reason": reason[:500], "applied": applied, "reviewed_by": acting_user}
+    columns |= {"actor": audit.actor(acting_user), "reviewed_at": timezone.now()}
+    Review.objects.update_or_create(message_id=row.pk, defaults=columns)
+    events.record(
+        f"recommendation.{status}",
+        organization_id=row.orchestrator.organization_id,
+        orchestrator_id=row.orchestrator.orchestrator_id,
+        data={"id": row.pk, "message_id": row.message_id, "actor": columns["actor"]},
+    )
+    return rows().get(pk=row.pk)
+
+
+def _note(row: Recommendation, action: str, *, acting_user: User | None, reason: str, applied: Any = None) -> None:
+    audit.record(
+        f"recommendation.{action}",
+        acting_user=acting_user,
+        organization_id=row.orchestrator.organization_id,
+        target=("recommendation", row.message_id),
+        before={"status": row.state},
+        after={"orchestrator_id": row.orchestrator.orchestrator_id, "applied": applied},
+        reason=reason,
+    )

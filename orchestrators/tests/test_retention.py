@@ -1,0 +1,145 @@
+"""Retention: what goes, what stays however old it is, in batches, once at a time, along indexes."""
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from orchestrators import instances, recommendations, retention
+from orchestrators.models import Job, Message, Recommendation
+from orgs import organizations
+from orgs import retention as registry
+from orgs.models import AuditEntry, Event, IdempotencyKey, Lease, RefreshToken, User
+
+pytestmark = pytest.mark.django_db
+NOW = timezone.now()
+
+
+def days(number: float) -> Any:
+    return NOW - timedelta(days=number)
+
+
+@pytest.fixture(autouse=True)
+def home(settings: Any) -> None:
+    """An orchestrator, and the defaults."""
+    settings.MESSAGE_RETENTION_DAYS, settings.MESSAGE_DEDUPE_DAYS, settings.EVENT_RETENTION_DAYS = 30, 7, 30
+    acme = organizations.create("acme", name="Acme", acting_user=None)
+    instances.create("orch-001", organization=acme, acting_user=None)
+    Event.objects.all().delete()
+
+
+def message(name: str, *, age: float, status: str = "delivered", direction: str = "outbound", kind: str = "x") -> None:
+    is_open = status in ("pending", "sent")
+    Message.objects.create(
+        orchestrator_id="orch-001", message_id=name, message_type=kind, direction=direction, status=status,
+        finished_at=None if is_open else days(age),
+    )  # fmt: skip
+    Message.objects.filter(message_id=name).update(created_at=days(age))
+
+
+def names() -> set[str]:
+    return set(Message.objects.values_list("message_id", flat=True))
+
+
+def test_messages_that_are_over_go_and_open_ones_stay() -> None:
+    for status in ("delivered", "failed", "expired", "pending", "sent"):
+        message(f"old-{status}", age=31, status=status)
+        message(f"new-{status}", age=29, status=status)
+    assert retention.prune(now=NOW)["messages"] == 3
+    assert {name for name in names() if name.startswith("old")} == {"old-pending", "old-sent"}
+    assert len([name for name in names() if name.startswith("new")]) == 5
+
+
+def test_what_a_client_may_send_again_is_remembered_longer_than_messages_are_kept(settings: Any) -> None:
+    settings.MESSAGE_RETENTION_DAYS = 1
+    message("up", age=6, direction="inbound")
+    message("down", age=6)
+    message("up-old", age=8, direction="inbound")
+    retention.prune(now=NOW)
+    assert names() == {"up"}
+
+
+def test_recommendations_stay_until_somebody_read_them() -> None:
+    for name in ("unread", "read"):
+        message(name, age=400, direction="inbound", kind="recommendation")
+    message("plain", age=400, kind="recommendation")
+    recommendations.read(Recommendation.objects.get(message_id="read"), acting_user=None)
+    retention.prune(now=NOW)
+    assert names() == {"unread"}
+
+
+def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
+    for age in (31, 29):
+        Event.objects.create(kind=f"e{age}", created_at=days(age))
+        Job.objects.create(job_id=f"j{age}", kind="x", created_at=days(age), finished_at=days(age), status="completed")
+    Job.objects.create(job_id="open", kind="x", created_at=days(99))
+    for hours in (25, 23):
+        moment = NOW - timedelta(hours=hours)
+        IdempotencyKey.objects.create(caller="c", key=f"k{hours}", fingerprint="f", created_at=moment)
+        RefreshToken.objects.create(
+            token_hash=f"t{hours}", sign_in_id="s", user=User.objects.get_or_create(username="u")[0],
+            created_at=days(20), expires_at=moment,
+        )  # fmt: skip
+    AuditEntry.objects.update(created_at=days(4000))
+    before = AuditEntry.objects.count()
+    gone = retention.prune(now=NOW)
+    assert gone == {"messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "events": 1}
+    assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
+    assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
+    assert AuditEntry.objects.count() == before > 0
+
+
+def test_zero_keeps_for_ever(settings: Any) -> None:
+    settings.MESSAGE_RETENTION_DAYS = settings.EVENT_RETENTION_DAYS = 0
+    message("old", age=4000)
+    Event.objects.create(kind="old", created_at=days(4000))
+    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens"}
+    assert names() == {"old"}
+
+
+def test_a_batch_is_bounded_and_the_time_too() -> None:
+    Event.objects.bulk_create(Event(kind="x", created_at=days(31)) for _ in range(25))
+    rule = next(rule for rule in registry.rules(now=NOW) if rule.name == "events")
+    assert registry.delete_batch(rule, size=10) == 10
+    assert Event.objects.filter(kind="x").count() == 15
+    assert retention.prune(now=NOW, budget_seconds=0) == {}
+    assert retention.prune(now=NOW)["events"] == 15
+
+
+def test_the_sweep_runs_once_for_two_clocks_and_gives_its_lease_back() -> None:
+    Event.objects.create(kind="x", created_at=days(31))
+    first = retention.sweep(holder="one", now=NOW)
+    assert first is not None
+    assert first["events"] == 1
+    assert retention.sweep(holder="two", now=NOW + timedelta(seconds=1)) is None
+    assert Lease.objects.get(name="prune").ran_at == NOW
+    assert retention.sweep(holder="two", now=NOW + timedelta(seconds=400)) is not None
+
+
+def test_every_rule_reads_along_an_index() -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    indexes = {
+        "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
+        "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
+    }  # fmt: skip
+    for rule in retention.rules(now=NOW):
+        plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()
+        assert indexes[rule.name] in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+
+
+def test_the_command_counts_and_deletes() -> None:
+    Event.objects.create(kind="x", created_at=days(31))
+    out = io.StringIO()
+    call_command("prune", "--dry-run", stdout=out)
+    assert "events: 1 would be deleted" in out.getvalue()
+    assert Event.objects.filter(kind="x").exists()
+    call_command("prune", stdout=out)
+    assert "events: 1 deleted" in out.getvalue()
+    assert not Event.objects.filter(kind="x").exists()
