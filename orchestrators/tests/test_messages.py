@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -213,7 +214,11 @@ def test_an_acknowledgement_counts_when_the_line_is_cut_right_behind_it(live: Li
         peer = live.register(f"orch-cut-{number}", key=live.key())
         ack(peer, peer.take("order")["message_id"])
         peer.close()
-        assert eventually(lambda row=row: status_of(row) == "delivered"), number
+        assert eventually(partial(is_status, row, "delivered")), number
+
+
+def is_status(row: Message, status: str) -> bool:
+    return status_of(row) == status
 
 
 def queue_for_new(live: Live, name: str) -> Message:
