@@ -21,7 +21,12 @@ MANAGED: Final = Q(is_independent=False, organization__is_independent=False, del
 )
 LATE_SECONDS: Final = 10
 
-_FLUSH: Final = """
+# Locks are taken in the order every writer of several rows takes them in; an UPDATE alone has an order of its own.
+_HOLD: Final = """
+WITH held AS (SELECT id FROM orchestrator_instances WHERE id IN ({ids}) ORDER BY id FOR NO KEY UPDATE)
+"""
+_ONLY_HELD: Final = "AND orchestrator_instances.id IN (SELECT id FROM held)"
+_FLUSH: Final = """{hold}
 UPDATE orchestrator_instances
 SET last_seen = seen.column3, last_activity = seen.column3, deadline_at = seen.column4
 FROM (VALUES {rows}) AS seen
@@ -31,6 +36,7 @@ WHERE orchestrator_instances.id = seen.column1 AND orchestrator_instances.epoch 
   AND NOT EXISTS (SELECT 1 FROM organizations
                   WHERE organizations.organization_id = orchestrator_instances.organization_id
                     AND organizations.is_independent)
+  {only}
 """
 
 
@@ -63,7 +69,12 @@ def flush(sightings: Sequence[Sighting]) -> int:
                     adapt(sight.seen_at),
                     adapt(Instance.deadline_after(sight.seen_at)),
                 ]
-            cursor.execute(_FLUSH.format(rows=",".join(["(%s, %s, %s, %s)"] * len(chunk))), values)
+            hold = only = ""
+            if connection.vendor == "postgresql":
+                hold, only = _HOLD.format(ids=",".join(["%s"] * len(chunk))), _ONLY_HELD
+                values = [*(sight.instance_pk for sight in chunk), *values]
+            rows = ",".join(["(%s, %s, %s, %s)"] * len(chunk))
+            cursor.execute(_FLUSH.format(hold=hold, rows=rows, only=only), values)
             moved += cursor.rowcount
     return moved
 

@@ -232,8 +232,11 @@ def _complete(rollout: Rollout, organization: Organization, counts: progress.Pro
     rollout.target.released_at = now
     rollout.target.save(update_fields=["released_at"])
     _record("complete", rollout, acting_user=None, after={"version": rollout.version})
+    rows = _fleet(organization)
     Instance.objects.filter(config_base=rollout.target).update(config_base=None)
-    desired.republish(_fleet(organization))
+    for row in rows:
+        row.config_base = None
+    desired.republish(rows)
 
 
 def _halt(rollout: Rollout, organization: Organization, reason: str, *, now: datetime) -> None:
