@@ -37,6 +37,7 @@ def update(organization: Organization, *, acting_user: User | None, **fields: An
     row = organizations.update(before, acting_user=acting_user, **fields)
     present = Instance.objects.present().filter(organization=row)
     if row.name != before.name:
+        list(present.select_for_update(no_key=True).order_by("pk").values_list("pk"))  # the order all writers keep
         present.update(organization_name=row.name)
     configuration.follow(before, row, acting_user=acting_user)
     if row.is_independent != before.is_independent:
