@@ -91,6 +91,7 @@ def test_replayed_and_shuffled_frames_leave_what_the_run_in_order_leaves(live: L
 def settle(live: Live, name: str, *, seed: int | None) -> None:
     """Queue messages to `name` and acknowledge them, every fifth as failed; with a seed, as `disturb` does."""
     live.register(name, key=live.key()).close()
+    assert eventually(lambda: not live.row(name).is_connected)
     for number in range(30):
         messages.queue(name, message_type="order", content={"n": number}, acting_user=None)
     peer = live.register(name, key=live.key())

@@ -282,8 +282,7 @@ def test_to_older_clients_a_message_is_delivered_when_written_and_config_comes_a
     row = messages.queue(orchestrator_id, message_type="order", content={"a": 1}, acting_user=None)
     received = peer.take("order")
     assert received == {"type": "order", "message_id": row.message_id, "content": {"a": 1}, "attempt": 1}
-    row.refresh_from_db()
-    assert row.status == "delivered"
+    assert eventually(lambda: Message.objects.get(pk=row.pk).status == "delivered")
     instances.update(live.row(orchestrator_id), acting_user=None, features={"beta": True})
     second = peer.take("provisioning")
     assert (second["version"], second["data"]["features"]) == (first["version"] + 1, {"beta": True})
