@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from orchestrators.models import Instance, Job, Message, Node
+from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, Rollout
 from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +103,26 @@ def recommendations(numbers: range) -> None:
     Message.objects.bulk_create(Message(orchestrator=row, message_id=f"r-{n}", **columns) for n in numbers)
 
 
+def config_versions(numbers: range) -> None:
+    where, now = home(), timezone.now()
+    ConfigVersion.objects.bulk_create(
+        ConfigVersion(organization=where, version=n + 1, author="a", created_at=now) for n in numbers
+    )
+
+
+def rollouts(numbers: range) -> None:
+    now = timezone.now()
+    organizations(numbers)
+    rows = ConfigVersion.objects.bulk_create(
+        ConfigVersion(organization_id=f"o-{n}", version=1, author="a", created_at=now) for n in numbers
+    )
+    Rollout.objects.bulk_create(
+        Rollout(organization_id=row.organization_id, target=row, stages=[{"percent": 100}], started_by="a",
+                started_at=now, stage_started_at=now)
+        for row in rows
+    )  # fmt: skip
+
+
 # page → (what fills it, how many queries it makes: two of them are the session and its user)
 LISTS: dict[str, tuple[Fill, int]] = {
     "orgs_organization": (organizations, 5),
@@ -113,6 +133,8 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "orgs_event": (events, 3),
     "orchestrators_instance": (instances, 5),
     "orchestrators_message": (messages, 3),
+    "orchestrators_configversion": (config_versions, 3),
+    "orchestrators_rollout": (rollouts, 4),
     "orchestrators_job": (jobs, 4),
     "orchestrators_recommendation": (recommendations, 3),
     "orchestrators_node": (nodes, 5),

@@ -45,6 +45,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Orchestrators", "hub", "orchestrators_instance"),
                 _list("Messages", "mail", "orchestrators_message"),
                 _list("Recommendations", "lightbulb", "orchestrators_recommendation"),
+                _list("Configuration", "tune", "orchestrators_configversion"),
+                _list("Rollouts", "rocket_launch", "orchestrators_rollout"),
                 _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),

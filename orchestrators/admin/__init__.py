@@ -1,5 +1,23 @@
-"""The console's pages of the fleet: orchestrators, messages, jobs, processes, and the organizations they belong to."""
+"""The console's pages of the fleet: orchestrators, messages, configuration, jobs, processes, and organizations."""
 
-from orchestrators.admin import instances, jobs, lists, messages, organizations, recommendations
+from orchestrators.admin import (
+    config_versions,
+    instances,
+    jobs,
+    lists,
+    messages,
+    organizations,
+    recommendations,
+    rollouts,
+)
 
-__all__ = ["instances", "jobs", "lists", "messages", "organizations", "recommendations"]
+__all__ = [
+    "config_versions",
+    "instances",
+    "jobs",
+    "lists",
+    "messages",
+    "organizations",
+    "recommendations",
+    "rollouts",
+]

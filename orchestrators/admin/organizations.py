@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 
 from orchestrators import independence, tenants
-from orchestrators.admin import badges
+from orchestrators.admin import badges, config_editor
 from orchestrators.admin.forms import JSONObject
 from orchestrators.admin.independence import switch
 from orchestrators.models import Instance
@@ -29,7 +29,7 @@ SHOWN_ORCHESTRATORS = 50
 class OrganizationForm(forms.ModelForm):  # type: ignore[type-arg]
     """An organization's columns that people set."""
 
-    settings = JSONObject(help_text='JSON; "config" in it is the base of every orchestrator\'s configuration.')
+    settings = JSONObject(help_text='JSON; "config" in it is the configuration, which its editor above changes, too.')
 
     class Meta:
         model = Organization
@@ -120,9 +120,13 @@ class OrganizationAdmin(ConsoleAdmin):
         return super().changeform_view(request, object_id, form_url, extra)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the switch."""
-        view = self.admin_site.admin_view(self.independence_view)
-        return [path("<path:pk>/independence/", view, name="orgs_organization_independence"), *super().get_urls()]
+        """Add the switch, and the editor of the configuration."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<path:pk>/independence/", wrap(self.independence_view), name="orgs_organization_independence"),
+            path("<path:pk>/configuration/", wrap(config_editor.view), name="orgs_organization_configuration"),
+        ]
+        return [*own, *super().get_urls()]
 
     def independence_view(self, request: HttpRequest, pk: str) -> HttpResponse:
         """Set the organization's flag, which its orchestrators inherit."""
@@ -150,6 +154,7 @@ def _page(organization: Any) -> dict[str, Any]:
         "switch": badges.organization_switch(organization),
         "fleet": fleet_rows(rows.order_by("orchestrator_id")[:SHOWN_ORCHESTRATORS]),
         "fleet_total": organization.instances,
+        "config": config_editor.shown(organization),
         "fleet_url": reverse("admin:orchestrators_instance_changelist")
         + f"?organization__organization_id__exact={quote(organization.pk)}",
     }

@@ -1,10 +1,13 @@
 """Progress: how far a rollout has got, counted from the rows of its members."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from django.db.models import Count
 
+from orchestrators.configuration import stages
 from orchestrators.models import Instance, Rollout
 
 MAX_FAILURES: Final = 20
@@ -41,18 +44,42 @@ def of(rollout: Rollout) -> Progress:
     """Return the counts: of the moment while it is active, of its end afterwards."""
     if not rollout.is_active:
         return Progress(**rollout.outcome)
+    return of_many([rollout])[rollout.pk]
+
+
+def of_many(rollouts: Sequence[Rollout]) -> dict[int, Progress]:
+    """Return the counts of several by key: one statement for all that are active."""
+    found = {row.pk: Progress() if row.is_active else Progress(**row.outcome) for row in rollouts}
+    active = [row.pk for row in rollouts if row.is_active]
+    if not active:
+        return found
     groups = (
         Instance.objects.present()
-        .filter(config_rollout=rollout)
+        .filter(config_rollout__in=active)
         .order_by()
-        .values_list("config_status", "is_connected")
+        .values_list("config_rollout", "config_status", "is_connected")
         .annotate(number=Count("pk"))
     )
-    counts: dict[str, int] = {}
-    for status, is_connected, number in groups:
-        name = _name(status, is_connected=is_connected)
-        counts[name] = counts.get(name, 0) + number
-    return Progress(members=sum(counts.values()), **counts)
+    counts: dict[int, Counter[str]] = {pk: Counter() for pk in active}
+    for pk, status, is_connected, number in groups:
+        counts[pk][_name(status, is_connected=is_connected)] += number
+    return found | {pk: Progress(members=count.total(), **count) for pk, count in counts.items()}
+
+
+def by_stage(rollout: Rollout) -> list[Progress]:
+    """Return the counts of each stage of an active rollout; of a coming stage only how many it adds (`members`)."""
+    rows = Instance.objects.present().filter(organization_id=rollout.organization_id)
+    needed = ("orchestrator_id", "labels", "config_status", "is_connected", "config_rollout_id")
+    fleet = list(rows.order_by().only(*needed))
+    found: list[Progress] = []
+    seen: set[int] = set()
+    for index in range(len(rollout.stages)):
+        new = [row for row in stages.members(fleet, rollout.stages[index : index + 1]) if row.pk not in seen]
+        seen |= {row.pk for row in new}
+        given = [row for row in new if row.config_rollout_id == rollout.pk]
+        counts = Counter(_name(row.config_status, is_connected=row.is_connected) for row in given)
+        found.append(Progress(members=len(given) if index <= rollout.stage else len(new), **counts))
+    return found
 
 
 def _name(status: str, *, is_connected: bool) -> str:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.db import transaction
 
-from moolai.errors import AppError
 from orchestrators.configuration import desired, documents, rollouts, versions
 from orchestrators.models import ConfigVersion, Instance
 from orchestrators.models.instance import released
@@ -36,10 +35,7 @@ def publish(
     the version before it is published again (`rollouts.release`).
     """
     organization = versions.lock(organization.pk)
-    now_current = versions.current(organization)
-    if expected is not None and expected != now_current.version:
-        detail = f"The configuration is at version {now_current.version} now: read it, and send If-Match with that."
-        raise AppError("precondition_failed", detail)
+    now_current = versions.require(organization, expected)
     documents.require(document, organization)
     if now_current.pk and documents.digest(document) == documents.digest(released(organization)):
         return now_current

@@ -72,14 +72,17 @@ def start(
     acting_user: User | None,
     comment: str = "",
     source: str = ConfigVersion.Source.EDIT,
+    expected: int | None = None,
     **limits: int | None,
 ) -> Rollout:
     """Begin a staged rollout of `document` as a new version; the organization's own stays what it is until the end.
 
     `wanted` are the stages (see `stages.read`); `limits` are `max_failed_percent`, `max_failed`,
-    `stage_timeout_seconds` and `soak_seconds`. Raises `invalid_field`, and `conflict` while another one is on its way.
+    `stage_timeout_seconds` and `soak_seconds`. Raises `invalid_field`, `precondition_failed` when the organization has
+    another version than the `expected` one by now, and `conflict` while another one is on its way.
     """
     organization, plan, now = versions.lock(organization.pk), stages.read(wanted), timezone.now()
+    versions.require(organization, expected)
     _check_limits(limits)
     if (other := active(organization.pk)) is not None:
         raise Conflict(detail=f"Rollout {other.pk} of version {other.version} is {other.status}: end or cancel it.")

@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import Max
 from django.utils import timezone
 
-from moolai.errors import NotFound
+from moolai.errors import AppError, NotFound
 from orchestrators.configuration import documents
 from orchestrators.models import ConfigVersion
 from orchestrators.models.instance import released
@@ -33,6 +33,15 @@ def current(organization: Organization) -> ConfigVersion:
         config_hash=documents.digest(released(organization)),
         created_at=organization.created_at,
     )
+
+
+def require(organization: Organization, expected: int | None) -> ConfigVersion:
+    """Return the version a locked organization has; raises `precondition_failed` when `expected` is another one."""
+    row = current(organization)
+    if expected is not None and expected != row.version:
+        detail = f"The configuration is at version {row.version} now: read it, and send If-Match with that."
+        raise AppError("precondition_failed", detail)
+    return row
 
 
 def get(organization: Organization, version: int) -> ConfigVersion:

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from orchestrators.models import Instance, Job
+from orchestrators.models import ConfigVersion, Instance, Job, Rollout
 from orgs.models import ApiKey, Membership, User
 from tests.matrix.place import PASSWORD, Place
 
@@ -20,6 +20,7 @@ STOCK: Final = ("changelist", "add", "history", "delete", "change")
 READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
+    "orchestrators_rollout_progress",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -98,6 +99,15 @@ def _organization(place: Place) -> str:
     return place.organization
 
 
+def _version(place: Place) -> int:
+    return ConfigVersion.objects.filter(organization_id=place.organization).latest("version").pk
+
+
+def _steer(client: Client, place: Place) -> Any:
+    Rollout.objects.filter(pk=place.rollout).update(status="running", finished_at=None)
+    return _post("orchestrators_rollout_steer", lambda place: int(place.rollout), {"verdict": "pause"})(client, place)
+
+
 def _join(client: Client, place: Place) -> Any:
     pk = str(User.objects.get(username="root").pk)
     return _add("orgs_membership", user=pk, organization="{organization}", role="viewer")(client, place)
@@ -149,6 +159,13 @@ DEEDS: Final[dict[str, Deed]] = {
     "orchestrators.Job orchestrators_job_cancel": _post(
         "orchestrators_job_cancel", lambda place: Job.objects.get(job_id=place.job).pk, {}
     ),
+    "orgs.Organization orgs_organization_configuration": _post(
+        "orgs_organization_configuration", _organization, {"document": '{"llm": {}}', "seen": "1", "how": "now"}
+    ),
+    "orchestrators.ConfigVersion orchestrators_configversion_rollback": _post(
+        "orchestrators_configversion_rollback", _version, {}
+    ),
+    "orchestrators.Rollout orchestrators_rollout_steer": _steer,
     "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
         reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
     ),

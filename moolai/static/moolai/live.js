@@ -6,6 +6,7 @@
  *   data-message="17" data-show="status|attempts"                                        fields of a message
  *   data-refresh="/url" data-refresh-message="17"                                        a piece of HTML, loaded anew when it moved
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
+ *   data-unfinished within it: loaded anew every 1.5 s, until the server leaves the mark out
  * Every frame is also dispatched on the document as the event "moolai:<type>".
  */
 (() => {
@@ -259,13 +260,22 @@
       try {
         const response = await fetch(element.dataset.refresh, { credentials: "same-origin" });
         if (!response.ok || response.redirected) return;
-        element.innerHTML = await response.text();
+        const text = await response.text();
+        const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+        element.innerHTML = text;
+        if (focused) document.getElementById(focused)?.focus();
         index = null;
         tick();
       } catch {
         /* the next event tries again */
       }
     }, pause));
+  }
+
+  // What says that it is not finished moves without events, too (somebody goes away, a time-out): look again and again.
+  function poll() {
+    if (document.hidden) return;
+    for (const mark_ of document.querySelectorAll("[data-refresh] [data-unfinished]")) refresh(mark_.closest("[data-refresh]"));
   }
 
   function happened(frame) {
@@ -422,6 +432,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     tick();
     setInterval(tick, 1000);
+    setInterval(poll, 1500);
     makeReachable();
     const wanted = new Set();
     for (const element of document.querySelectorAll("[data-live-topics]")) {

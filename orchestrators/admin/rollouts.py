@@ -1,0 +1,225 @@
+"""Rollouts in the console: the list, and the live page of one with its stages, its failures and its buttons."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import display
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.views import ChangeList
+
+from moolai.errors import AppError
+from orchestrators.admin import config_badges
+from orchestrators.configuration import progress, rollouts, stages
+from orchestrators.configuration.progress import Progress
+from orchestrators.models import Instance, Rollout
+from orgs.admin.base import LongListAdmin, ago, exact, user
+
+VERDICTS = {
+    "pause": (rollouts.pause, "is paused: nobody else gets the version."),
+    "resume": (rollouts.resume, "goes on."),
+    "cancel": (rollouts.cancel, "is cancelled."),
+}
+
+
+class Counted(ChangeList):  # type: ignore[misc]
+    """A page of rollouts with the counts of all of them, read at once."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, then its counts."""
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)  # type: ignore[has-type]
+        found = progress.of_many(rows)
+        for row in rows:
+            row.counts = found[row.pk]
+        self.result_list = rows
+
+
+@admin.register(Rollout)
+class RolloutAdmin(LongListAdmin):
+    """How versions reach fleets."""
+
+    list_display = ["name", "organization_", "state", "progress", "stage_", "by", "when"]
+    list_display_links = ["name"]
+    list_filter = [("organization", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter), "is_staged"]
+    list_select_related = ["target"]
+    list_before_template = "admin/orchestrators/rollout/live_bar.html"
+    search_fields = ["=organization__organization_id", "started_by"]
+    search_help_text = "Search by organization id in full, or by who began it"
+    ordering = ["-id"]
+    fields: list[str] = []
+    change_form_outer_before_template = "admin/orchestrators/rollout/page.html"
+
+    # --- columns ----------------------------------------------------------------------------------------------------
+
+    @display(description="Rollout", ordering="id")
+    def name(self, row: Rollout) -> SafeString:
+        """Show the number, and the version it brings."""
+        version = f"version {row.version}"
+        return format_html('<span class="mo-name"><b>Rollout {}</b><small>{}</small></span>', row.pk, version)
+
+    @display(description="Organization")
+    def organization_(self, row: Rollout) -> SafeString:
+        """Show whose fleet."""
+        return config_badges.organization(row)
+
+    @display(description="Status", ordering="status")
+    def state(self, row: Rollout) -> SafeString:
+        """Show the badge."""
+        return config_badges.state(row)
+
+    @display(description="Progress")
+    def progress(self, row: Any) -> SafeString:
+        """Show the bar."""
+        words = f"{row.counts.applied} of {row.counts.members} applied"
+        return format_html(
+            '<span class="mo-progress">{}<small>{}</small></span>', config_badges.bar(row.counts, name="Members"), words
+        )
+
+    @display(description="Stage")
+    def stage_(self, row: Rollout) -> str:
+        """Show which stage it is at."""
+        return f"{row.stage + 1} of {len(row.stages)}" if row.is_staged else "at once"
+
+    @display(description="Begun by")
+    def by(self, row: Rollout) -> str:
+        """Show who."""
+        return row.started_by
+
+    @display(description="Begun", ordering="id")
+    def when(self, row: Rollout) -> SafeString:
+        """Show when."""
+        return ago(row.started_at)
+
+    # --- pages ------------------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rollout]:
+        """Leave documents in the database."""
+        rows: QuerySet[Rollout] = super().get_queryset(request)
+        big = ("target__document", "target__changes", "previous__document", "previous__changes")
+        return rows.select_related("target", "previous").defer(*big)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Read the counts along."""
+        return Counted
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show a rollout with its progress."""
+        row = self.get_object(request, object_id) if object_id else None
+        extra = {"title": f"Rollout {row.pk}", **shown(row)} if row else {}
+        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the piece that the page loads anew, and what its buttons call."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:pk>/progress/", wrap(self.progress_view), name="orchestrators_rollout_progress"),
+            path("<int:pk>/steer/", wrap(self.steer_view), name="orchestrators_rollout_steer"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Answer the progress as it is now."""
+        return render(request, "admin/orchestrators/rollout/progress.html", shown(self._get(request, pk)))
+
+    def steer_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Pause, resume or cancel it (POST `verdict`); GET asks whether to cancel it."""
+        row = self._get(request, pk)
+        if request.method != "POST":
+            context = {**self.admin_site.each_context(request), "title": f"Cancel rollout {pk}?", **shown(row)}
+            return render(request, "admin/orchestrators/rollout/cancel.html", context)
+        if (verdict := VERDICTS.get(request.POST.get("verdict", ""))) is None:
+            return HttpResponse(status=400)
+        steer, words = verdict
+        try:
+            steer(row, acting_user=user(request), reason=request.POST.get("reason", "").strip()[:500])
+        except AppError as problem:
+            messages.error(request, problem.detail)
+        else:
+            messages.success(request, f"Rollout {pk} {words}")
+        return HttpResponseRedirect(reverse("admin:orchestrators_rollout_change", args=[pk]))
+
+    def _get(self, request: HttpRequest, pk: int) -> Rollout:
+        row = self.get_queryset(request).filter(pk=pk).first() if self.has_view_permission(request) else None
+        if row is None:
+            raise Http404("There is no such rollout.")
+        return row
+
+
+def shown(row: Rollout) -> dict[str, Any]:
+    """Return a rollout as its page shows it."""
+    counts = progress.of(row)
+    version = reverse("admin:orchestrators_configversion_change", args=[row.target_id])
+    return {
+        "rollout": row,
+        "badge": config_badges.state(row),
+        "counts": counts,
+        "bar": config_badges.bar(counts, name="Members"),
+        "legend": config_badges.legend(counts),
+        "steps": _steps(row, counts),
+        "failures": _failures(row),
+        "version_url": version,
+        "edit_url": config_badges.editor(row.organization_id),
+        "facts": _facts(row),
+        "change_url": reverse("admin:orchestrators_rollout_change", args=[row.pk]),
+    }
+
+
+def _facts(row: Rollout) -> list[tuple[str, Any]]:
+    before = f"version {row.previous_version}" if row.previous_version is not None else "none"
+    limit = f"more than {row.max_failed_percent} % fail"
+    if row.max_failed is not None:
+        limit += f", or more than {row.max_failed}"
+    return [
+        ("Begun", format_html("{} by {}", exact(row.started_at), row.started_by)),
+        ("Ended", exact(row.finished_at)),
+        ("Goes back to", before),
+        ("Halts when", limit),
+        ("A stage waits", f"at most {row.stage_timeout_seconds} s, and is watched for {row.soak_seconds} s"),
+    ]
+
+
+def _steps(row: Rollout, counts: Progress) -> list[dict[str, Any]]:
+    """Return the stages; how each went is known while the rollout is active, afterwards only the whole."""
+    each = progress.by_stage(row) if row.is_active and row.is_staged else []
+    found: list[dict[str, Any]] = []
+    for index, stage in enumerate(row.stages):
+        is_last = index == len(row.stages) - 1
+        name = "everybody" if stage == stages.EVERYBODY and is_last else stages.text(stage)
+        step: dict[str, Any] = {"number": index + 1, "name": name, "state": _state(row, index)}
+        if each and index <= row.stage:
+            step |= {"bar": config_badges.bar(each[index], name=f"Stage {index + 1}")}
+            step |= {"legend": config_badges.legend(each[index])}
+        elif each:
+            step["adds"] = each[index].members
+        found.append(step)
+    return found
+
+
+def _state(row: Rollout, index: int) -> str:
+    if index < row.stage or row.status == Rollout.Status.COMPLETED:
+        return "done"
+    if index > row.stage:
+        return "coming" if row.is_active else "not reached"
+    if row.is_active:
+        return "watched" if row.settled_at else str(row.status)
+    return "stopped here"
+
+
+def _failures(row: Rollout) -> list[dict[str, str]]:
+    """Return those that failed, each with the way to it when it is still there."""
+    found = progress.failures(row)
+    names = [failure["orchestrator_id"] for failure in found]
+    keys = dict(Instance.objects.present().filter(orchestrator_id__in=names).values_list("orchestrator_id", "pk"))
+    url = "admin:orchestrators_instance_change"
+    return [
+        {**failure, "url": reverse(url, args=[keys[name]]) if name in keys else ""}
+        for failure, name in zip(found, names, strict=True)
+    ]
