@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.urls import reverse
+from django.utils.html import format_html
 
-from orchestrators.admin import badges
+from orchestrators.admin import badges, config_badges
 from orchestrators.models import Instance
 from orgs.admin import trail
 from orgs.admin.base import ago
@@ -38,6 +39,18 @@ def configuration(instance: Instance) -> dict[str, Any]:
     ]
     if instance.config_error:
         rows.append(("Error", instance.config_error))
+    link = '<a class="mo-link" href="{}">{}</a>'
+    rows.append(
+        (
+            "Its base",
+            format_html(
+                link, config_badges.editor(instance.organization_id), f"configuration of {instance.organization_id}"
+            ),
+        )
+    )
+    if instance.config_rollout_id:
+        url = reverse("admin:orchestrators_rollout_change", args=[instance.config_rollout_id])
+        rows.append(("Came by", format_html(link, url, f"rollout {instance.config_rollout_id}")))
     return {"instance": instance, "rows": rows, "document": trail.pretty(instance.config_document())}
 
 

@@ -1,0 +1,89 @@
+"""The console's configuration in real Chromium: an edit with a mistake, mended, published, and followed to its end."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.stage import Stage
+
+pytestmark = [pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+EDITOR = "/admin/orgs/organization/org-001/configuration/"
+LOOKS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+
+
+def look(stage: Stage, name: str, directory: Path) -> None:
+    """Take the page as it is by day and night, wide and narrow; no look scrolls sideways."""
+    for scheme, width in LOOKS:
+        stage.page.set_viewport_size({"width": width, "height": 900})
+        stage.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert not stage.has_overflow(), (name, scheme, width)
+        if os.environ.get("MOOLAI_SCREENSHOTS"):
+            stage.picture(f"{name}-{scheme}-{width}", directory)
+    stage.page.set_viewport_size({"width": 1280, "height": 900})
+    stage.page.emulate_media(color_scheme="light")
+
+
+def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: Stage, tmp_path: Path) -> None:
+    stage.client("orch-001")
+    page = stage.page
+    stage.open("/admin/orgs/organization/org-001/change/")
+    expect(stage.field("orch-001", "is_connected")).to_have_text("connected", timeout=20_000)
+    look(stage, "organization", tmp_path)
+    page.get_by_role("link", name="Change the configuration").press("Enter")
+    text = page.get_by_label("Document")
+    text.fill('{\n  "llm": {"model": "m-7"},\n  "features": 7\n}')
+    page.get_by_label("Comment").fill("the seventh model")
+    page.get_by_role("button", name="Publish").press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="features")).to_be_visible()
+    assert "m-7" in text.input_value()
+    look(stage, "editor-refused", tmp_path)
+
+    page.get_by_role("button", name="line 3").press("Enter")
+    page.keyboard.type('  "features": {"beta": true}')
+    page.get_by_label("Roll out in stages").check()
+    page.get_by_label("Stages", exact=True).fill("50")
+    page.get_by_label("Watch each stage for").fill("6")
+    look(stage, "editor-staged", tmp_path)
+    page.get_by_role("button", name="Begin the rollout").press("Enter")
+
+    expect(page.locator(".mo-live").first).to_have_text("Live")
+    page.evaluate("window.stillHere = true")
+    expect(page.locator("[data-rollout]")).to_have_text("▶ running")
+    look(stage, "rollout-running", tmp_path)
+    page.get_by_role("button", name="Pause").press("Enter")
+    expect(page.locator("[data-rollout]")).to_have_text("❚❚ paused")
+    page.get_by_role("button", name="Resume").press("Enter")
+    expect(page.locator("[data-rollout]")).to_have_text("▶ running")
+    page.evaluate("window.stillHere = true")
+    expect(page.locator("[data-rollout]")).to_have_text("✔ completed", timeout=60_000)
+    assert page.evaluate("window.stillHere") is True
+    expect(page.locator("[data-unfinished]")).to_have_count(0)
+    look(stage, "rollout-completed", tmp_path)
+    config = stage.api("/api/v1/orchestrators/org-001/config")["config"]
+    assert config == {"llm": {"model": "m-7"}, "features": {"beta": True}}
+
+    page.get_by_role("link", name="Version", exact=False).filter(has_text="Version").first.press("Enter")
+    expect(page.get_by_role("heading", name="What it changed")).to_be_visible()
+    look(stage, "version", tmp_path)
+    for path, name in (("configversion", "versions"), ("rollout", "rollouts")):
+        page.goto(stage.server.url(f"/admin/orchestrators/{path}/"))
+        look(stage, name, tmp_path)
+
+
+def test_tab_indents_and_escape_lets_it_leave(stage: Stage) -> None:
+    page = stage.page
+    page.goto(stage.server.url(EDITOR))
+    text = page.get_by_label("Document")
+    text.fill("")
+    text.press("{")
+    text.press("Enter")
+    page.keyboard.type('"a": 1')
+    text.press("Tab")
+    assert text.input_value() == '{\n  "a": 1  '
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Comment")).to_be_focused()
+    assert not json.loads(text.input_value() + "}") == {}
