@@ -42,7 +42,6 @@ class ConfigVersionAdmin(LongListAdmin):
     search_fields = ["=organization__organization_id", "author", "comment"]
     search_help_text = "Search by organization id in full, author or comment"
     ordering = ["-id"]
-    fields: list[str] = []
     change_form_outer_before_template = "admin/orchestrators/configversion/page.html"
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -85,6 +84,10 @@ class ConfigVersionAdmin(LongListAdmin):
         rows: QuerySet[ConfigVersion] = super().get_queryset(request).annotate(places=Length("changes"))
         is_list = request.path == reverse("admin:orchestrators_configversion_changelist")
         return rows.defer("document", "changes") if is_list else rows.select_related("organization")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Offer no form: the page is drawn by its template."""
+        return []
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

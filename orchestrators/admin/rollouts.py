@@ -52,7 +52,6 @@ class RolloutAdmin(LongListAdmin):
     search_fields = ["=organization__organization_id", "started_by"]
     search_help_text = "Search by organization id in full, or by who began it"
     ordering = ["-id"]
-    fields: list[str] = []
     change_form_outer_before_template = "admin/orchestrators/rollout/page.html"
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -107,6 +106,10 @@ class RolloutAdmin(LongListAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Read the counts along."""
         return Counted
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Offer no form: the page is drawn by its template."""
+        return []
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
