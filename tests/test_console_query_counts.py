@@ -134,7 +134,7 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "orchestrators_instance": (instances, 5),
     "orchestrators_message": (messages, 3),
     "orchestrators_configversion": (config_versions, 3),
-    "orchestrators_rollout": (rollouts, 4),
+    "orchestrators_rollout": (rollouts, 6),
     "orchestrators_job": (jobs, 4),
     "orchestrators_recommendation": (recommendations, 3),
     "orchestrators_node": (nodes, 5),

@@ -20,6 +20,7 @@ from orchestrators.configuration.progress import Progress
 from orchestrators.models import Instance, Rollout
 from orgs.admin.base import LongListAdmin, ago, exact, user
 
+SHOWN = 20
 VERDICTS = {
     "pause": (rollouts.pause, "is paused: nobody else gets the version."),
     "resume": (rollouts.resume, "goes on."),
@@ -123,10 +124,21 @@ class RolloutAdmin(LongListAdmin):
         """Add the piece that the page loads anew, and what its buttons call."""
         wrap = self.admin_site.admin_view
         own = [
+            path("running/", wrap(self.running_view), name="orchestrators_rollout_running"),
             path("<int:pk>/progress/", wrap(self.progress_view), name="orchestrators_rollout_progress"),
             path("<int:pk>/steer/", wrap(self.steer_view), name="orchestrators_rollout_steer"),
         ]
         return [*own, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show the list below what is on its way now."""
+        return super().changelist_view(request, {"running": running(), **(extra_context or {})})
+
+    def running_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer what is on its way now as a piece of a page."""
+        if not self.has_view_permission(request):
+            return HttpResponse(status=403)
+        return render(request, "admin/orchestrators/rollout/running.html", {"running": running()})
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Answer the progress as it is now."""
@@ -154,6 +166,24 @@ class RolloutAdmin(LongListAdmin):
         if row is None:
             raise Http404("There is no such rollout.")
         return row
+
+
+def running() -> list[dict[str, Any]]:
+    """Return the newest rollouts that are on their way."""
+    big = ("target__document", "target__changes")
+    active = Rollout.objects.filter(status__in=Rollout.ACTIVE).select_related("target").defer(*big)
+    rows = list(active.order_by("-id")[:SHOWN])
+    counts = progress.of_many(rows)
+    return [
+        {
+            "row": row,
+            "url": reverse("admin:orchestrators_rollout_change", args=[row.pk]),
+            "badge": config_badges.state(row),
+            "bar": config_badges.bar(counts[row.pk], name=f"Rollout {row.pk}"),
+            "words": f"{counts[row.pk].applied} of {counts[row.pk].members} applied",
+        }
+        for row in rows
+    ]
 
 
 def shown(row: Rollout) -> dict[str, Any]:

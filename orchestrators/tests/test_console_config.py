@@ -243,7 +243,7 @@ def test_going_back_is_refused_during_a_staged_rollout(console: Client, acme: Or
 
 @pytest.mark.parametrize("url", [VERSIONS, ROLLOUTS])
 def test_empty_lists_say_what_to_do(console: Client, url: str) -> None:
-    assert "/admin/orgs/organization/" in text_of(console, url).split('class="mo-empty"')[1]
+    assert "/admin/orgs/organization/" in text_of(console, url).split('class="mo-empty"')[-1]
 
 
 # --- rollouts -------------------------------------------------------------------------------------------------------
@@ -294,6 +294,16 @@ def test_the_buttons_pause_resume_and_cancel_with_one_audit_row_each(console: Cl
     assert console.post(url, {"verdict": "explode"}).status_code == 400
 
 
+def test_the_list_begins_with_what_is_on_its_way(console: Client, acme: Organization) -> None:
+    url = reverse("admin:orchestrators_rollout_running")
+    assert "Nothing is on its way." in text_of(console, url)
+    row = begin(acme, {"a": 1})
+    assert "Version 1 to acme" in text_of(console, url)
+    assert "data-unfinished" in text_of(console, ROLLOUTS)
+    rollouts.cancel(row, acting_user=None)
+    assert "data-unfinished" not in text_of(console, url)
+
+
 def test_cancelling_asks_first(console: Client, acme: Organization) -> None:
     row = begin(acme, {"a": 1})
     page = text_of(console, reverse("admin:orchestrators_rollout_steer", args=[row.pk]))
@@ -333,6 +343,7 @@ def test_only_superadmins_see_any_of_it(client: Client, acme: Organization, who:
     urls = [
         EDITOR, VERSIONS, ROLLOUTS, f"{VERSIONS}{version.pk}/change/", f"{VERSIONS}{version.pk}/rollback/",
         f"{ROLLOUTS}{rollout.pk}/change/", f"{ROLLOUTS}{rollout.pk}/progress/", f"{ROLLOUTS}{rollout.pk}/steer/",
+        f"{ROLLOUTS}running/",
     ]  # fmt: skip
     before = AuditEntry.objects.count()
     for url in urls:

@@ -78,6 +78,18 @@ def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: St
     page.get_by_role("link", name="Version 1", exact=True).press("Enter")
     expect(page.get_by_role("heading", name="What it changed")).to_be_visible()
     look(stage, "version", tmp_path)
+    first = page.url
+    page.get_by_role("link", name="Edit the configuration").press("Enter")
+    page.get_by_label("Document").fill('{"llm": {"model": "m-8", "top_p": 0.9}}')
+    page.get_by_role("button", name="Publish").press("Enter")
+    expect(page.locator("[data-rollout]")).to_have_text("✔ completed", timeout=20_000)
+    page.goto(first)
+    page.get_by_role("link", name="Roll back to this").press("Enter")
+    expect(page.get_by_role("heading", name="Roll org-001 back to version 1?").last).to_be_visible()
+    look(stage, "rollback", tmp_path)
+    page.get_by_role("button", name="Roll back").press("Enter")
+    expect(page.get_by_text("Version 3 is the configuration now: what version 1 had.")).to_be_visible()
+    assert stage.api("/api/v1/orchestrators/org-001/config")["config"] == config
     for path, name in (("configversion", "versions"), ("rollout", "rollouts")):
         page.goto(stage.server.url(f"/admin/orchestrators/{path}/"))
         look(stage, name, tmp_path)
