@@ -20,7 +20,7 @@ STOCK: Final = ("changelist", "add", "history", "delete", "change")
 READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
-    "orchestrators_rollout_progress", "orchestrators_rollout_running",
+    "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -158,6 +158,12 @@ DEEDS: Final[dict[str, Deed]] = {
     ),
     "orchestrators.Job orchestrators_job_cancel": _post(
         "orchestrators_job_cancel", lambda place: Job.objects.get(job_id=place.job).pk, {}
+    ),
+    "orchestrators.Message add": _add(
+        "orchestrators_message", orchestrator="{idle}", message_type="restart", message_content="{{}}"
+    ),
+    "orchestrators.Message orchestrators_message_verdict": _post(
+        "orchestrators_message_verdict", lambda place: int(place.message), {"verdict": "cancel"}
     ),
     "orgs.Organization orgs_organization_configuration": _post(
         "orgs_organization_configuration", _organization, {"document": '{"llm": {}}', "seen": "1", "how": "now"}
