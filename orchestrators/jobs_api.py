@@ -27,7 +27,7 @@ class JobRow(serializers.ModelSerializer[Job]):
         ]  # fmt: skip
 
 
-class Wish(serializers.Serializer[Any]):
+class BulkWish(serializers.Serializer[Any]):
     """The body of a bulk action; docs/bulk.md has the selectors and the parameters of each action."""
 
     action = serializers.ChoiceField(list(bulk.ACTIONS))
@@ -49,11 +49,11 @@ def _require(who: Caller, role: str, organization_id: str) -> None:
 class Bulk(rest.View):
     """`/api/v1/internal/bulk`."""
 
-    @rest.operation(JobRow, body=Wish, status=202, errors=("reserved_message_type",))
+    @rest.operation(JobRow, body=BulkWish, status=202, errors=("reserved_message_type",))
     def post(self, request: Request) -> Response:
         """Do something to many orchestrators; answers the job that does it."""
         who = access.caller(request)
-        wish = rest.body(request, Wish)
+        wish = rest.body(request, BulkWish)
         organization_id = self._organization(request, who, wish["selector"])
         _require(who, bulk.ACTIONS[wish["action"]].role, organization_id)
         job = bulk.start(

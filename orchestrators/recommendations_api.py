@@ -47,13 +47,7 @@ class RecommendationRow(serializers.ModelSerializer[Recommendation]):
         return dict(ReviewRow(review).data) if review else None
 
 
-class Reason(serializers.Serializer[Any]):
-    """The body of a verdict."""
-
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
-
-
-class Acceptance(Reason):
+class Acceptance(rest.Reason):
     """The body that accepts one; without a target, the narrower configuration that can hold the suggestion."""
 
     target = serializers.ChoiceField(recommendations.TARGETS, required=False)
@@ -104,12 +98,12 @@ class OneRecommendation(rest.View):
 class Reading(rest.View):
     """`…/recommendations/{id}/read`."""
 
-    @rest.operation(RecommendationRow, body=Reason, body_may_be_empty=True)
+    @rest.operation(RecommendationRow, body=rest.Reason, body_may_be_empty=True)
     def post(self, request: Request, organization_id: str, pk: str) -> Response:
         """Mark it as read."""
         row = _one(request, organization_id, pk)
         who = _operator(request, organization_id)
-        wish = rest.body(request, Reason, may_be_empty=True)
+        wish = rest.body(request, rest.Reason, may_be_empty=True)
         row = recommendations.read(row, acting_user=who.user, reason=wish.get("reason", ""))
         return rest.answer(RecommendationRow(row).data)
 
@@ -117,12 +111,12 @@ class Reading(rest.View):
 class Dismissal(rest.View):
     """`…/recommendations/{id}/dismiss`."""
 
-    @rest.operation(RecommendationRow, body=Reason, body_may_be_empty=True, errors=("conflict",))
+    @rest.operation(RecommendationRow, body=rest.Reason, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, pk: str) -> Response:
         """Turn it down."""
         row = _one(request, organization_id, pk)
         who = _operator(request, organization_id)
-        wish = rest.body(request, Reason, may_be_empty=True)
+        wish = rest.body(request, rest.Reason, may_be_empty=True)
         row = recommendations.dismiss(row, acting_user=who.user, reason=wish.get("reason", ""))
         return rest.answer(RecommendationRow(row).data)
 

@@ -79,12 +79,6 @@ class NewRollout(serializers.Serializer[Any]):
     soak_seconds = serializers.IntegerField(required=False, min_value=0, max_value=rollouts.MAX_SECONDS)
 
 
-class Reason(serializers.Serializer[Any]):
-    """Why, for the audit trail."""
-
-    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
-
-
 def _document(organization: Organization, wish: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Take what is to be rolled out out of a body; return it and where it comes from."""
     if ("config" in wish) == ("version" in wish):
@@ -130,7 +124,7 @@ class _Steering(rest.View):
     def steer(self, request: Request, organization_id: str, rollout_id: str, change: Any) -> Response:
         row = _row(request, organization_id, rollout_id)
         who = access.require_admin(request, organization_id)
-        wish = rest.body(request, Reason, may_be_empty=True)
+        wish = rest.body(request, rest.Reason, may_be_empty=True)
         row = change(row, acting_user=who.user, reason=wish.get("reason", ""))
         return rest.answer(RolloutDetail(row).data)
 
@@ -138,7 +132,7 @@ class _Steering(rest.View):
 class Pause(_Steering):
     """`/api/v1/orchestrators/{organization_id}/config/rollouts/{id}/pause`."""
 
-    @rest.operation(RolloutDetail, body=Reason, body_may_be_empty=True, errors=("conflict",))
+    @rest.operation(RolloutDetail, body=rest.Reason, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, rollout_id: str) -> Response:
         """Stop at the running stage; too many failures still take the fleet back."""
         return self.steer(request, organization_id, rollout_id, rollouts.pause)
@@ -147,7 +141,7 @@ class Pause(_Steering):
 class Resume(_Steering):
     """`/api/v1/orchestrators/{organization_id}/config/rollouts/{id}/resume`."""
 
-    @rest.operation(RolloutDetail, body=Reason, body_may_be_empty=True, errors=("conflict",))
+    @rest.operation(RolloutDetail, body=rest.Reason, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, rollout_id: str) -> Response:
         """Go on; the stage's time-out begins anew."""
         return self.steer(request, organization_id, rollout_id, rollouts.resume)
@@ -156,7 +150,7 @@ class Resume(_Steering):
 class Cancel(_Steering):
     """`/api/v1/orchestrators/{organization_id}/config/rollouts/{id}/cancel`."""
 
-    @rest.operation(RolloutDetail, body=Reason, body_may_be_empty=True, errors=("conflict",))
+    @rest.operation(RolloutDetail, body=rest.Reason, body_may_be_empty=True, errors=("conflict",))
     def post(self, request: Request, organization_id: str, rollout_id: str) -> Response:
         """End it and take its members back; a version that was released at once stays."""
         return self.steer(request, organization_id, rollout_id, rollouts.cancel)

@@ -28,8 +28,9 @@ class Negotiation(BaseContentNegotiation):
 
 
 def _is_read_by_a_person(request: Request) -> bool:
-    """Whether HTML is asked for, more than JSON, by somebody who shows a credential or a session."""
+    """Whether HTML is asked for, more than JSON, by somebody signed in to the console: programs get JSON always."""
     if request.method not in ("GET", "HEAD") or request._request.get_preferred_type([JSON, PAGE]) != PAGE:
         return False
-    has_credential = "Authorization" in request.headers or "X-API-Key" in request.headers
-    return has_credential or bool(getattr(request._request, "user", None) and request._request.user.is_authenticated)
+    if "Authorization" in request.headers or "X-API-Key" in request.headers:
+        return False
+    return bool(getattr(request._request, "user", None) and request._request.user.is_authenticated)

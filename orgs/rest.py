@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils import timezone
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
@@ -17,7 +18,19 @@ from orgs.negotiation import Negotiation
 from orgs.operations import PAGING, Parameter, Shape, one_of, operation
 from orgs.rates import Verdict
 
-__all__ = ["PAGING", "Parameter", "PublicView", "Shape", "View", "answer", "body", "one_of", "operation", "page"]
+__all__ = [
+    "PAGING",
+    "Parameter",
+    "PublicView",
+    "Reason",
+    "Shape",
+    "View",
+    "answer",
+    "body",
+    "one_of",
+    "operation",
+    "page",
+]
 
 
 class View(APIView):
@@ -98,6 +111,12 @@ class PublicView(View):
         APIView.initial(self, request, *args, **kwargs)
         self.count(request, request.META.get("REMOTE_ADDR", ""))
         self.read_url(request, kwargs)
+
+
+class Reason(serializers.Serializer[Any]):
+    """A body that says why, for the audit trail."""
+
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=500)
 
 
 def answer(data: Any, *, status: int = 200) -> Response:

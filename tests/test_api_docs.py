@@ -47,7 +47,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
     [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, registry.NewInstance,
      registry.EnrolledInstance, registry.LiveRow, fleet.MessageRow, audit.AuditRow, overview.OverviewRow,
      overview.TopOrganization, health.HealthRow, health.InternalHealthRow, health.NodeRow, health.LifeSign,
-     tenants.OrganizationHealthRow, jobs.JobRow, jobs.Wish, recommendations.RecommendationRow,
+     tenants.OrganizationHealthRow, jobs.JobRow, jobs.BulkWish, recommendations.RecommendationRow,
      recommendations.Acceptance],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:

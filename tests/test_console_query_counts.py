@@ -132,7 +132,7 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "orgs_auditentry": (entries, 5),
     "orgs_event": (events, 3),
     "orchestrators_instance": (instances, 5),
-    "orchestrators_message": (messages, 3),
+    "orchestrators_message": (messages, 4),
     "orchestrators_configversion": (config_versions, 3),
     "orchestrators_rollout": (rollouts, 6),
     "orchestrators_job": (jobs, 4),

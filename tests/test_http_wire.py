@@ -120,7 +120,7 @@ def test_trace_and_connect_are_not_allowed(port: int, method: str, target: str) 
     assert answer.headers["allow"] == "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
-@pytest.mark.parametrize(("path", "allowed"), [("/healthz", "GET, HEAD"), (ORGANIZATIONS, "POST")])
+@pytest.mark.parametrize(("path", "allowed"), [("/healthz", "GET, HEAD"), (ORGANIZATIONS, "GET, HEAD, POST")])
 def test_a_wrong_method_says_which_are_right(port: int, path: str, allowed: str) -> None:
     answer = ask(port, request(path, method="DELETE", headers=BEARER))
     assert (answer.status, answer.json["error"], answer.headers["allow"]) == (405, "method_not_allowed", allowed)

@@ -29,7 +29,8 @@ from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from moolai.openapi.document import document
-from orchestrators import instances, messages
+from orchestrators import bulk, configuration, instances, messages
+from orchestrators.models import Message, Rollout
 from orgs import keys, users
 from orgs.models import Organization
 from orgs.tests import cast as casts
@@ -102,14 +103,40 @@ def known(cast: Cast) -> dict[str, Any]:
     message = messages.queue("orch-001", message_type="greet", content={}, acting_user=None)
     key, _ = keys.create(ours, name="old", acting_user=None, role="viewer")
     person = users.create(ours, acting_user=None, username="una", email="una@example.com", role="viewer")
+    rollout, job, suggestion = more(ours)
     return {
         "organization_id": "org-001",
+        "versions": 1,
+        "rollouts": rollout,
+        "jobs": job,
+        "recommendations": suggestion,
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,
         "api-keys": key.key_id,
         "users": person.user_id,
     }
+
+
+def more(ours: Organization) -> tuple[int, str, int]:
+    """Make a version of the configuration with its rollout, a bulk action and a recommendation; return their ids."""
+    configuration.publish(ours, {"features": {"beta": True}}, acting_user=None)
+    job = bulk.start(
+        "message",
+        selector={"organization_id": ours.pk},
+        parameters={"message_type": "greet"},
+        acting_user=None,
+        organization_id=ours.pk,
+    )
+    suggestion = Message.objects.create(
+        orchestrator_id="orch-001",
+        message_id="r1",
+        direction=Message.Direction.INBOUND,
+        message_type="recommendation",
+        message_content={"text": "cache more"},
+        status=Message.Status.DELIVERED,
+    )
+    return Rollout.objects.latest("id").pk, job.job_id, suggestion.pk
 
 
 @thorough.parametrize()

@@ -18,7 +18,7 @@ PAGES = (
     "orgs_organization orgs_apikey orgs_user orgs_membership orgs_auditentry orgs_event orchestrators_instance "
     "orchestrators_message orchestrators_node monitoring_systemmetric django_celery_beat_periodictask"
 ).split()
-ADDABLE = "orgs_organization orgs_apikey orgs_user orgs_membership orchestrators_instance".split()
+ADDABLE = "orchestrators_message orgs_organization orgs_apikey orgs_user orgs_membership orchestrators_instance".split()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -123,7 +123,7 @@ def test_changing_an_organization_is_audited_with_before_and_after(console: Clie
     row = one_audit_row()
     assert row.before == {"name": "Acme", "settings": {}}
     assert row.after == {"name": "Acme Robotics", "settings": {"config": {"llm": {"model": "m"}}}}
-    assert Event.objects.latest("id").kind == "organization.updated"
+    assert "organization.updated" in Event.objects.order_by("-id").values_list("kind", flat=True)[:3]
 
 
 def test_saving_without_a_change_writes_nothing(console: Client, acme: Organization) -> None:

@@ -16,6 +16,7 @@ TOPICS: Final = {
     "orchestrators": "4401 0  0  0  1 0  0  0  1",
     "events":        "4401 0  0  0  1 0  0  0  1",
     "fleet":         "4401 0  0  0  1 0  0  0  1",
+    "messages":      "4401 0  0  0  1 0  0  0  1",
 }  # fmt: skip
 
 # Every other type: what it is on a session of A's own orchestrator. As a first frame it is `not_registered`, on a

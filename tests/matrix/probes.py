@@ -35,15 +35,17 @@ def urls(row: Row, stage: Stage) -> Iterator[str]:
     view = getattr(resolve(bare).func, "view_class", None)
     described = operations.of(view, "get") if view else None
     for name, parameter in (described.parameters if described else {}).items():
-        for text in _values(parameter, stage.b):
+        for text in _values(name, parameter, stage.b):
             yield f"{bare}?{name}={text}"
     for name in ("org", "organization", "filter[org]"):
         yield f"{bare}?{name}={stage.b.organization}"
 
 
-def _values(parameter: Parameter, b: Place) -> tuple[str, ...]:
+def _values(name: str, parameter: Parameter, b: Place) -> tuple[str, ...]:
     if parameter.choices:
         return parameter.choices
+    if name == "labels":  # a name or a pair; what is neither is refused with its own words in the answer
+        return (f"{CANARY}={CANARY}", f"word={CANARY}", "word=none")
     names = (CANARY, b.organization, b.orchestrator, b.username, "a", "-id")
     return BY_KIND.get(parameter.kind, names)
 
