@@ -120,8 +120,8 @@ class AuditEntryAdmin(LongListAdmin):
 
     @display(description="When", ordering="id")
     def when(self, row: AuditEntry) -> SafeString:
-        """Show the time."""
-        return ago(row.created_at)
+        """Show how long ago, and the exact time under it."""
+        return format_html('{}<small class="mo-exact">{}</small>', ago(row.created_at), exact(row.created_at))
 
     @display(description="When")
     def time(self, row: AuditEntry) -> SafeString:
