@@ -30,7 +30,8 @@ if "DJANGO_SETTINGS_MODULE" in os.environ and "PYTEST_XDIST_WORKER" not in os.en
 _STACK = ExitStack()
 WORLD = worlds.enter(_STACK)
 DESELECTED = pytest.StashKey[dict[str, int]]()
-OPTIONAL = ("faults", "services", "browser")
+OPTIONAL = ("faults", "once", "services", "browser")
+ELSEWHERE = {"faults": " (make faults)", "once": " (run on SQLite: the database does not matter to them)"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,8 +52,12 @@ def pytest_report_header() -> str:
     return f"world: {WORLD.describe()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip browser tests by name when there is no browser."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what the database does not matter to to one world; skip browser tests by name when there is no browser."""
+    if WORLD.engine == "postgres":
+        elsewhere = [item for item in items if "once" in item.keywords]
+        items[:] = [item for item in items if "once" not in item.keywords]
+        config.hook.pytest_deselected(items=elsewhere)
     if chromium.executable() is None:
         for item in items:
             if "browser" in item.keywords:
@@ -91,7 +96,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count} skipped: {reason}")
     for marker, count in left_out.items():
-        terminalreporter.line(f"{count} deselected: {marker}" + (" (make faults)" if marker == "faults" else ""))
+        terminalreporter.line(f"{count} deselected: {marker}{ELSEWHERE.get(marker, '')}")
     totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES})
 
 

@@ -19,6 +19,8 @@ from orchestrators import organizations_api as tenants
 from orchestrators import recommendations_api as recommendations
 from orgs import audit_api as audit
 
+pytestmark = pytest.mark.once
+
 TEXT = (Path(PROJECT) / "docs" / "api.md").read_text()
 CALLS = sorted(set(re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[\w/.-]+)`", TEXT)))
 

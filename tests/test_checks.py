@@ -9,6 +9,8 @@ import pytest
 
 from moolai.testing.product import MANAGE, PROJECT
 
+pytestmark = pytest.mark.once
+
 SAFE = {
     "ENVIRONMENT": "production",
     "SECRET_KEY": "s3cr3t-" * 10,

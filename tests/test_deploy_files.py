@@ -18,6 +18,8 @@ import yaml
 from moolai.testing.processes import Process, free_port
 from moolai.testing.product import PROJECT, Installation
 
+pytestmark = pytest.mark.once
+
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("moolai")]

@@ -2,8 +2,12 @@
 
 import re
 
+import pytest
+
 from moolai.testing.product import PROJECT
 from tests import source
+
+pytestmark = pytest.mark.once
 
 READERS = ("first", "flag", "number", "items")
 PARTS = ("URL", "HOST", "PORT", "USER", "PASSWORD", "NAME")

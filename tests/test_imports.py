@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 PROJECT = Path(__file__).resolve().parents[1]
 ORDER = ["orgs", "orchestrators", "llm_gateway", "monitoring"]
 # What of the composing package an app may use; in tests, the test world, too.

@@ -9,6 +9,8 @@ from django.urls import Resolver404, resolve
 
 from moolai.testing.product import PROJECT
 
+pytestmark = pytest.mark.once
+
 README = (PROJECT / "README.md").read_text()
 TABLE = README.partition("## I want to change")[2]
 

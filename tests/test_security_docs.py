@@ -7,6 +7,8 @@ import pytest
 
 from moolai.testing.product import PROJECT
 
+pytestmark = pytest.mark.once
+
 TEXT = (PROJECT / "docs" / "security.md").read_text()
 ROWS = {int(number): shown for number, shown in re.findall(r"^\| (\d+) \|.*\| (.*) \|$", TEXT, re.MULTILINE)}
 NAMED = sorted(set(re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)))

@@ -12,6 +12,8 @@ from moolai.celery import app as celery
 from moolai.testing.product import PROJECT
 from tests import source
 
+pytestmark = pytest.mark.once
+
 DANGEROUS = {"eval", "exec", "pickle", "marshal", "shelve", "dill", "yaml.load", "os.system", "os.popen", "mark_safe"}
 # What is put into these texts of SQL comes from the source: names of tables and columns, and placeholders.
 SQL_FROM_NAMES = {

@@ -7,6 +7,8 @@ import pytest
 
 from moolai.testing.product import PROJECT
 
+pytestmark = pytest.mark.once
+
 FLOORS = {
     "daphne": "4.2.2",  # CVE-2026-44545, CVE-2026-44546
     "django": "5.2.14",  # CVE-2026-5766

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.services]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 KEYS, TRAIL, USERS = "/admin/orgs/apikey/", "/admin/orgs/auditentry/", "/admin/orgs/user/"
 PASSWORD = "correct horse battery staple"
 PAGES = [
