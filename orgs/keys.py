@@ -56,6 +56,11 @@ def generate() -> str:
     return f"mk_{body}{_checksum(body)}"
 
 
+def new_id() -> str:
+    """Return a public id for a key that is to be made."""
+    return f"key_{secrets.token_hex(8)}"
+
+
 def is_well_formed(secret: str) -> bool:
     """Whether `secret` has a key's shape and checksum: false means a typo, without asking the database."""
     return _SHAPE.fullmatch(secret) is not None and _checksum(secret[3:-6]) == secret[-6:]
@@ -76,8 +81,12 @@ def create(
     scopes: Sequence[str] = (),
     orchestrator_id: str = "",
     expires_at: datetime | None = None,
+    key_id: str = "",
 ) -> tuple[ApiKey, str]:
-    """Make a key with either a `role` or `scopes`; return its row and, this one time, its secret."""
+    """Make a key with either a `role` or `scopes`; return its row and, this one time, its secret.
+
+    `key_id` is one of `new_id`, so that what is sent twice makes one key. Raises IntegrityError when it is taken.
+    """
     if bool(role) == bool(scopes):
         raise InvalidInput("invalid_field", "Give a key either a role or scopes.", fields={"role": "either or"})
     if role and role not in Role.values:
@@ -90,6 +99,7 @@ def create(
         raise InvalidInput(fields={"expires_at": "This moment has passed."})
     row, secret = _make(
         organization,
+        key_id=key_id or new_id(),
         name=names.require(name),
         role=role,
         scopes=list(scopes),
@@ -106,6 +116,7 @@ def issue(organization: Organization, *, orchestrator_id: str, acting_user: User
     """Make the key of an orchestrator that is just being made, whose audit row names it; return row and secret."""
     return _make(
         organization,
+        key_id=new_id(),
         name=f"orchestrator {orchestrator_id}",
         scopes=["orchestrator"],
         orchestrator_id=orchestrator_id,
@@ -116,7 +127,6 @@ def issue(organization: Organization, *, orchestrator_id: str, acting_user: User
 def _make(organization: Organization, **columns: Any) -> tuple[ApiKey, str]:
     secret = generate()
     row = ApiKey.objects.create(
-        key_id=f"key_{secrets.token_hex(8)}",
         organization=organization,
         prefix=secret[: 3 + PREFIX_LENGTH],
         secret_hash=digest(secret),

@@ -7,6 +7,7 @@ from django import forms
 from django.utils import timezone
 from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminSelectWidget
 
+from orgs import keys
 from orgs.models import ApiKey, Role
 from orgs.models.organization import validate_identifier
 
@@ -26,7 +27,9 @@ GRACES: Final = {
 
 
 class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a new key is for."""
+    """What a new key is for; `new_id` is the id it will have, so that one form makes one key."""
+
+    new_id = forms.RegexField(r"\Akey_[0-9a-f]{16}\Z", required=False, initial=keys.new_id, widget=forms.HiddenInput)
 
     kind = forms.ChoiceField(
         choices=list(KINDS.items()), initial="orchestrator", widget=UnfoldAdminRadioSelectWidget, label="What it may do"

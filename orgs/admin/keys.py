@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import display, helpers
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -72,6 +72,7 @@ class ApiKeyAdmin(ConsoleAdmin):
             scopes=["orchestrator"] if is_session else [],
             orchestrator_id=obj.orchestrator_id,
             expires_at=obj.expires_at,
+            key_id=form.cleaned_data["new_id"],
         )
         obj.__dict__.update(row.__dict__)
         obj.secret_once = secret
@@ -79,6 +80,26 @@ class ApiKeyAdmin(ConsoleAdmin):
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
         """Show the secret, this one time."""
         return self._show_once(request, obj, obj.secret_once, title="Key created", note="")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Make one key per form: a form that is sent again shows the page of the key it has made."""
+        if made := self._made_by(request):
+            return made
+        try:
+            answer: HttpResponse = super().add_view(request, form_url, extra_context)
+        except IntegrityError:  # the same form, twice at the same moment
+            if made := self._made_by(request):
+                return made
+            raise
+        return answer
+
+    def _made_by(self, request: HttpRequest) -> HttpResponse | None:
+        new_id = request.POST.get("new_id")
+        row = ApiKey.objects.filter(key_id=new_id).first() if new_id and self.has_add_permission(request) else None
+        if row is None:
+            return None
+        messages.info(request, "This key is made already; its secret was shown once.")
+        return self._page_of(row.pk)
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

@@ -64,6 +64,25 @@ def test_a_new_keys_page_shows_a_command_that_works(
     assert f"export MOOLAI_API_KEY={secret}\n{command}</pre>" in page
 
 
+def test_a_form_sent_again_makes_no_second_key(console: Client, acme: Organization) -> None:
+    page = console.get(reverse("admin:orgs_apikey_add")).content.decode()
+    field = re.search(r'<input type="hidden" name="new_id" value="(key_[0-9a-f]{16})"', page)
+    assert field
+    first = new_key(console, new_id=field[1])
+    again = new_key(console, new_id=field[1])
+    row = ApiKey.objects.get()
+    assert row.key_id == field[1]
+    assert again["Location"] == page_of(row)
+    assert secret_on(first.content.decode()) not in again.content.decode()
+    assert said(again) == "This key is made already; its secret was shown once."
+
+
+def test_two_forms_make_two_keys(console: Client, acme: Organization) -> None:
+    for _ in range(2):
+        new_key(console, new_id=keys.new_id())
+    assert ApiKey.objects.count() == 2
+
+
 def test_a_key_may_have_a_role(console: Client, acme: Organization) -> None:
     assert new_key(console, kind="operator").status_code == 200
     assert ApiKey.objects.get().role == "operator"
