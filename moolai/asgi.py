@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+os.umask(0o077)  # manage.py does the same: what a process writes is for its own user only
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moolai.settings")
 
 from django.core.asgi import get_asgi_application

@@ -4,6 +4,7 @@ import os
 
 from celery import Celery
 
+os.umask(0o077)  # manage.py does the same: what a process writes is for its own user only
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moolai.settings")
 
 app = Celery("moolai")

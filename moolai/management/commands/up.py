@@ -39,7 +39,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare and hand over; does not return, except by leaving with status 1 and one sentence."""
-        os.umask(0o077)
         lock = -1 if options["prepare_only"] else self._reserve(options["host"], options["port"])
         self.check()
         output = supervisor.Output(log_format=log_format(), names=["orch-001"] if options["demo"] else ["worker"])

@@ -48,8 +48,7 @@ class Command(BaseCommand):
 
 
 def quiet_celery() -> Any:
-    """Return the Celery application, told to leave logs, checks and file modes to us; worker and beat start with it."""
-    os.umask(0o077)
+    """Return the Celery application, told to leave logs and checks to us; worker and beat start with it."""
     os.environ["CELERY_SKIP_CHECKS"] = "true"  # they would import every view: 20 MB that a task never needs
     from celery.signals import setup_logging
 
