@@ -17,13 +17,25 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("target", type=Path, help="a directory, where a file named by the time is made, or a file")
+        words = "a directory (made when missing), for a file named by the time; or a file named ….backup"
+        parser.add_argument("target", help=words)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Write it, and say what is not in it."""
         try:
-            path, manifest = backup.create(options["target"], progress=self.stdout.write)
+            target = _prepare(options["target"])
+            path, manifest = backup.create(target, progress=self.stdout.write)
         except backup.BackupError as problem:
             raise CommandError(str(problem)) from None
+        except OSError as error:
+            raise CommandError(f"{options['target']} cannot be made: {error.strerror or error}.") from None
         self.stdout.write(f"{path}: {manifest.rows} rows, {path.stat().st_size} bytes, encrypted with ENCRYPTION_KEY.")
         self.stdout.write("The keys are not in it: keep ENCRYPTION_KEY and SECRET_KEY elsewhere, or it cannot be read.")
+
+
+def _prepare(text: str) -> Path:
+    """Return the path of `text`, made as a directory unless it exists or is named like a backup. Raises OSError."""
+    path = Path(text)
+    if text.endswith("/") or (path.suffix != ".backup" and not path.exists()):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
