@@ -17,6 +17,7 @@ from websockets.exceptions import InvalidURI
 
 from .frames import Frame
 from .orchestrator import OrchestratorClient, logger
+from .reconnect import Ended
 
 KEY_VARIABLE = "MOOLAI_API_KEY"
 
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, url: str) -> None:
     parser.add_argument("--name", help="name shown in the console")
     parser.add_argument("--metrics-interval", type=seconds, default=15.0, help="0 for none (default %(default)s)")
     parser.add_argument("--heartbeat-interval", type=seconds, help="seconds, instead of what the controller asks for")
+    parser.add_argument("--keep-trying", action="store_true", help="after a refused credential, too: for daemons")
 
 
 def seconds(text: str) -> float:
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the orchestrator that `options` describe; return 0 after a goodbye, 2 for options that cannot work."""
+    """Run the orchestrator that `options` describe; return 0 after a goodbye, 1 when refused, 2 for bad options."""
     handler = logging.StreamHandler(sys.stdout)
     is_json = os.environ.get("LOG_FORMAT") == "json"
     handler.setFormatter(JsonLines() if is_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -87,17 +89,21 @@ def execute(options: argparse.Namespace) -> int:
     if not os.environ.get(KEY_VARIABLE):
         logger.warning("%s is not set: connecting without a credential", KEY_VARIABLE)
     try:
-        asyncio.run(run(options))
+        refusal = asyncio.run(run(options))
     except (ValueError, InvalidURI) as error:
         logger.error("%s", error)
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    if refusal is None:
+        return 0
+    key = f"the key in {KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) else f"a session without {KEY_VARIABLE}"
+    logger.error("the controller refused %s for %s (%s)", key, options.orchestrator_id, refusal)
+    return 1
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Hold the session until a signal asks to leave."""
+async def run(options: argparse.Namespace) -> Ended | None:
+    """Hold the session until a signal asks to leave; return how it was refused, if it was."""
     client = OrchestratorClient(
         options.url,
         options.orchestrator_id,
@@ -106,6 +112,7 @@ async def run(options: argparse.Namespace) -> None:
         name=options.name,
         heartbeat_interval=options.heartbeat_interval or None,
         metrics_interval=options.metrics_interval or None,
+        keep_trying=options.keep_trying,
         on_config=partial(take_config, options.orchestrator_id),
         on_message=partial(take_message, options.orchestrator_id),
     )
@@ -113,6 +120,7 @@ async def run(options: argparse.Namespace) -> None:
     on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))
     await client.run()
     await asyncio.gather(*stopping)
+    return client.refusal
 
 
 def on_signals(act: Callable[[], Any]) -> None:

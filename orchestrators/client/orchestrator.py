@@ -37,7 +37,8 @@ class OrchestratorClient:
     ones, which run in a thread. What a message or task callback returns is the result, what it raises is the error.
     A message may come twice after a crash of this process: what was handled is remembered in memory only.
     `config_hash` and `config_version` are what an earlier process had applied. `heartbeat_interval` (seconds)
-    overrides the controller's. `sleep`, `random` and `clock` serve the waits between connections and all deadlines.
+    overrides the controller's. With `keep_trying` false, `run` ends at a refused credential and `refusal` says how.
+    `sleep`, `random` and `clock` serve the waits between connections and all deadlines.
     Raises ValueError for an id the protocol does not allow, websockets' InvalidURI for a bad `url`.
     """
 
@@ -64,6 +65,7 @@ class OrchestratorClient:
         resend_seconds: float = 15.0,
         outbox_limit: int = 1000,
         ssl_context: ssl.SSLContext | None = None,
+        keep_trying: bool = True,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = time.monotonic,
@@ -97,7 +99,8 @@ class OrchestratorClient:
         self._entered: asyncio.Future[None]
         self._background: set[asyncio.Task[Any]] = set()
         self._connected, self._credential_changed = asyncio.Event(), asyncio.Event()
-        self._is_stopping = False
+        self._is_stopping, self._keep_trying = False, keep_trying
+        self.refusal: Ended | None = None
         self.connections = 0
         self.ends: Counter[str] = Counter()
 
@@ -147,6 +150,9 @@ class OrchestratorClient:
                 self._credential_changed.clear()
                 ended = await self._attempt()
                 self.ends[str(ended)] += 1
+                if ended.is_refused and not (self._keep_trying or self._credential_changed.is_set()):
+                    self.refusal = ended
+                    return
                 if not self._is_stopping:
                     await self._pause(ended)
         except asyncio.CancelledError:

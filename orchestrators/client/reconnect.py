@@ -36,6 +36,11 @@ class Ended:
         return self.error == "organization_suspended"
 
     @property
+    def is_refused(self) -> bool:
+        """Tell whether the credential was refused; a suspended organization may come back with the same one."""
+        return self.code in (UNAUTHENTICATED, FORBIDDEN) and not self.is_suspended
+
+    @property
     def needs_credential(self) -> bool:
         """Tell whether a new credential may cure it, so that `set_credential` ends the wait."""
         return self.code in PATIENT or self.is_suspended

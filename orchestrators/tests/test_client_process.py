@@ -103,6 +103,40 @@ async def test_a_bad_id_or_url_ends_with_2_and_one_clear_line(bare: Path) -> Non
         assert (process.returncode, reason in printed, "Traceback" in printed) == (2, True, False), printed
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "key", "words"),
+    [
+        ("unauthenticated", 4401, "mk_old", "refused the key in MOOLAI_API_KEY for orch-1 (4401 unauthenticated)"),
+        ("forbidden", 4403, "mk_other", "refused the key in MOOLAI_API_KEY for orch-1 (4403 forbidden)"),
+        ("unauthenticated", 4401, "", "refused a session without MOOLAI_API_KEY for orch-1 (4401 unauthenticated)"),
+    ],
+)
+async def test_a_refused_command_ends_with_1_and_says_why(
+    bare: Path, error: str, code: int, key: str, words: str
+) -> None:
+    async with FakeController(lambda peer: peer.refuse(error, code)) as controller:
+        options = ["--id", "orch-1", "--url", controller.url, "--metrics-interval", "0"]
+        process = await python(bare, "-m", "orchestrators.client", *options, key=key)
+        printed = await output(process)
+    assert (process.returncode, words in printed, len(controller.peers)) == (1, True, 1), printed
+
+
+@pytest.mark.parametrize(("error", "options"), [("unauthenticated", ["--keep-trying"]), ("organization_suspended", [])])
+async def test_a_daemon_or_a_suspended_organizations_command_keeps_trying(
+    bare: Path, error: str, options: list[str]
+) -> None:
+    async with FakeController(lambda peer: peer.refuse(error, 4403)) as controller:
+        options = [*options, "--id", "orch-1", "--url", controller.url, "--metrics-interval", "0"]
+        process = await python(bare, "-m", "orchestrators.client", *options)
+        assert process.stdout is not None
+        async with asyncio.timeout(15):
+            while b"next attempt in" not in await process.stdout.readline():
+                assert process.returncode is None
+        process.send_signal(signal.SIGTERM)
+        await output(process)
+    assert process.returncode == 0
+
+
 async def test_a_fleet_connects_answers_and_leaves_with_goodbyes(capsys: pytest.CaptureFixture[str]) -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()

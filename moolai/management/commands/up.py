@@ -133,7 +133,7 @@ def demo_programs(base_url: str, secrets: dict[str, str]) -> list[supervisor.Pro
     url = base_url.replace("http", "ws", 1) + "/ws"
     trust = {"SSL_CERT_FILE": settings.TLS_CERT_PATH} if settings.TLS_ENABLED else {}
     organization_of = bootstrap.DEMO_ORCHESTRATORS
-    command = [sys.executable, "-m", "orchestrators.client", "--url", url]
+    command = [sys.executable, "-m", "orchestrators.client", "--keep-trying", "--url", url]
     command += ["--metrics-interval", str(DEMO_METRICS_SECONDS)]
     return [
         {
