@@ -101,6 +101,7 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
     "organization.updated": ("domain", "gray", _changed),
     "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),
+    "organization.deleted": ("domain_disabled", "red", lambda who, data: f"{who} was deleted"),
     "user.changed": ("manage_accounts", "gray", lambda who, data: f"The access of {data.get('username')} changed"),
     "api_key.expiring": ("key", "gray", lambda who, data: f"A key of {who} was rotated"),
     "api_key.revoked": ("key_off", "red", lambda who, data: f"A key of {who} was revoked"),
