@@ -37,8 +37,8 @@ class OrchestratorClient:
     ones, which run in a thread. What a message or task callback returns is the result, what it raises is the error.
     A message may come twice after a crash of this process: what was handled is remembered in memory only.
     `config_hash` and `config_version` are what an earlier process had applied. `heartbeat_interval` (seconds)
-    overrides the controller's. With `keep_trying` false, `run` ends at a refused credential and `refusal` says how.
-    `sleep`, `random` and `clock` serve the waits between connections and all deadlines.
+    overrides the controller's. Without `keep_trying`, `run` ends at a refused credential, and `refusal` says how.
+    `sleep`, `random` and `clock` serve all waits and deadlines.
     Raises ValueError for an id the protocol does not allow, websockets' InvalidURI for a bad `url`.
     """
 
@@ -101,8 +101,7 @@ class OrchestratorClient:
         self._connected, self._credential_changed = asyncio.Event(), asyncio.Event()
         self._is_stopping, self._keep_trying = False, keep_trying
         self.refusal: Ended | None = None
-        self.connections = 0
-        self.ends: Counter[str] = Counter()
+        self.connections, self.ends = 0, Counter[str]()
 
     @property
     def is_connected(self) -> bool:
@@ -151,9 +150,8 @@ class OrchestratorClient:
                 ended = await self._attempt()
                 self.ends[str(ended)] += 1
                 if ended.is_refused and not (self._keep_trying or self._credential_changed.is_set()):
-                    self.refusal = ended
-                    return
-                if not self._is_stopping:
+                    self.refusal, self._is_stopping = ended, True
+                elif not self._is_stopping:
                     await self._pause(ended)
         except asyncio.CancelledError:
             if not self._is_stopping or self._runner is None:
