@@ -5,6 +5,7 @@ with the same key waits for the first one's transaction. Refusals change nothing
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -17,21 +18,25 @@ from rest_framework.response import Response
 
 from moolai.errors import AppError
 from orgs import sealed
+from orgs.authentication import Caller
 from orgs.models import IdempotencyKey
 
 KEPT: Final = timedelta(hours=24)
 MAX_LENGTH: Final = 200
 
 
-def once(request: HttpRequest, caller_id: str, key: str, write: Callable[[], Response]) -> Response | HttpResponse:
-    """Do `write`, or answer what it answered the first time `caller_id` sent `key`.
+def once(
+    request: HttpRequest, caller: Caller, key: str, write: Callable[[], Response], *, chosen: str
+) -> Response | HttpResponse:
+    """Do `write`, or answer what it answered the first time `caller` sent `key`; `chosen` is the organization named.
 
-    Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request.
+    Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request, or
+    when the caller may do something else by now: an answer may hold a secret that is no longer for it.
     """
     if not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
         raise AppError("bad_request", f"Idempotency-Key: send up to {MAX_LENGTH} printable ASCII characters.")
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
-    fingerprint = _fingerprint(request)
+    fingerprint, caller_id = _fingerprint(request, caller, chosen=chosen), caller.caller_id
     with transaction.atomic():
         row = IdempotencyKey(caller=caller_id, key=key, fingerprint=fingerprint, created_at=timezone.now())
         try:
@@ -56,7 +61,8 @@ def _again(row: IdempotencyKey, fingerprint: str) -> HttpResponse:
     return answer
 
 
-def _fingerprint(request: HttpRequest) -> str:
-    """Return a hash of what was asked: method, path with parameters, and body."""
-    head = f"{request.method} {request.get_full_path()}\n".encode()
+def _fingerprint(request: HttpRequest, caller: Caller, *, chosen: str) -> str:
+    """Return a hash of what was asked, and of who asked: method, path with parameters, authority, and body."""
+    authority = json.dumps([caller.authority, chosen], sort_keys=True)
+    head = f"{request.method} {request.get_full_path()}\n{authority}\n".encode()
     return hashlib.sha256(head + request.body).hexdigest()

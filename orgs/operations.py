@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
 from django.utils.dateparse import parse_date, parse_datetime
@@ -16,7 +16,8 @@ from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
 from moolai.errors import AppError
-from orgs import idempotency, parsing
+from orgs import access, idempotency, parsing
+from orgs.authentication import Caller
 
 Handler = Callable[..., Any]
 MAX_TEXT: Final = 200
@@ -145,10 +146,11 @@ def operation(
         @wraps(handler)
         def run(view: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
             key = request.headers.get("Idempotency-Key")
-            caller_id = getattr(request.user, "caller_id", "")  # nobody's writes are signing in and out
-            if key is None or request.method in ("GET", "HEAD") or not caller_id:
+            who = request.user  # nobody's writes are signing in and out
+            if key is None or request.method in ("GET", "HEAD") or not isinstance(who, Caller):
                 return handler(view, request, *args, **kwargs)
-            return idempotency.once(request._request, caller_id, key, lambda: handler(view, request, *args, **kwargs))
+            write = partial(handler, view, request, *args, **kwargs)
+            return idempotency.once(request._request, who, key, write, chosen=access.chosen(request))
 
         run.operation = described  # type: ignore[attr-defined]
         return run
