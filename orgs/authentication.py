@@ -78,9 +78,8 @@ class BearerAuthentication(BaseAuthentication):
         credential = keys.lookup([text], now=timezone.now()).get(text)
         if credential is None or not credential.is_organization_open:
             return None
-        name = f"key {credential.name} ({credential.key_id})"
         roles = {credential.organization_id: credential.role} if credential.role else {}
-        return Caller(name, f"key:{credential.key_id}", False, roles, key=credential)
+        return Caller(credential.actor, f"key:{credential.key_id}", False, roles, key=credential)
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""

@@ -57,7 +57,7 @@ def test_a_put_is_version_1_with_author_comment_hash_and_etag(cast: Cast, fleet:
     answer = cast.alice.call("PUT", URL, body)
     row = data(answer)
     assert (row["version"], row["config"], row["comment"], row["source"]) == (1, body["config"], "first", "edit")
-    assert row["author"].startswith("key admin (")
+    assert row["author"].endswith(" (admin)")
     assert (answer["ETag"], row["config_hash"]) == ('"1"', documents.digest(row["config"]))
     assert data(cast.vera.get(URL)) == row
     assert Organization.objects.get(pk="org-001").settings["config"] == body["config"]
