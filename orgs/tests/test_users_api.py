@@ -50,6 +50,19 @@ def changes(action: str) -> int:
     return AuditEntry.objects.filter(action=f"user.{action}", target_id="zoe", organization_id="org-001").count()
 
 
+def test_a_name_in_full_width_letters_is_the_same_name(people: Cast, zoe: User) -> None:
+    assert refusal(people.alice.call("POST", USERS, BODY | {"username": "\uff3a\uff4f\uff45"})) == (409, "conflict")
+    made = data(people.alice.call("POST", USERS, BODY | {"username": "\uff41\uff4e\uff4e"}), status=201)
+    assert made["username"] == "ann"
+    assert User.objects.filter(username="ann").count() == 1
+
+
+@pytest.mark.parametrize("name", ["\ufdfa" * 10, "\ufb03" * 60, "a b", "a\u00a0b", "a\u202eb", "a\nb", "a\u2028b"])
+def test_a_name_that_grows_too_long_or_holds_spaces_or_controls_is_refused(people: Cast, name: str) -> None:
+    assert refusal(people.alice.call("POST", USERS, BODY | {"username": name})) == (400, "invalid_field")
+    assert User.objects.count() == 0
+
+
 @pytest.mark.parametrize("who", ["alice", "root"])
 def test_a_user_is_made_once_and_can_sign_in(people: Cast, who: str) -> None:
     row = data(getattr(people, who).call("POST", USERS, BODY), status=201)
