@@ -33,7 +33,7 @@ def once(
     Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request, or
     when the caller may do something else by now: an answer may hold a secret that is no longer for it.
     """
-    if not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
+    if not key.strip() or not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
         raise AppError("bad_request", f"Idempotency-Key: send up to {MAX_LENGTH} printable ASCII characters.")
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
     fingerprint, caller_id = _fingerprint(request, caller, chosen=chosen), caller.caller_id
