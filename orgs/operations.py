@@ -4,14 +4,16 @@ The views keep to it (parameters are read by it, writes are answered again by it
 it (`moolai/openapi.py`).
 """
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from functools import partial, wraps
 from typing import Any, Final
 
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
@@ -21,6 +23,7 @@ from orgs.authentication import Caller
 
 Handler = Callable[..., Any]
 MAX_TEXT: Final = 200
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Shape(StrEnum):
@@ -68,12 +71,18 @@ def _flag(parameter: Parameter, name: str, text: str) -> bool:
     return text == "true"
 
 
+def is_day(text: str) -> bool:
+    """Whether `text` is written as a day, 2026-11-21; the other forms of a day in ISO 8601 are not taken."""
+    return _DAY.fullmatch(text) is not None
+
+
 def _moment(parameter: Parameter, name: str, text: str) -> datetime:
-    try:
-        day = parse_date(text)
-        moment = datetime.combine(day, time.min) if day else parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        moment = None
+    moment = None
+    with suppress(ValueError):
+        if is_day(text):
+            moment = datetime.combine(date.fromisoformat(text), time.min)
+        elif ":" in text or "T" in text:
+            moment = parse_datetime(text.replace(" ", "+"))
     if moment is None or not 1970 <= moment.year <= 9000:
         raise AppError("invalid_parameter", f"{name} is a time in ISO 8601, such as 2026-11-21T12:00:00Z.")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
