@@ -23,6 +23,7 @@ from orgs.models import IdempotencyKey
 
 KEPT: Final = timedelta(hours=24)
 MAX_LENGTH: Final = 200
+REPEATED: Final = ("ETag", "Location")
 
 
 def once(
@@ -46,17 +47,26 @@ def once(
             return _again(IdempotencyKey.objects.get(caller=caller_id, key=key), fingerprint)
         response = write()
         row.status = response.status_code
-        sealed.put(row, "response", "" if response.data is None else JSONRenderer().render(response.data).decode())
+        sealed.put(row, "response", _text(response))
         row.save(update_fields=["status", "response"])
     return response
+
+
+def _text(response: Response) -> str:
+    """Return what is stored of an answer: a line with the headers that belong to it, as JSON, and its body as sent."""
+    body = "" if response.data is None else JSONRenderer().render(response.data).decode()
+    return json.dumps({name: response[name] for name in REPEATED if name in response}) + "\n" + body
 
 
 def _again(row: IdempotencyKey, fingerprint: str) -> HttpResponse:
     if row.fingerprint != fingerprint:
         raise AppError("idempotency_conflict")
-    answer = HttpResponse(sealed.read(row, "response"), status=row.status, content_type="application/json")
+    headers, _, body = sealed.read(row, "response").partition("\n")
+    answer = HttpResponse(body, status=row.status, content_type="application/json")
     if row.status == 204:
         del answer["Content-Type"]
+    for name, value in json.loads(headers).items():
+        answer[name] = value
     answer["Idempotency-Replayed"] = "true"
     return answer
 

@@ -108,7 +108,8 @@ def test_messages_are_those_of_the_period(people: Cast, query: str, pending: int
 @pytest.mark.parametrize(
     "query",
     [
-        "start_date=yesterday", "end_date=2026-W01-5", "end_date=20260102", "end_date=2026-13-01", "start_date=2026-01-02&end_date=2026-01-01", "start_date=",
+        "end_date=2026-W01-5", "end_date=20260102",
+        "start_date=yesterday", "end_date=2026-13-01", "start_date=2026-01-02&end_date=2026-01-01", "start_date=",
         "start_date=2026-01-02T00:00:00Z&end_date=2026-01-02T00:00:00Z", "days=3", "end_date=1&end_date=2",
         "organization_ids=org-001",
     ],

@@ -67,6 +67,12 @@ def test_a_put_is_version_1_with_author_comment_hash_and_etag(cast: Cast, fleet:
         assert after.config_document()["features"] == {"beta": True}
 
 
+def test_a_repeat_has_the_etag_of_the_first_answer(cast: Cast) -> None:
+    first, second = (put(cast, {"features": {"n": 1}}, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert (second["Idempotency-Replayed"], second["ETag"]) == ("true", first["ETag"])
+    assert data(second) == data(first)
+
+
 def test_a_put_leaves_one_audit_row(cast: Cast, fleet: list[Instance]) -> None:
     before = AuditEntry.objects.count()
     put(cast, {"llm": {"model": "m"}})
