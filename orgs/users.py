@@ -115,9 +115,12 @@ def remove(membership: Membership, *, acting_user: User | None, may_be_superadmi
 
 
 def _locked(membership: Membership) -> Membership:
-    row = Membership.objects.select_for_update().select_related("user").filter(pk=membership.pk).first()
-    if row is None:
+    # The account before its roles, as `accounts` locks them: two writers that meet do not hold what the other wants.
+    user = User.objects.select_for_update(no_key=True).filter(pk=membership.user_id).first()
+    row = Membership.objects.select_for_update(no_key=True).filter(pk=membership.pk).first()
+    if user is None or row is None:
         raise NotFound
+    row.user = user
     return row
 
 
