@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from rest_framework.request import Request
 
 from moolai.errors import AppError
-from orgs.operations import Parameter
+from orgs.operations import Parameter, is_day
 
 DEFAULT_DAYS: Final = 30
 PARAMETERS: Final = {
@@ -30,7 +29,7 @@ class Period:
 def read(request: Request, query: Mapping[str, Any]) -> Period:
     """Return the period that the call's parameters name; raises `invalid_parameter` when it ends before it starts."""
     end_at = query["end_date"] or timezone.now()
-    if len(text := request.query_params.get("end_date", "")) == len("2026-11-21") and parse_date(text):
+    if is_day(request.query_params.get("end_date", "")):
         end_at += timedelta(days=1)
     start_at = query["start_date"] or end_at - timedelta(days=DEFAULT_DAYS)
     if start_at >= end_at:

@@ -31,7 +31,10 @@ _SECRETS: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 MIN_SECRET_LENGTH: Final = 8  # a shorter one would take ordinary words with it
-_NAMED: Final = ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD", "EMAIL_HOST_PASSWORD")
+_NAMED: Final = (
+    "SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD", "EMAIL_HOST_PASSWORD",
+    "ORCHESTRATOR_JWT_SECRET",
+)  # fmt: skip
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 

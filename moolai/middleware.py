@@ -43,7 +43,8 @@ class RequestLogMiddleware:
     def _refused(self, request: HttpRequest) -> HttpResponse | None:
         """Refuse a body that says it is too large, and NUL, which no row of PostgreSQL can hold."""
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdigit() or len(length) > 12 or int(length) > parser.body_limit(request.path.encode()):
+        is_number = length.isascii() and length.isdigit()  # other scripts have digits too
+        if not is_number or len(length) > 12 or int(length) > parser.body_limit(request.path.encode()):
             return errors.respond(request, "payload_too_large")
         if "\0" in request.path:
             return errors.respond(request, "not_found", "There is nothing at this path.")

@@ -5,7 +5,7 @@ what readers get (`orgs/sealed.py`).
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -17,12 +17,25 @@ from orchestrators.models import Instance
 from orgs import audit, events, keys, sealed
 from orgs.models import ApiKey, Organization, User
 
+TAKEN_OVER: Final = "A superadmin gave its id to another organization."
+
 
 @transaction.atomic
 def create(
-    orchestrator_id: str, *, organization: Organization, acting_user: User | None, name: str = "", **fields: Any
+    orchestrator_id: str,
+    *,
+    organization: Organization,
+    acting_user: User | None,
+    name: str = "",
+    may_take_over: bool = False,
+    **fields: Any,
 ) -> Instance:
-    """Make an orchestrator that has not registered yet (or make a deleted one anew); returns its row."""
+    """Make an orchestrator that has not registered yet (or make a deleted one anew); returns its row.
+
+    Raises `conflict` when the id is taken. An id that another organization deleted is taken too, unless the caller
+    `may_take_over`, as a superadmin may: that organization's trail says so.
+    """
+    _make_way(orchestrator_id, organization, acting_user=acting_user, may_take_over=may_take_over)
     instance = _make(orchestrator_id, organization=organization, name=name, **fields)
     _note("create", instance, acting_user=acting_user, after=_first(instance, fields))
     return instance
@@ -30,12 +43,19 @@ def create(
 
 @transaction.atomic
 def enrol(
-    orchestrator_id: str, *, organization: Organization, acting_user: User | None, name: str = "", **fields: Any
+    orchestrator_id: str,
+    *,
+    organization: Organization,
+    acting_user: User | None,
+    name: str = "",
+    may_take_over: bool = False,
+    **fields: Any,
 ) -> tuple[Instance, ApiKey, str]:
-    """Make an orchestrator together with the key it registers with: one audit row, which names the key.
+    """Make an orchestrator together with the key it registers with, as `create` does: one audit row names the key.
 
     Returns both rows and, this one time, the key's secret.
     """
+    _make_way(orchestrator_id, organization, acting_user=acting_user, may_take_over=may_take_over)
     instance = _make(orchestrator_id, organization=organization, name=name, **fields)
     key, secret = keys.issue(instance.organization, orchestrator_id=orchestrator_id, acting_user=acting_user)
     after = _first(instance, fields) | {"key_id": key.key_id}
@@ -43,21 +63,34 @@ def enrol(
     return instance, key, secret
 
 
+def _make_way(
+    orchestrator_id: str, organization: Organization, *, acting_user: User | None, may_take_over: bool
+) -> None:
+    """Free an id that another organization deleted, or raise `conflict`, as for any id that is taken."""
+    blocked = Instance.objects.exclude(deleted_at=None).exclude(organization=organization)
+    before = blocked.filter(orchestrator_id=orchestrator_id).first()
+    if before is None:
+        return
+    if not may_take_over:
+        raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
+    lock_organization(organization)  # organizations before instances: the order all writers keep
+    _note("delete", before, acting_user=acting_user, before={"name": before.name}, reason=TAKEN_OVER)
+    before.delete()
+
+
 def _make(orchestrator_id: str, *, organization: Organization, name: str, **fields: Any) -> Instance:
     if orchestrator_id in protocol.RESERVED_IDS:
         raise InvalidInput(fields={"orchestrator_id": "This word is reserved."})
     organization = lock_organization(organization)
     before = Instance.objects.filter(orchestrator_id=orchestrator_id).first()
-    if before is not None and before.deleted_at is None:
+    if before is not None and (before.deleted_at is None or before.organization_id != organization.pk):
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
     fields.setdefault("is_independent", mirror.is_wished(orchestrator_id))
     instance = _build(orchestrator_id, organization=organization, name=name, **fields)
-    if before is not None and before.organization_id == organization.pk:  # the row comes back, with its messages
+    if before is not None:  # the row comes back, with its messages
         instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
         instance._state.adding = False
         instance.config_version, instance.config_hash = before.config_version, before.config_hash  # it only grows
-    elif before is not None:
-        before.delete()
     configuration.refresh(instance)
     try:
         with transaction.atomic():

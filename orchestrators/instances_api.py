@@ -147,7 +147,13 @@ class Orchestrators(rest.View):
         organization_id, orchestrator_id = wish.pop("organization_id"), wish.pop("orchestrator_id")
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
         who = access.require_admin(request, organization_id)
-        row, key, secret = instances.enrol(orchestrator_id, organization=organization, acting_user=who.user, **wish)
+        row, key, secret = instances.enrol(
+            orchestrator_id,
+            organization=organization,
+            acting_user=who.user,
+            may_take_over=who.is_superadmin,
+            **wish,
+        )
         shown = InstanceRow(row).data | {"key_id": key.key_id, "secret": secret}
         return rest.answer(shown, status=201)
 

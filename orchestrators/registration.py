@@ -241,7 +241,7 @@ def _note_refusal(item: Claim, problem: FrameError, world: _World) -> None:
     audit.record(
         f"session.{'duplicate_instance' if problem.code == 'duplicate_instance' else 'refused'}",
         acting_user=None,
-        actor=f"key {credential.name} ({credential.key_id})",
+        actor=credential.actor,
         organization_id=credential.organization_id,
         target=("orchestrator", item.orchestrator_id),
         after={"remote_address": item.remote_address, "error": problem.code},

@@ -213,7 +213,9 @@ class _Work:
                     return
                 row = self.update_instance(row, entry)
             else:
-                row = instances.create(entry.key, organization=organization, acting_user=None, **entry.columns)
+                row = instances.create(
+                    entry.key, organization=organization, acting_user=None, may_take_over=True, **entry.columns
+                )
                 self.done.append(f"made orchestrator {entry.key}")
             self.flag(entry, row.is_independent, independence.set_instance, "orchestrator")
 

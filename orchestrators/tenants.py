@@ -51,7 +51,7 @@ def delete(organization: Organization, *, acting_user: User | None) -> None:
 
     Raises `conflict` while any of its orchestrators is connected, `not_found` when it has just been deleted.
     """
-    row = organizations.lock(organization.pk)
+    row = organizations.lock(organization.pk, is_ending=True)
     fleet = Instance.objects.filter(organization=row)
     if connected := fleet.connected().count():
         raise Conflict(detail=f"Connected orchestrators: {connected}. Stop or delete them first.")

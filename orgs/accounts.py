@@ -86,7 +86,7 @@ def would_lock_out(user: User) -> bool:
 
 def _locked(user: User) -> User:
     # All superadmins are locked along, in one order: two of them cannot take the console from each other at once.
-    rows = User.objects.select_for_update().filter(Q(pk=user.pk) | Q(is_superuser=True))
+    rows = User.objects.select_for_update(no_key=True).filter(Q(pk=user.pk) | Q(is_superuser=True))
     found = {row.pk: row for row in rows.order_by("pk")}
     if user.pk not in found:
         raise NotFound

@@ -23,6 +23,7 @@ class Origin:
     request_id: str = ""
 
 
+ACTOR_LENGTH: Final = 200
 SYSTEM: Final = Origin()
 _origin: ContextVar[Origin] = ContextVar("audit_origin", default=SYSTEM)
 
@@ -52,7 +53,7 @@ def record(
     where = _origin.get()
     entry = AuditEntry(
         organization_id=organization_id,
-        actor=actor or _name(acting_user, where),
+        actor=(actor or _name(acting_user, where))[:ACTOR_LENGTH],
         action=action,
         target_type=target[0],
         target_id=target[1],
@@ -73,7 +74,7 @@ def record(
 
 def actor(acting_user: User | None) -> str:
     """Return who makes the changes of the running block, as audit rows name it."""
-    return _name(acting_user, _origin.get())
+    return _name(acting_user, _origin.get())[:ACTOR_LENGTH]
 
 
 def _name(acting_user: User | None, where: Origin) -> str:

@@ -2,6 +2,7 @@
 
 import hmac
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -34,6 +35,12 @@ class Caller:
     def may_read(self, organization_id: str) -> bool:
         """Whether the caller has any role in the organization."""
         return self.is_superadmin or organization_id in self.roles
+
+    @property
+    def authority(self) -> dict[str, Any]:
+        """What the caller may do at this moment, as JSON: its roles, and what its key is bound to."""
+        bound = [self.key.organization_id, self.key.orchestrator_id, sorted(self.key.scopes)] if self.key else []
+        return {"is_superadmin": self.is_superadmin, "roles": self.roles, "key": bound}
 
     def may_write(self, organization_id: str) -> bool:
         """Whether the caller administers the organization."""
@@ -71,9 +78,8 @@ class BearerAuthentication(BaseAuthentication):
         credential = keys.lookup([text], now=timezone.now()).get(text)
         if credential is None or not credential.is_organization_open:
             return None
-        name = f"key {credential.name} ({credential.key_id})"
         roles = {credential.organization_id: credential.role} if credential.role else {}
-        return Caller(name, f"key:{credential.key_id}", False, roles, key=credential)
+        return Caller(credential.actor, f"key:{credential.key_id}", False, roles, key=credential)
 
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,12 +38,12 @@ def digest(entry: Any) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Return `value` as it comes back from either database: PostgreSQL stores 1e16 as an integer."""
+    """Return `value` as it comes back from either database: PostgreSQL stores 1e23 as the integer it is written as."""
     if isinstance(value, dict):
         return {key: _canonical(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(child) for child in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(Decimal(repr(value))) if isinstance(value, float) and value.is_integer() else value
 
 
 def append(entry: AuditEntry) -> None:

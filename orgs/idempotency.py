@@ -5,6 +5,7 @@ with the same key waits for the first one's transaction. Refusals change nothing
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -17,21 +18,26 @@ from rest_framework.response import Response
 
 from moolai.errors import AppError
 from orgs import sealed
+from orgs.authentication import Caller
 from orgs.models import IdempotencyKey
 
 KEPT: Final = timedelta(hours=24)
 MAX_LENGTH: Final = 200
+REPEATED: Final = ("ETag", "Location")
 
 
-def once(request: HttpRequest, caller_id: str, key: str, write: Callable[[], Response]) -> Response | HttpResponse:
-    """Do `write`, or answer what it answered the first time `caller_id` sent `key`.
+def once(
+    request: HttpRequest, caller: Caller, key: str, write: Callable[[], Response], *, chosen: str
+) -> Response | HttpResponse:
+    """Do `write`, or answer what it answered the first time `caller` sent `key`; `chosen` is the organization named.
 
-    Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request.
+    Raises `bad_request` for an unusable key, and `idempotency_conflict` when the key was sent with another request, or
+    when the caller may do something else by now: an answer may hold a secret that is no longer for it.
     """
-    if not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
+    if not key.strip() or not key.isascii() or not key.isprintable() or len(key) > MAX_LENGTH:
         raise AppError("bad_request", f"Idempotency-Key: send up to {MAX_LENGTH} printable ASCII characters.")
     IdempotencyKey.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
-    fingerprint = _fingerprint(request)
+    fingerprint, caller_id = _fingerprint(request, caller, chosen=chosen), caller.caller_id
     with transaction.atomic():
         row = IdempotencyKey(caller=caller_id, key=key, fingerprint=fingerprint, created_at=timezone.now())
         try:
@@ -41,22 +47,32 @@ def once(request: HttpRequest, caller_id: str, key: str, write: Callable[[], Res
             return _again(IdempotencyKey.objects.get(caller=caller_id, key=key), fingerprint)
         response = write()
         row.status = response.status_code
-        sealed.put(row, "response", "" if response.data is None else JSONRenderer().render(response.data).decode())
+        sealed.put(row, "response", _text(response))
         row.save(update_fields=["status", "response"])
     return response
+
+
+def _text(response: Response) -> str:
+    """Return what is stored of an answer: a line with the headers that belong to it, as JSON, and its body as sent."""
+    body = "" if response.data is None else JSONRenderer().render(response.data).decode()
+    return json.dumps({name: response[name] for name in REPEATED if name in response}) + "\n" + body
 
 
 def _again(row: IdempotencyKey, fingerprint: str) -> HttpResponse:
     if row.fingerprint != fingerprint:
         raise AppError("idempotency_conflict")
-    answer = HttpResponse(sealed.read(row, "response"), status=row.status, content_type="application/json")
+    headers, _, body = sealed.read(row, "response").partition("\n")
+    answer = HttpResponse(body, status=row.status, content_type="application/json")
     if row.status == 204:
         del answer["Content-Type"]
+    for name, value in json.loads(headers).items():
+        answer[name] = value
     answer["Idempotency-Replayed"] = "true"
     return answer
 
 
-def _fingerprint(request: HttpRequest) -> str:
-    """Return a hash of what was asked: method, path with parameters, and body."""
-    head = f"{request.method} {request.get_full_path()}\n".encode()
+def _fingerprint(request: HttpRequest, caller: Caller, *, chosen: str) -> str:
+    """Return a hash of what was asked, and of who asked: method, path with parameters, authority, and body."""
+    authority = json.dumps([caller.authority, chosen], sort_keys=True)
+    head = f"{request.method} {request.get_full_path()}\n{authority}\n".encode()
     return hashlib.sha256(head + request.body).hexdigest()

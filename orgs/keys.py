@@ -37,6 +37,11 @@ class Credential:
     is_organization_open: bool
 
     @property
+    def actor(self) -> str:
+        """How the audit trail names who holds it: the id comes first, it has to survive a name that is cut."""
+        return f"key {self.key_id} ({self.name})"
+
+    @property
     def may_register(self) -> bool:
         """Whether it may open orchestrator sessions."""
         return "orchestrator" in self.scopes

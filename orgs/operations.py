@@ -4,22 +4,26 @@ The views keep to it (parameters are read by it, writes are answered again by it
 it (`moolai/openapi.py`).
 """
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 
-from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 
 from moolai.errors import AppError
-from orgs import idempotency, parsing
+from orgs import access, idempotency, parsing
+from orgs.authentication import Caller
 
 Handler = Callable[..., Any]
 MAX_TEXT: Final = 200
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Shape(StrEnum):
@@ -67,12 +71,18 @@ def _flag(parameter: Parameter, name: str, text: str) -> bool:
     return text == "true"
 
 
+def is_day(text: str) -> bool:
+    """Whether `text` is written as a day, 2026-11-21; the other forms of a day in ISO 8601 are not taken."""
+    return _DAY.fullmatch(text) is not None
+
+
 def _moment(parameter: Parameter, name: str, text: str) -> datetime:
-    try:
-        day = parse_date(text)
-        moment = datetime.combine(day, time.min) if day else parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        moment = None
+    moment = None
+    with suppress(ValueError):
+        if is_day(text):
+            moment = datetime.combine(date.fromisoformat(text), time.min)
+        elif ":" in text or "T" in text:
+            moment = parse_datetime(text.replace(" ", "+"))
     if moment is None or not 1970 <= moment.year <= 9000:
         raise AppError("invalid_parameter", f"{name} is a time in ISO 8601, such as 2026-11-21T12:00:00Z.")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -145,10 +155,11 @@ def operation(
         @wraps(handler)
         def run(view: Any, request: Request, *args: Any, **kwargs: Any) -> Any:
             key = request.headers.get("Idempotency-Key")
-            caller_id = getattr(request.user, "caller_id", "")  # nobody's writes are signing in and out
-            if key is None or request.method in ("GET", "HEAD") or not caller_id:
+            who = request.user  # nobody's writes are signing in and out
+            if key is None or request.method in ("GET", "HEAD") or not isinstance(who, Caller):
                 return handler(view, request, *args, **kwargs)
-            return idempotency.once(request._request, caller_id, key, lambda: handler(view, request, *args, **kwargs))
+            write = partial(handler, view, request, *args, **kwargs)
+            return idempotency.once(request._request, who, key, write, chosen=access.chosen(request))
 
         run.operation = described  # type: ignore[attr-defined]
         return run

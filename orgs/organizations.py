@@ -30,9 +30,13 @@ def create(organization_id: str, *, name: str, acting_user: User | None, **field
     return organization
 
 
-def lock(organization_id: str) -> Organization:
-    """Return the organization, locked until the commit; raises `not_found` when it has just been deleted."""
-    organization = Organization.objects.select_for_update().filter(pk=organization_id).first()
+def lock(organization_id: str, *, is_ending: bool = False) -> Organization:
+    """Return the organization, locked until the commit; raises `not_found` when it has just been deleted.
+
+    Rows that name it may be written meanwhile: their foreign keys are checked at their commit, and a lock that kept
+    these checks waiting would deadlock with ordinary writers. Only an organization that is `is_ending` takes no more.
+    """
+    organization = Organization.objects.select_for_update(no_key=not is_ending).filter(pk=organization_id).first()
     if organization is None:
         raise NotFound
     return organization
@@ -78,7 +82,7 @@ def delete(organization: Organization, *, acting_user: User | None, also: Mappin
     Accounts without any organization left are closed. Its audit trail stays, under its id. Its orchestrators must be
     gone: `orchestrators.tenants.delete` sees to that, in the same transaction.
     """
-    row = lock(organization.pk)
+    row = lock(organization.pk, is_ending=True)
     usable = list(row.api_keys.filter(revoked_at__isnull=True).values_list("key_id", flat=True))
     members = list(User.objects.filter(memberships__organization=row))
     before = {"name": row.name, "status": row.status, "users": len(members), "api_keys": len(usable)} | dict(also or {})

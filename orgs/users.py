@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from moolai.errors import AppError, Conflict, InvalidInput, NotFound
-from orgs import audit, events, tokens
+from orgs import audit, events, names, tokens
 from orgs.models import Membership, Organization, User
 
 
@@ -23,7 +23,11 @@ def create(
     password: str = "",
     is_active: bool = True,
 ) -> Membership:
-    """Make a user with a role in `organization`; without a password the account cannot sign in yet."""
+    """Make a user with a role in `organization`; without a password the account cannot sign in yet.
+
+    Raises `conflict` for a name that is taken, also in other letters of the same meaning, and `invalid_field`.
+    """
+    username = _as_stored(username)
     if User.objects.filter(username__iexact=username).exists():
         raise Conflict(detail=f"The user name {username} is taken.")
     user = User(username=username, email=email, is_active=is_active)
@@ -111,10 +115,24 @@ def remove(membership: Membership, *, acting_user: User | None, may_be_superadmi
 
 
 def _locked(membership: Membership) -> Membership:
-    row = Membership.objects.select_for_update().select_related("user").filter(pk=membership.pk).first()
-    if row is None:
+    # The account before its roles, as `accounts` locks them: two writers that meet do not hold what the other wants.
+    user = User.objects.select_for_update(no_key=True).filter(pk=membership.user_id).first()
+    row = Membership.objects.select_for_update(no_key=True).filter(pk=membership.pk).first()
+    if user is None or row is None:
         raise NotFound
+    row.user = user
     return row
+
+
+def _as_stored(username: str) -> str:
+    """Return the user name as the database holds it (NFKC): two that mean the same are one; raises `invalid_field`."""
+    username = User.normalize_username(names.require(username, field="username"))
+    longest = User._meta.get_field("username").max_length or 0
+    if len(username) > longest:
+        raise InvalidInput(fields={"username": f"At most {longest} characters are taken."})
+    if any(letter.isspace() for letter in username):
+        raise InvalidInput(fields={"username": "A user name has no spaces."})
+    return names.require(username, field="username")
 
 
 def _set_password(user: User, password: str) -> None:

@@ -17,6 +17,7 @@ from moolai.testing.product import Installation
 
 TOKEN = "canary-token-0123456789abcdef"
 PASSWORD = "canary-password-0123456789"
+SHARED = "a-canary-shared-by-two-systems"
 PROSE = "the ring bearer may send it as Authorization: Bearer or in `token`"
 
 
@@ -89,10 +90,12 @@ def test_a_traceback_stays_inside_its_json_line(line: Callable[..., str]) -> Non
         "key mk_canary0123456789012345678901234567890123456789 refused",
         f"token {TOKEN} refused",
         f"password={PASSWORD}",
+        f"signed with {SHARED}",
     ],
 )
 def test_secrets_are_blotted_out(line: Callable[..., str], settings: object, text: str, format: str) -> None:
     settings.DEV_BEARER_TOKEN, settings.MOOLAI_ADMIN_PASSWORD = TOKEN, PASSWORD  # type: ignore[attr-defined]
+    settings.ORCHESTRATOR_JWT_SECRET = SHARED  # type: ignore[attr-defined]
     try:
         raise RuntimeError(text)
     except RuntimeError:

@@ -108,6 +108,7 @@ def test_messages_are_those_of_the_period(people: Cast, query: str, pending: int
 @pytest.mark.parametrize(
     "query",
     [
+        "end_date=2026-W01-5", "end_date=20260102",
         "start_date=yesterday", "end_date=2026-13-01", "start_date=2026-01-02&end_date=2026-01-01", "start_date=",
         "start_date=2026-01-02T00:00:00Z&end_date=2026-01-02T00:00:00Z", "days=3", "end_date=1&end_date=2",
         "organization_ids=org-001",
@@ -164,3 +165,18 @@ def test_it_takes_as_many_queries_for_many_organizations_as_for_two(people: Cast
         Instance(orchestrator_id=f"many-{number}", organization_id="more-1", created_at=now) for number in range(500)
     )
     assert queries() == few <= 4
+
+
+def test_messages_of_a_period_are_counted_along_an_index(people: Cast) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        data(people.root.get(OVERVIEW))
+    counted = [query["sql"] for query in queries if 'COUNT("orchestrator_messages"' in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + counted[0])
+        plan = str(cursor.fetchall())
+    assert "messages_by_time" in plan

@@ -135,7 +135,9 @@ class InstanceAdmin(BulkActions, ConsoleAdmin):
         else:
             cleaned = form.cleaned_data
             key, organization = cleaned["orchestrator_id"], cleaned["organization"]
-            row = instances.create(key, organization=organization, acting_user=user(request), **values)
+            acting_user = user(request)
+            may = acting_user.is_superuser
+            row = instances.create(key, organization=organization, acting_user=acting_user, may_take_over=may, **values)
         obj.__dict__.update(row.__dict__)
 
     def delete_model(self, request: HttpRequest, obj: Instance) -> None:

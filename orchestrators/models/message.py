@@ -59,6 +59,7 @@ class Message(models.Model):
                 condition=Q(direction="inbound", message_type="recommendation"),
             ),
             models.Index(fields=["finished_at"], name="messages_finished", condition=Q(finished_at__isnull=False)),
+            models.Index(fields=["created_at"], name="messages_by_time"),
         ]
 
     def __str__(self) -> str:

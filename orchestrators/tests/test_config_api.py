@@ -57,7 +57,7 @@ def test_a_put_is_version_1_with_author_comment_hash_and_etag(cast: Cast, fleet:
     answer = cast.alice.call("PUT", URL, body)
     row = data(answer)
     assert (row["version"], row["config"], row["comment"], row["source"]) == (1, body["config"], "first", "edit")
-    assert row["author"].startswith("key admin (")
+    assert row["author"].endswith(" (admin)")
     assert (answer["ETag"], row["config_hash"]) == ('"1"', documents.digest(row["config"]))
     assert data(cast.vera.get(URL)) == row
     assert Organization.objects.get(pk="org-001").settings["config"] == body["config"]
@@ -65,6 +65,12 @@ def test_a_put_is_version_1_with_author_comment_hash_and_etag(cast: Cast, fleet:
         after = Instance.objects.get(pk=before.pk)
         assert (after.config_version, after.config_hash) == (2, configuration.digest(after.config_document()))
         assert after.config_document()["features"] == {"beta": True}
+
+
+def test_a_repeat_has_the_etag_of_the_first_answer(cast: Cast) -> None:
+    first, second = (put(cast, {"features": {"n": 1}}, **{"Idempotency-Key": "k"}) for _ in range(2))
+    assert (second["Idempotency-Replayed"], second["ETag"]) == ("true", first["ETag"])
+    assert data(second) == data(first)
 
 
 def test_a_put_leaves_one_audit_row(cast: Cast, fleet: list[Instance]) -> None:

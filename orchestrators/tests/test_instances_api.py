@@ -103,6 +103,22 @@ def test_an_id_is_taken_once_whoever_has_it(people: Cast) -> None:
     assert ApiKey.objects.count() == before
 
 
+def test_a_blocked_id_of_another_organization_is_taken_for_all_but_a_superadmin(people: Cast) -> None:
+    data(people.alice.call("POST", FLEET, NEW), status=201)
+    people.alice.call("DELETE", f"{FLEET}/orch-003")
+    wish, before = NEW | {"organization_id": "org-002"}, changes()
+    answer = people.charlie.call("POST", FLEET, wish)
+    assert refusal(answer) == (409, "conflict")
+    assert "org-001" not in answer.content.decode()
+    assert (row("orch-003").organization_id, changes()) == ("org-001", before)
+    data(people.root.call("POST", FLEET, wish), status=201)
+    assert (row("orch-003").organization_id, row("orch-003").deleted_at) == ("org-002", None)
+    lost, made = AuditEntry.objects.order_by("id")[before:]
+    assert (lost.action, lost.organization_id, lost.target_id) == ("orchestrator.delete", "org-001", "orch-003")
+    assert lost.reason == "A superadmin gave its id to another organization."
+    assert (made.action, made.organization_id) == ("orchestrator.create", "org-002")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_one_id_made_twice_at_once_is_one_orchestrator_with_one_key(people: Cast) -> None:
     answers = together(*[lambda: people.alice.call("POST", FLEET, NEW)] * 3)

@@ -1,11 +1,14 @@
 """The audit trail: one row per change, attributed to a person, a key or a command, and gone with its transaction."""
 
+from typing import Any
+
 import pytest
 from django.db import transaction
 
 from orgs import audit, keys, organizations
-from orgs.models import AuditEntry, User
+from orgs.models import AuditEntry, Organization, User
 from orgs.tests import cast
+from orgs.tests.cast import Person
 
 pytestmark = pytest.mark.django_db
 
@@ -85,3 +88,13 @@ def test_a_call_over_http_is_attributed_to_its_key_address_and_request(settings:
     assert answer.status_code == 201
     entry = AuditEntry.objects.get(target_id="new")
     assert (entry.actor, entry.remote_address, entry.request_id) == ("DEV_BEARER_TOKEN", "127.0.0.1", "trace-0001")
+
+
+def test_a_key_with_the_longest_name_is_named_by_its_id_and_fits(settings: Any) -> None:
+    cast.make(settings)
+    row, secret = keys.create(Organization.objects.get(pk="org-001"), name="n" * 200, acting_user=None, role="admin")
+    answer = Person({"X-API-Key": secret}).call("PATCH", "/api/v1/controller/organizations/org-001", {"name": "New"})
+    assert answer.status_code == 200
+    actor = AuditEntry.objects.get(action="organization.update").actor
+    assert actor.startswith(f"key {row.key_id} (nnn")
+    assert len(actor) == 200

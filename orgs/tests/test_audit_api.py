@@ -13,6 +13,7 @@ from orgs.tests.cast import Cast
 
 pytestmark = pytest.mark.django_db
 TRAIL = "/api/v1/internal/audit"
+OTHER_DAYS = ("since=20260102", "until=2026-W01-5", "since=2026-1-2", "since=2026W015")
 
 
 @pytest.fixture
@@ -119,13 +120,21 @@ def test_the_trail_is_filtered(people: Cast, query: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["since=yesterday", "ordering=hash", "hash=1", "actor=a&actor=b", "page=0", "actor=%00"]
+    "query", ["since=yesterday", *OTHER_DAYS, "ordering=hash", "hash=1", "actor=a&actor=b", "page=0", "actor=%00"]
 )
 def test_an_unusable_parameter_is_400(people: Cast, query: str) -> None:
     assert refusal(people.alice.get(f"{TRAIL}?{query}")) == (400, "invalid_parameter")
 
 
-@pytest.mark.parametrize("who", ["root", "alice", "vera", "charlie", "machine", "nobody", "mallory"])
+@pytest.mark.parametrize(("who", "expected"), [("nobody", (401, "unauthenticated")), ("mallory", (403, "forbidden"))])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_who_writes_it_without_a_good_credential_is_told_so_first(
+    people: Cast, who: str, expected: tuple[int, str], method: str
+) -> None:
+    assert refusal(getattr(people, who).call(method, TRAIL, {})) == expected
+
+
+@pytest.mark.parametrize("who", ["root", "alice", "vera", "charlie", "machine"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_nobody_writes_it(people: Cast, who: str, method: str) -> None:
     before = AuditEntry.objects.count()

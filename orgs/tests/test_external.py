@@ -62,7 +62,7 @@ def test_without_an_organization_it_acts_in_the_default_one(people: Cast, settin
     assert caller.roles == {"org-002": "operator"}
 
 
-@pytest.mark.parametrize("org", ["nowhere", "a\x00b", "closed"])
+@pytest.mark.parametrize("org", ["nowhere", "a\x00b", "a\ud800b", "closed"])
 def test_in_an_organization_that_is_not_there_or_closed_it_has_no_role(people: Cast, org: str) -> None:
     closed = organizations.create("closed", name="Closed", acting_user=None)
     organizations.update(closed, acting_user=None, status=Organization.Status.SUSPENDED)
@@ -78,6 +78,9 @@ BAD = {
     "no subject": {"without": "sub"},
     "no role": {"without": "role"},
     "no end": {"without": "exp"},
+    "a subject in two lines": {"sub": "u1\nroot"},
+    "a subject with an escape": {"sub": "u1\x1b[2J"},
+    "a subject nobody sees": {"sub": " "},
     "an unknown role": {"role": "root"},
     "superadmin": {"role": "superadmin"},
     "a role that is no text": {"role": ["admin"]},
@@ -93,6 +96,17 @@ def test_a_token_that_is_not_good_is_refused_in_the_same_words(people: Cast, wis
     answer = bearer(token(**wish)).call("POST", PATH, WISH)
     assert code(answer) == (401, "unauthenticated")
     assert json.loads(answer.content)["detail"] == "The credential is wrong, expired or revoked."
+
+
+def test_two_subjects_or_organizations_that_begin_alike_are_two_callers(people: Cast) -> None:
+    start = "s" * 64
+    found = [
+        external.identify(token(sub=subject, org=org))
+        for subject, org in [(f"{start}1", "o" * 40), (f"{start}2", "o" * 40), (f"{start}1", "o" * 41)]
+    ]
+    ids = {caller.caller_id for caller in found if caller}
+    assert len(ids) == 3
+    assert max(map(len, ids)) <= 100
 
 
 def test_a_good_one_is_known_and_no_superadmin(people: Cast) -> None:

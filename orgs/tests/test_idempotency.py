@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from orgs import idempotency
-from orgs.models import ApiKey, AuditEntry, IdempotencyKey, Organization
-from orgs.tests.cast import Cast, make
+from orgs import idempotency, tokens, users
+from orgs.models import ApiKey, AuditEntry, IdempotencyKey, Organization, User
+from orgs.tests.cast import Cast, Person, make
 
 ORGANIZATIONS = "/api/v1/controller/organizations"
 KEYS = "/api/v1/orchestrators/org-001/api-keys"
@@ -50,6 +50,28 @@ def test_a_secret_that_is_shown_once_comes_again_and_is_not_stored_readably(cast
         assert secret not in cursor.fetchone()[0]
 
 
+def test_a_secret_does_not_come_again_once_the_role_is_gone(cast: Cast) -> None:
+    user = User.objects.create_user("ann", password="x")
+    role = users.add(user, organization=Organization.objects.get(pk="org-001"), role="admin", acting_user=None)
+    ann = Person({"Authorization": f"Bearer {tokens.sign_in(user, now=timezone.now()).access_token}"})
+    first = ann.call("POST", KEYS, CI, **{"Idempotency-Key": "k"})
+    role = users.update(role, acting_user=None, role="viewer")
+    second = ann.call("POST", KEYS, CI, **{"Idempotency-Key": "k"})
+    users.remove(role, acting_user=None)
+    User.objects.update(is_active=True)
+    third = ann.call("POST", KEYS, CI, **{"Idempotency-Key": "k"})
+    secret = first.json()["data"]["secret"]
+    for answer in (second, third):
+        assert secret not in answer.content.decode()
+    assert (second.status_code, second.json()["error"]) == (409, "idempotency_conflict")
+
+
+def test_the_organization_named_in_the_header_is_part_of_the_request(cast: Cast) -> None:
+    cast.root.call("POST", ORGANIZATIONS, INITECH, **{"Idempotency-Key": "a", "X-Organization-Id": "org-001"})
+    again = cast.root.call("POST", ORGANIZATIONS, INITECH, **{"Idempotency-Key": "a", "X-Organization-Id": "org-002"})
+    assert again.json()["error"] == "idempotency_conflict"
+
+
 def test_a_deletion_is_answered_204_again(cast: Cast) -> None:
     made = cast.alice.call("POST", KEYS, CI).json()["data"]["key_id"]
     answers = [cast.alice.call("DELETE", f"{KEYS}/{made}", **{"Idempotency-Key": "d"}) for _ in range(2)]
@@ -84,7 +106,7 @@ def test_a_refusal_is_not_remembered(cast: Cast) -> None:
     assert (bad.status_code, good.status_code) == (400, 201)
 
 
-@pytest.mark.parametrize("key", ["x" * 201, "caf\u00e9", "a\tb"])
+@pytest.mark.parametrize("key", ["", " ", "x" * 201, "caf\u00e9", "a\tb"])
 def test_an_unusable_key_is_refused(cast: Cast, key: str) -> None:
     answer = cast.root.call("POST", ORGANIZATIONS, INITECH, **{"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["error"]) == (400, "bad_request")

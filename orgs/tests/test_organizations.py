@@ -1,13 +1,14 @@
 """Organizations: how they are made, and that no wrong one gets in."""
 
+import threading
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from moolai.errors import Conflict, InvalidInput
 from orgs import organizations
-from orgs.models import AuditEntry, Event, Organization, User
+from orgs.models import AuditEntry, Event, Membership, Organization, User
 
 pytestmark = pytest.mark.django_db
 
@@ -82,3 +83,26 @@ def test_an_id_is_taken_once_and_the_first_stays_as_it_was() -> None:
 )
 def test_it_is_open_unless_suspended_or_switched_off(fields: dict[str, Any], is_open: bool) -> None:
     assert create(**fields).is_open is is_open
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_a_row_that_names_an_organization_can_be_committed_while_it_is_being_changed() -> None:
+    acme, troubles = create(), list[Exception]()
+
+    def join() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            Membership.objects.create(user=User.objects.create(username="ann"), organization=acme, role="viewer")
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        organizations.update(acme, acting_user=None, name="Acme Robotics")
+        thread = threading.Thread(target=join)
+        thread.start()
+        thread.join()
+    assert troubles == []

@@ -1,13 +1,16 @@
 """The users' doors: made, changed and taken out by administrators of their organization; everybody reads itself."""
 
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from orgs import tokens
+from orgs import tokens, users
 from orgs.models import AuditEntry, Membership, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast, Person
@@ -48,6 +51,19 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 def changes(action: str) -> int:
     return AuditEntry.objects.filter(action=f"user.{action}", target_id="zoe", organization_id="org-001").count()
+
+
+def test_a_name_in_full_width_letters_is_the_same_name(people: Cast, zoe: User) -> None:
+    assert refusal(people.alice.call("POST", USERS, BODY | {"username": "\uff3a\uff4f\uff45"})) == (409, "conflict")
+    made = data(people.alice.call("POST", USERS, BODY | {"username": "\uff41\uff4e\uff4e"}), status=201)
+    assert made["username"] == "ann"
+    assert User.objects.filter(username="ann").count() == 1
+
+
+@pytest.mark.parametrize("name", ["\ufdfa" * 10, "\ufb03" * 60, "a b", "a\u00a0b", "a\u202eb", "a\nb", "a\u2028b"])
+def test_a_name_that_grows_too_long_or_holds_spaces_or_controls_is_refused(people: Cast, name: str) -> None:
+    assert refusal(people.alice.call("POST", USERS, BODY | {"username": name})) == (400, "invalid_field")
+    assert User.objects.count() == 0
 
 
 @pytest.mark.parametrize("who", ["alice", "root"])
@@ -191,3 +207,36 @@ def test_a_wrong_method_is_405(people: Cast, path: str, allowed: set[str]) -> No
         answer = people.root.call(method, USERS + path)
         assert refusal(answer) == (405, "method_not_allowed")
         assert set(answer["Allow"].split(", ")) == allowed
+
+
+def _waiting() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+def test_who_waits_for_an_account_holds_no_role_of_it(people: Cast) -> None:
+    user, troubles = member("zoe", "operator"), list[Exception]()
+    role = user.memberships.get()
+
+    def change() -> None:
+        try:
+            users.update(role, acting_user=None, role="viewer")
+        except Exception as error:
+            troubles.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=change)
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)
+        thread.start()
+        deadline = time.monotonic() + 5
+        while not _waiting() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        Membership.objects.select_for_update(nowait=True).get(pk=role.pk)
+    thread.join()
+    assert troubles == []
+    assert user.memberships.get().role == "viewer"
