@@ -60,7 +60,7 @@ def data(answer: HttpResponse, *, status: int = 200) -> Any:
     return body["data"]
 
 
-def refusal(answer: HttpResponse) -> tuple[int, str]:
+def refusal(answer: Any) -> tuple[int, str]:
     """Return (status, code) after a look at the error object's shape and header."""
     body = json.loads(answer.content)
     assert set(body) - {"fields"} == {"success", "error", "detail", "request_id"}
