@@ -15,9 +15,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.crypto import salted_hmac
 
-from orgs import keys, names, tokens
+from orgs import audit, keys, names, tokens
 from orgs.authentication import BearerAuthentication, Caller
-from orgs.models import Organization, Role
+from orgs.models import Organization, Role, User
 
 ALGORITHM: Final = "HS256"
 ROLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -25,10 +25,17 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def issue(user_id: str, *, role: str, organization_id: str, now: datetime) -> tuple[str, int]:
-    """Return a token for the flat paths and the seconds it is good for."""
+def issue(user_id: str, *, role: str, organization_id: str, now: datetime, acting_user: User | None) -> tuple[str, int]:
+    """Return a token for the flat paths and the seconds it is good for; the audit trail says who got one."""
     lifetime = settings.ACCESS_TOKEN_SECONDS
     claims = {"sub": user_id, "role": role, "org": organization_id, "exp": now + timedelta(seconds=lifetime)}
+    audit.record(
+        "token.issue",
+        acting_user=acting_user,
+        organization_id=organization_id,
+        target=("token", user_id),
+        after={"user_id": user_id, "role": role, "expires_in": lifetime},
+    )
     return jwt.encode(claims, _secret(), algorithm=ALGORITHM), lifetime
 
 

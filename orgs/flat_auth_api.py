@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orgs import access, external, rest
+from orgs import access, external, names, rest
 from orgs.authentication import ConsoleSessionAuthentication
 from orgs.models import Organization
 
@@ -37,11 +37,16 @@ class TokenDoor(rest.View):
     @rest.operation(Token, body=Wish, shape=rest.Shape.FLAT)
     def post(self, request: Request) -> Response:
         """Make a token that acts in one organization on the flat paths (superadmin)."""
-        access.require_superadmin(request)
+        who = access.require_superadmin(request)
         wish = rest.body(request, Wish)
+        user_id = names.require(wish["user_id"], field="user_id")
         organization_id = wish.get("organization_id", settings.DEFAULT_ORGANIZATION_ID)
         access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
         token, lifetime = external.issue(
-            wish["user_id"], role=wish["role"], organization_id=organization_id, now=timezone.now()
+            user_id,
+            role=wish["role"],
+            organization_id=organization_id,
+            now=timezone.now(),
+            acting_user=who.user,
         )
         return Response({"access_token": token, "token_type": "bearer", "expires_in": lifetime})

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from moolai.environment import role_keys
 from orgs import external, organizations, tokens
-from orgs.models import Organization, User
+from orgs.models import AuditEntry, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast, Person
 
@@ -171,6 +171,15 @@ def test_a_superadmin_makes_a_token_that_is_good_here(people: Cast, settings: An
     assert caller.roles == {"org-002": "operator"}
 
 
+def test_a_token_that_is_made_leaves_one_audit_row_without_it(people: Cast) -> None:
+    before = AuditEntry.objects.count()
+    answer = people.root.call("POST", PATH, WISH | {"organization_id": "org-002"})
+    (entry,) = AuditEntry.objects.order_by("id")[before:]
+    assert (entry.action, entry.organization_id, entry.target_id) == ("token.issue", "org-002", "u1")
+    assert entry.after == {"user_id": "u1", "role": "operator", "expires_in": 900}
+    assert json.loads(answer.content)["access_token"] not in str(vars(entry))
+
+
 @pytest.mark.parametrize(
     ("who", "expected"),
     [("nobody", (401, "unauthenticated")), ("mallory", (401, "unauthenticated")), ("alice", (403, "forbidden")),
@@ -185,6 +194,7 @@ def test_nobody_else_does(people: Cast, who: str, expected: tuple[int, str]) -> 
     [
         ({"role": "superadmin"}, (400, "invalid_field")),
         ({"user_id": ""}, (400, "invalid_field")),
+        ({"user_id": "u1\nroot"}, (400, "invalid_field")),
         ({"organization_id": "nowhere"}, (404, "not_found")),
         ({"scope": "all"}, (400, "unknown_field")),
     ],

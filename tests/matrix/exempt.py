@@ -6,7 +6,6 @@ EXEMPT: Final = {
     ("POST", "/api/v1/internal/auth/login"): "a sign-in changes nothing of the fleet; failures are in the log",
     ("POST", "/api/v1/internal/auth/refresh"): "the same sign-in goes on",
     ("POST", "/api/v1/internal/auth/logout"): "a sign-in ends; its owner asked for it",
-    ("POST", "/auth/token"): "a token is handed out; nothing is stored",
     ("POST", "/api/v1/orchestrators/{organization}/config/validate"): "checks a configuration, and changes nothing",
     ("POST", "/api/v1/internal/orchestrators/heartbeat"): "data plane: an orchestrator is alive",
     (

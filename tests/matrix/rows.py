@@ -110,7 +110,7 @@ ROWS: Final = [
     public("POST", f"{INTERNAL}/auth/logout", REFRESH),
     #                                                            AN  MV  MO  AA  B   SA  OA  OU  OB
     Row("POST", "/auth/token",                                  "401 403 403 403 403 200 403 403 403",
-        {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}),
+        {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}, audit=1),
     Row("GET", f"{CONTROLLER}/health",                          "200 200 200 200 200 200 200 200 200"),
     Row("GET", f"{INTERNAL}/health",                            "401 403 403 403 403 200 403 403 403"),
     Row("GET", f"{OWN}/health",                                 "401 200 200 200 404 200 403 403 404"),
