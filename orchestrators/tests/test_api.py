@@ -546,7 +546,7 @@ def test_a_body_over_1_mib_is_413(people: Cast, method: str, path: str) -> None:
 
 @pytest.mark.parametrize("length", ["\u00b2", "\u0663", "-1", "1e3"])
 def test_a_length_that_is_no_number_is_413(people: Cast, length: str) -> None:
-    answer = Client().post(f"{FLEET}/orch-001/messages", b"", "application/json", CONTENT_LENGTH=length)
+    answer: Any = Client().post(f"{FLEET}/orch-001/messages", b"", "application/json", CONTENT_LENGTH=length)
     assert refusal(answer) == (413, "payload_too_large")
 
 
