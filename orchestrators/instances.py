@@ -187,6 +187,7 @@ def _apply(instance: Instance, fields: Mapping[str, Any]) -> list[str]:
 @transaction.atomic
 def delete(instance: Instance, *, acting_user: User | None) -> None:
     """Delete an orchestrator: its session is closed, its keys die, and its id stays blocked until it is made anew."""
+    lock_organization(instance.organization)
     now = timezone.now()
     changed = {"deleted_at": now, "is_connected": False, "status": Instance.Status.INACTIVE, "deadline_at": None}
     if not Instance.objects.present().filter(pk=instance.pk).update(**changed, updated_at=now):

@@ -77,6 +77,10 @@ def heartbeat(orchestrator_id: str, *, status: str, health_status: str) -> Insta
 @transaction.atomic
 def deregister(orchestrator_id: str, *, acting_user: User | None) -> Instance:
     """Note a clean leave: inactive at once, without an alert; one that has left, or is independent, stays as it is."""
+    instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).select_related("organization").first()
+    if instance is None:
+        raise NotFound
+    instances.lock_organization(instance.organization)  # before the row, as whoever changes the configuration does
     instance = _locked(orchestrator_id)
     if instance.is_effectively_independent or instance.status == Instance.Status.INACTIVE:
         return instance

@@ -6,8 +6,10 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from moolai.errors import AppError
 from orchestrators import labels, protocol
 from orchestrators.models import Instance
+from orgs import parsing
 
 IDENTITY = ["name", "labels", "admin_email", "support_email", "website"]
 CONFIGURATION = ["features", "session_config", "privacy_mode", "monitoring_enabled"]
@@ -37,9 +39,15 @@ class JSONObject(forms.JSONField):
         except json.JSONDecodeError as error:
             place = f"line {error.lineno}, column {error.colno}"
             raise forms.ValidationError(f"This is not JSON: {error.msg} ({place}).") from None
+        except (RecursionError, ValueError):
+            raise forms.ValidationError("This is nested too deeply, or holds an endless number.") from None
         if not isinstance(found, dict):
             raise forms.ValidationError('Write a JSON object, such as {"name": "value"}.')
-        return found
+        return parsed(value) if isinstance(value, str) else found
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """Show a refused text as it was written."""
+        return initial if self.disabled else data
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare the values, not how they are indented."""
@@ -47,6 +55,15 @@ class JSONObject(forms.JSONField):
             return bool(self.to_python(data) != (initial or {}))
         except forms.ValidationError:
             return True
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return the object in `text`, held to what the API takes: no NaN, no NUL, no lone surrogate, 32 levels."""
+    try:
+        return parsing.parse(text.encode(errors="replace"))
+    except AppError as problem:
+        told = [f"{path}: {words}" for path, words in problem.fields.items()]
+        raise forms.ValidationError(told or [problem.detail]) from None
 
 
 class LabelsField(forms.CharField):

@@ -86,6 +86,8 @@ def _limits(document: Any) -> Iterator[Problem]:
             yield {"path": path[:200], "problem": f"Nest at most {MAX_DEPTH} levels."}
             return
         if isinstance(value, dict):
+            if any("\x00" in key for key in value):
+                yield {"path": path[:200], "problem": "The character NUL is not taken in a name."}
             stack += [(child, depth + 1, _under(path, key)) for key, child in value.items()]
         elif isinstance(value, list):
             stack += [(child, depth + 1, f"{path}[{index}]") for index, child in enumerate(value)]

@@ -32,8 +32,9 @@ def due(rollout: Rollout, counts: Progress, *, now: datetime) -> Step | None:
 
 
 def failed(rollout: Rollout, counts: Progress, *, now: datetime) -> int:
-    """Return how many count as failed at `now`."""
-    if not _is_late(rollout, now=now):
+    """Return how many count as failed at `now`; silence does only while the stage runs, not in its soak or a pause."""
+    is_watched = rollout.settled_at is not None or rollout.status != Rollout.Status.RUNNING
+    if is_watched or not _is_late(rollout, now=now):
         return counts.failed
     return counts.failed + counts.lost + (counts.waiting if rollout.is_staged else 0)
 

@@ -4,7 +4,7 @@ The rows are the truth: members are the instances whose desired configuration a 
 transaction under the organization's lock. Reports advance it (`statuses.store`), the sweep finds it anyway.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
+from orchestrators import selection
 from orchestrators.configuration import desired, documents, pace, progress, stages, versions
 from orchestrators.configuration.pace import Step
 from orchestrators.models import ConfigVersion, Instance, Rollout
@@ -87,6 +88,7 @@ def start(
     if (other := active(organization.pk)) is not None:
         raise Conflict(detail=f"Rollout {other.pk} of version {other.version} is {other.status}: end or cancel it.")
     documents.require(document, organization)
+    _require_members(plan, organization)
     before = released(organization)
     previous = versions.keep(organization, document=before)
     target = versions.record(
@@ -114,6 +116,14 @@ def start(
     _give(row, organization)
     _proceed(row, organization, now=now)
     return row
+
+
+def _require_members(plan: Sequence[stages.Stage], organization: Organization) -> None:
+    """Refuse a stage by labels that nobody carries: it would be over at once, and the next one everybody's."""
+    fleet = Instance.objects.present().filter(organization=organization)
+    for index, stage in enumerate(plan):
+        if "labels" in stage and not selection.by_labels(fleet, stage["labels"]).exists():
+            raise InvalidInput(fields={f"stages[{index}]": f"No orchestrator carries {stages.text(stage)}."})
 
 
 def _check_limits(limits: dict[str, int | None]) -> None:

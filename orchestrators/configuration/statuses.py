@@ -23,6 +23,7 @@ SET config_reported_hash = config_hash, config_status = told.column3, config_err
   config_reported_at = %s
 FROM (VALUES {rows}) AS told
 WHERE orchestrator_instances.id = told.column1 AND orchestrator_instances.config_hash = told.column2
+  AND NOT (told.column3 = 'applying' AND orchestrator_instances.config_status IN ('applied', 'failed'))
 """
 
 

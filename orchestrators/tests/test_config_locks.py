@@ -9,7 +9,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from orchestrators import configuration, instances, presence
+from orchestrators import configuration, instances, plain_http, presence
 from orchestrators.configuration import Report
 from orchestrators.models import Instance
 from orgs import organizations
@@ -24,7 +24,7 @@ def test_publishing_beside_heartbeats_and_reports_fails_nobody() -> None:
         instances.create(f"orch-{number}", organization=home, acting_user=None)
     Instance.objects.update(is_connected=True, is_acknowledging=True, status="active")
     keys = list(Instance.objects.values_list("pk", flat=True))
-    is_over, troubles = threading.Event(), list[str]()
+    is_over, troubles, leaving = threading.Event(), list[str](), iter(range(SIZE))
 
     def flush() -> None:
         presence.flush([presence.Sighting(pk, 0, timezone.now()) for pk in random.sample(keys, SIZE)])
@@ -32,6 +32,11 @@ def test_publishing_beside_heartbeats_and_reports_fails_nobody() -> None:
     def report() -> None:
         rows = Instance.objects.filter(pk__in=random.sample(keys, SIZE // 2))
         configuration.store([Report(row.pk, "", home.pk, row.config_hash, "applied", "") for row in rows])
+
+    def leave() -> None:
+        number = next(leaving)
+        plain_http.deregister(f"orch-{number}", acting_user=None)
+        instances.delete(Instance.objects.get(orchestrator_id=f"orch-{number}"), acting_user=None)
 
     def repeat(work: Callable[[], None]) -> None:
         try:
@@ -43,7 +48,7 @@ def test_publishing_beside_heartbeats_and_reports_fails_nobody() -> None:
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=repeat, args=(work,)) for work in (flush, flush, report)]
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in (flush, flush, report, leave)]
     for thread in threads:
         thread.start()
     try:

@@ -152,6 +152,7 @@ def test_what_somebody_else_wrote_meanwhile_is_not_covered(console: Client, acme
 
 
 def test_a_rollout_begins_with_its_stages_and_limits(console: Client, acme: Organization) -> None:
+    instances.create("canary-1", organization=acme, acting_user=None, labels={"env": "canary"})
     AuditEntry.objects.all().delete()
     answer = edit(
         console, {"a": 1}, how="stages", stages="env=canary\n10, 50%", soak_seconds="60", max_failed_percent="0",

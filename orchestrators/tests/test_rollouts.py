@@ -263,6 +263,26 @@ def test_a_stage_is_watched_for_its_soak(home: Organization) -> None:
     assert again(rollout).status == "halted", "a failure within the soak counts"
 
 
+def test_who_has_to_apply_it_again_while_it_is_watched_does_not_halt_it(home: Organization) -> None:
+    rollout = begin(home, 25, soak_seconds=900, stage_timeout_seconds=300)
+    report(running(2))
+    Instance.objects.filter(pk__in=[row.pk for row in running(2)]).update(config_status="pending")  # came back
+    later(600)
+    assert again(rollout).status == "running"
+
+
+def test_a_late_applying_does_not_take_back_that_it_was_applied(home: Organization) -> None:
+    report(fleet(), "applying")
+    assert {row.config_status for row in fleet()} == {"applied"}
+
+
+def test_a_stage_for_a_label_that_nobody_carries_is_refused(home: Organization) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        rollouts.start(home, NEW, wanted=[{"labels": {"env": "cannary"}}], acting_user=None)
+    assert refused.value.fields == {"stages[0]": "No orchestrator carries env=cannary."}
+    assert running(2) == []
+
+
 def test_the_sweep_finds_what_a_killed_process_left_behind(home: Organization) -> None:
     rollout = begin(home, 25)
     Instance.objects.filter(pk__in=[row.pk for row in running(2)]).update(config_status="applied")
@@ -301,6 +321,13 @@ def test_a_paused_rollout_waits_and_a_resumed_one_goes_on(home: Organization) ->
         rollouts.pause(rollout, acting_user=None)
     assert rollouts.resume(rollout, acting_user=None).stage == 1
     assert len(running(2)) == 20
+
+
+def test_silence_does_not_halt_a_paused_rollout(home: Organization) -> None:
+    rollout = begin(home, 25)
+    rollouts.pause(rollout, acting_user=None)
+    later(1000)
+    assert again(rollout).status == "paused"
 
 
 def test_a_paused_rollout_is_still_taken_back_when_it_fails(home: Organization) -> None:
