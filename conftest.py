@@ -31,7 +31,7 @@ _STACK = ExitStack()
 WORLD = worlds.enter(_STACK)
 DESELECTED = pytest.StashKey[dict[str, int]]()
 OPTIONAL = ("faults", "once", "services", "browser")
-ELSEWHERE = {"faults": " (make faults)", "once": " (run on SQLite: the database does not matter to them)"}
+ELSEWHERE = {"faults": " (make faults)", "once": " (run in the other world)"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,15 +53,20 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what the database does not matter to to one world; skip browser tests by name when there is no browser."""
-    if WORLD.engine == "postgres":
-        elsewhere = [item for item in items if "once" in item.keywords]
-        items[:] = [item for item in items if "once" not in item.keywords]
-        config.hook.pytest_deselected(items=elsewhere)
+    """Leave to the other world what belongs there; skip browser tests by name when there is no browser."""
+    elsewhere = [item for item in items if _world_of(item) != WORLD.engine]
+    items[:] = [item for item in items if _world_of(item) == WORLD.engine]
+    config.hook.pytest_deselected(items=elsewhere)
     if chromium.executable() is None:
         for item in items:
             if "browser" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=chromium.MISSING))
+
+
+def _world_of(item: pytest.Item) -> str:
+    """Return the world a test belongs to: this one, unless its mark `once` names the other."""
+    marker = item.get_closest_marker("once")
+    return WORLD.engine if marker is None else str((*marker.args, "sqlite")[0])
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, Rollout
 from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
 FEW, MANY = 10, 10_000
 GROWING = ("audit_log", "events", "messages", "system_metrics")
 Fill = Callable[[range], None]

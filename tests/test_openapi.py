@@ -23,6 +23,8 @@ from orgs.operations import Parameter
 from orgs.tests import cast as casts
 from orgs.tests.cast import Cast
 
+pytestmark = pytest.mark.once
+
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FLEET = "/api/v1/controller/orchestrators"
 CALLS = [(method.upper(), path, call) for path, calls in document()["paths"].items() for method, call in calls.items()]

@@ -36,6 +36,8 @@ from orgs.models import Organization
 from orgs.tests import cast as casts
 from orgs.tests.cast import Cast
 
+pytestmark = pytest.mark.once("postgres")
+
 EXAMPLES = int(os.environ.get("MOOLAI_SCHEMATHESIS_EXAMPLES", "4"))
 PATIENT = hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), deadline=None)
 SEED = os.environ.get("MOOLAI_SCHEMATHESIS_SEED", "")

@@ -10,6 +10,8 @@ from orgs.tests import cast
 from orgs.tests.cast import Person
 from tests.test_security_doors import API
 
+pytestmark = pytest.mark.once("postgres")
+
 METHODS = ("get", "post", "put", "patch", "delete")
 BODIES: list[Any] = [
     "", "{", "[]", "null", "7", '"x"', "{}", b"\xff\xfe", '{"a": NaN}', '{"a": 1e999}', "[" * 50_000, "{\"a\":" * 50,
