@@ -63,7 +63,7 @@ class Session:
         self.is_acknowledging = not is_legacy
         self.config_version = row.config_version
         self.config_answers = 0  # how many config_status frames are still due: two for each configuration sent
-        self.config_attempts, self.config_due = 0, 0.0  # `config_due`: when it is sent again, if unanswered
+        self.config_attempts, self.config_due = 0, float("inf")  # `config_due`: when it is sent again, if unanswered
         if grant.provisioning is not None:
             self.expect_config_status()
         self.seen = time.monotonic()

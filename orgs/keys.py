@@ -131,6 +131,7 @@ def issue(organization: Organization, *, orchestrator_id: str, acting_user: User
 
 def _make(organization: Organization, **columns: Any) -> tuple[ApiKey, str]:
     secret = generate()
+    columns.setdefault("key_id", new_id())
     row = ApiKey.objects.create(
         organization=organization,
         prefix=secret[: 3 + PREFIX_LENGTH],

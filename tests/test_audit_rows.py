@@ -16,7 +16,7 @@ from tests.matrix.place import PASSWORD
 from tests.matrix.rows import ROWS, Row
 from tests.matrix.stage import Stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
 UNSAFE = [row for row in ROWS if row.method != "GET"]
 NOBODY = {"", "anonymous", "system"}
 

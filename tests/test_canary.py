@@ -12,7 +12,7 @@ from tests.matrix.people import GOOD, OURS, Caller, Part
 from tests.matrix.rows import ROWS, Row
 from tests.matrix.stage import CANARY, Stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 READS = [row for row in ROWS if row.method == "GET"]
 GUARDED = [row for row in ROWS if row.needs_caller]
 SPIES = [part for part in GOOD if part.role in (*OURS, "AN")]

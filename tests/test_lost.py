@@ -5,6 +5,8 @@ import warnings
 import pytest
 from django.test import AsyncClient, Client
 
+import moolai.urls  # noqa: F401  (the console's forms warn when they are first loaded)
+
 PAGE = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
 
 
@@ -30,6 +32,7 @@ def test_the_console_is_found_without_its_slash(client: Client) -> None:
     assert (answer.status_code, answer["Location"]) == (301, "/admin/")
 
 
+@pytest.mark.django_db  # a finished request looks at open connections
 async def test_static_files_come_whole_and_without_a_warning() -> None:
     client = AsyncClient()
     with warnings.catch_warnings():

@@ -62,7 +62,7 @@ async def life(
     """Live a session from register to goodbye over any client."""
     await send(opening(orchestrator_id))
     ack = await recv()
-    assert (ack["type"], ack["success"]) == ("handshake_ack", True)
+    assert (ack["type"], ack["success"]) == ("handshake_ack", True), ack
     provisioning = await recv()
     assert provisioning["type"] == "provisioning"
     order = await recv()

@@ -38,6 +38,8 @@ class Neighbour:
         self.key = live.key()
         self.peer = live.register("neighbour", key=self.key)
         live.peers.remove(self.peer)
+        told = next(frame for frame in self.peer.seen if frame["type"] == "provisioning")
+        self.peer.send({"type": "config_status", "config_hash": told["config_hash"], "status": "applied"})
         self.acknowledged: list[str] = []
         self.rested_at = 0.0
 
