@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -420,7 +421,10 @@ def test_a_members_key_dies_with_its_organization(people: Cast) -> None:
 
 
 @pytest.mark.parametrize("number", [1e16, 1e23, 1e308, 9.007199254740993e17, -1e23, -0.0])
-def test_the_trail_stays_whole_whatever_number_the_settings_hold(people: Cast, number: float) -> None:
+def test_the_trail_stays_whole_whatever_number_the_settings_hold(
+    people: Cast, number: float, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path  # the heads kept there are not those of other tests
     for value in (number, 1):  # the second time it is the value before, read from the database
         data(people.alice.call("PATCH", ONE, {"settings": {"n": value}}))
     assert chain.verify_newest("org-001", limit=100).findings == []
