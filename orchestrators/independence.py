@@ -15,7 +15,7 @@ from django.utils import timezone
 from moolai.errors import NotFound
 from orchestrators import hub, mirror, notices
 from orchestrators.models import Instance
-from orgs import audit, events
+from orgs import audit, events, organizations
 from orgs.models import Event, Organization, User
 
 logger = logging.getLogger(__name__)
@@ -62,10 +62,10 @@ def set_organization(
 
 def lock(orchestrator_id: str, *, organization_id: str) -> Instance:
     """Return the instance, locked after its organization until the commit; raises `not_found` when it is gone."""
-    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
+    organization = organizations.lock(organization_id)
     rows = Instance.objects.present().filter(orchestrator_id=orchestrator_id, organization=organization)
     instance = rows.select_for_update(no_key=True).first()
-    if organization is None or instance is None:
+    if instance is None:
         raise NotFound
     instance.organization = organization
     return instance

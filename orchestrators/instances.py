@@ -11,10 +11,10 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from moolai.errors import Conflict, InvalidInput, NotFound
+from moolai.errors import Conflict, InvalidInput
 from orchestrators import configuration, independence, mirror, protocol
 from orchestrators.models import Instance
-from orgs import audit, events, keys, sealed
+from orgs import audit, events, keys, organizations, sealed
 from orgs.models import ApiKey, Organization, User
 
 TAKEN_OVER: Final = "A superadmin gave its id to another organization."
@@ -73,7 +73,7 @@ def _make_way(
         return
     if not may_take_over:
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
-    lock_organization(organization)  # organizations before instances: the order all writers keep
+    organizations.lock(organization.pk)  # organizations before instances: the order all writers keep
     _note("delete", before, acting_user=acting_user, before={"name": before.name}, reason=TAKEN_OVER)
     before.delete()
 
@@ -81,7 +81,7 @@ def _make_way(
 def _make(orchestrator_id: str, *, organization: Organization, name: str, **fields: Any) -> Instance:
     if orchestrator_id in protocol.RESERVED_IDS:
         raise InvalidInput(fields={"orchestrator_id": "This word is reserved."})
-    organization = lock_organization(organization)
+    organization = organizations.lock(organization.pk)
     before = Instance.objects.filter(orchestrator_id=orchestrator_id).first()
     if before is not None and (before.deleted_at is None or before.organization_id != organization.pk):
         raise Conflict(detail=f"The orchestrator {orchestrator_id} exists already.")
@@ -101,14 +101,6 @@ def _make(orchestrator_id: str, *, organization: Organization, name: str, **fiel
     if instance.is_independent:
         transaction.on_commit(mirror.write, robust=True)
     return instance
-
-
-def lock_organization(organization: Organization) -> Organization:
-    """Return the organization, which neither goes nor becomes independent until the commit; lock it first."""
-    row = Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).first()
-    if row is None:
-        raise NotFound
-    return row
 
 
 def _build(orchestrator_id: str, *, organization: Organization, name: str, **fields: Any) -> Instance:
@@ -187,7 +179,7 @@ def _apply(instance: Instance, fields: Mapping[str, Any]) -> list[str]:
 @transaction.atomic
 def delete(instance: Instance, *, acting_user: User | None) -> None:
     """Delete an orchestrator: its session is closed, its keys die, and its id stays blocked until it is made anew."""
-    lock_organization(instance.organization)
+    organizations.lock(instance.organization_id)
     now = timezone.now()
     changed = {"deleted_at": now, "is_connected": False, "status": Instance.Status.INACTIVE, "deadline_at": None}
     if not Instance.objects.present().filter(pk=instance.pk).update(**changed, updated_at=now):

@@ -8,9 +8,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import AppError, NotFound
-from orchestrators import configuration, instances, presence, protocol
+from orchestrators import configuration, independence, instances, presence, protocol
 from orchestrators.models import Instance
-from orgs import audit, events
+from orgs import audit, events, organizations
 from orgs.models import Organization, User
 
 COLUMNS: Final = (
@@ -30,7 +30,7 @@ def register(
     """Make or renew an instance and call it alive; an independent one is renewed and otherwise left alone."""
     if not protocol.IDENTIFIER.fullmatch(orchestrator_id) or orchestrator_id in protocol.RESERVED_IDS:
         raise AppError("invalid_field", fields={"orchestrator_id": "This id cannot be used."})
-    organization = instances.lock_organization(organization)
+    organization = organizations.lock(organization.pk)
     if not organization.is_open:
         raise AppError("forbidden", "The organization is suspended.")
     instance = Instance.objects.filter(orchestrator_id=orchestrator_id).select_for_update().first()
@@ -77,11 +77,11 @@ def heartbeat(orchestrator_id: str, *, status: str, health_status: str) -> Insta
 @transaction.atomic
 def deregister(orchestrator_id: str, *, acting_user: User | None) -> Instance:
     """Note a clean leave: inactive at once, without an alert; one that has left, or is independent, stays as it is."""
-    instance = Instance.objects.present().filter(orchestrator_id=orchestrator_id).select_related("organization").first()
-    if instance is None:
+    rows = Instance.objects.present().filter(orchestrator_id=orchestrator_id)
+    organization_id = rows.values_list("organization_id", flat=True).first()
+    if organization_id is None:
         raise NotFound
-    instances.lock_organization(instance.organization)  # before the row, as whoever changes the configuration does
-    instance = _locked(orchestrator_id)
+    instance = independence.lock(orchestrator_id, organization_id=organization_id)
     if instance.is_effectively_independent or instance.status == Instance.Status.INACTIVE:
         return instance
     instance.status, instance.deadline_at = Instance.Status.INACTIVE, None

@@ -56,5 +56,4 @@ def _of_token(text: str) -> Scope | None:
 def _of_user(user: User) -> Scope:
     if user.is_superuser:
         return Scope(None)
-    open_ones = user.memberships.filter(organization__is_active=True).exclude(organization__status="suspended")
-    return Scope(frozenset(open_ones.values_list("organization_id", flat=True)))
+    return Scope(frozenset(user.open_memberships().values_list("organization_id", flat=True)))

@@ -7,7 +7,7 @@ from django.db import transaction
 from orchestrators.configuration import desired, documents, rollouts, versions
 from orchestrators.models import ConfigVersion, Instance
 from orchestrators.models.instance import released
-from orgs import audit
+from orgs import audit, organizations
 from orgs.models import Organization, User
 
 Source = ConfigVersion.Source
@@ -34,7 +34,7 @@ def publish(
     `invalid_field`, and `conflict` during a staged rollout. When more of the fleet refuses it than a rollout allows,
     the version before it is published again (`rollouts.release`).
     """
-    organization = versions.lock(organization.pk)
+    organization = organizations.lock(organization.pk)
     now_current = versions.require(organization, expected)
     documents.require(document, organization)
     if now_current.pk and documents.digest(document) == documents.digest(released(organization)):
@@ -45,7 +45,7 @@ def publish(
 @transaction.atomic
 def rollback(organization: Organization, version: int, *, acting_user: User | None, comment: str = "") -> ConfigVersion:
     """Publish the content of an older version as a new one; raises what `publish` raises, and `not_found`."""
-    organization = versions.lock(organization.pk)
+    organization = organizations.lock(organization.pk)
     document = versions.get(organization, version).content
     documents.require(document, organization)
     return _publish(

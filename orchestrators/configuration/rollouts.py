@@ -17,7 +17,7 @@ from orchestrators.configuration import desired, documents, pace, progress, stag
 from orchestrators.configuration.pace import Step
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.models.instance import released
-from orgs import audit, events
+from orgs import audit, events, organizations
 from orgs.models import Organization, User
 
 Status = Rollout.Status
@@ -82,7 +82,7 @@ def start(
     `stage_timeout_seconds` and `soak_seconds`. Raises `invalid_field`, `precondition_failed` when the organization has
     another version than the `expected` one by now, and `conflict` while another one is on its way.
     """
-    organization, plan, now = versions.lock(organization.pk), stages.read(wanted), timezone.now()
+    organization, plan, now = organizations.lock(organization.pk), stages.read(wanted), timezone.now()
     versions.require(organization, expected)
     _check_limits(limits)
     if (other := active(organization.pk)) is not None:
@@ -179,7 +179,7 @@ def cancel(rollout: Rollout, *, acting_user: User | None, reason: str = "") -> R
 
 
 def _locked(rollout: Rollout, allowed: Iterable[str]) -> tuple[Rollout, Organization]:
-    organization = versions.lock(rollout.organization_id)
+    organization = organizations.lock(rollout.organization_id)
     row = Rollout.objects.select_for_update(of=("self",)).select_related("target", "previous").get(pk=rollout.pk)
     if row.status not in allowed:
         raise Conflict(detail=f"This rollout is {row.status}.")
@@ -210,7 +210,7 @@ def advance(rollout: Rollout, *, now: datetime) -> None:
     if pace.due(rollout, progress.of(rollout), now=now) is None:
         return
     with transaction.atomic(), audit.origin("system"):
-        organization = versions.lock(rollout.organization_id)
+        organization = organizations.lock(rollout.organization_id)
         rows = Rollout.objects.select_for_update(of=("self",)).select_related("target", "previous")
         row = rows.filter(pk=rollout.pk, status__in=Rollout.ACTIVE).first()
         if row is not None:

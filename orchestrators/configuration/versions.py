@@ -15,14 +15,6 @@ from orgs.models import Organization, User
 Source = ConfigVersion.Source
 
 
-def lock(organization_id: str) -> Organization:
-    """Return an organization, locked until the commit: whoever changes its configuration waits here for its turn."""
-    organization = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
-    if organization is None:
-        raise NotFound
-    return organization
-
-
 def current(organization: Organization) -> ConfigVersion:
     """Return the version an organization has; one that nobody published is version 0, which is not stored."""
     row = organization.config_versions.filter(released_at__isnull=False).first()

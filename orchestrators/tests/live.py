@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
+from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import connections
 from websockets.exceptions import ConnectionClosed
@@ -251,6 +252,12 @@ def _orm_at(installation: Installation) -> Iterator[None]:
 
 
 def _forget() -> None:
+    """Drop the connection of this thread, and that of the one thread in which async tests reach the ORM."""
+    _forget_here()
+    SyncToAsync.single_thread_executor.submit(_forget_here).result()
+
+
+def _forget_here() -> None:
     connection = connections["default"]
     connection.close()
     if hasattr(connection, "close_pool"):

@@ -16,6 +16,11 @@ class User(AbstractUser):
     class Meta:
         db_table = "users"
 
+    def open_memberships(self) -> "models.QuerySet[Membership]":
+        """Return the roles that count at this moment: those in organizations that are open (`Organization.is_open`)."""
+        open_ones = self.memberships.filter(organization__is_active=True)
+        return open_ones.exclude(organization__status=Organization.Status.SUSPENDED)
+
 
 class Role(models.TextChoices):
     """What somebody may do in one organization (API §2), strongest first."""
