@@ -1,4 +1,4 @@
-"""Tables of monitoring. They may live in a database of their own, so they point at nothing outside."""
+"""A metric sample. It may live in a database of its own (moolai/routers.py), so it points at nothing outside."""
 
 from django.db import models
 
