@@ -14,7 +14,7 @@ from orchestrators.tests.raw import RawPeer
 from tests.fleet import TOKEN
 from tests.raw_http import Line, ask, request
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 HASTE = {"HTTP_HEAD_TIMEOUT_SEC": "1", "HTTP_BODY_TIMEOUT_SEC": "2", "HTTP_IDLE_TIMEOUT_SEC": "2"}
 ENV = HASTE | {"HTTP_MAX_WAITING": "50", "DEV_BEARER_TOKEN": TOKEN, "LOG_LEVEL": "INFO"}
 ORGANIZATIONS = "/api/v1/controller/organizations"

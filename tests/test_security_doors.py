@@ -20,6 +20,7 @@ from orchestrators.tests.raw import RawPeer
 from orgs import organizations
 from orgs.models import User
 
+pytestmark = pytest.mark.once
 UNSAFE = ("post", "put", "patch", "delete")
 ANY = {"get", *UNSAFE}
 VALUES = ("org-001", "orch-001", "1", "orgs")

@@ -107,6 +107,7 @@ def test_restart_delays_double_from_half_a_second_to_half_a_minute() -> None:
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
+@pytest.mark.once
 def test_a_child_that_ends_is_started_again_later_each_time(family: Family) -> None:
     family.start(program("brief", "print('alive', flush=True)"), program("steady", SLEEP))
     family.wait_for("brief ended with status 0; it starts again in 2 s")
@@ -115,6 +116,7 @@ def test_a_child_that_ends_is_started_again_later_each_time(family: Family) -> N
     assert family.text.count("steady | up") == 1, "the others are left alone"
 
 
+@pytest.mark.once
 def test_a_child_killed_from_outside_is_started_again(family: Family) -> None:
     family.start(program("steady", SLEEP))
     family.wait_for("steady | up")
@@ -124,6 +126,7 @@ def test_a_child_killed_from_outside_is_started_again(family: Family) -> None:
     assert "steady was ended by SIGKILL" in family.text
 
 
+@pytest.mark.once
 def test_a_program_that_does_not_exist_is_tried_again_and_said(family: Family) -> None:
     missing = program("ghost", "")
     missing["argv"] = ["/nonexistent/program"]
@@ -133,6 +136,7 @@ def test_a_program_that_does_not_exist_is_tried_again_and_said(family: Family) -
     assert family.stop() == 0
 
 
+@pytest.mark.once
 def test_what_a_child_left_behind_is_ended_with_it(family: Family) -> None:
     code = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.exit(3)"
     family.start(program("leaky", code))
@@ -142,6 +146,7 @@ def test_what_a_child_left_behind_is_ended_with_it(family: Family) -> None:
     wait_until(lambda: not psutil.pid_exists(int(match[1])), seconds=5, what="the grandchild is gone")
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends children with a killed parent")
 def test_the_children_die_with_a_killed_supervisor(family: Family) -> None:
     family.start(program("one", SLEEP), program("two", STUBBORN))
@@ -154,6 +159,7 @@ def test_the_children_die_with_a_killed_supervisor(family: Family) -> None:
     assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_stops_all_cleanly(family: Family, number: int) -> None:
     family.start(program("one", SLEEP), program("two", SLEEP, stop_stage=1))
@@ -166,6 +172,7 @@ def test_one_signal_stops_all_cleanly(family: Family, number: int) -> None:
     assert "starts again" not in family.text
 
 
+@pytest.mark.once
 def test_stages_stop_in_their_order(family: Family) -> None:
     code = (
         "import signal, sys, time\n"
@@ -179,6 +186,7 @@ def test_stages_stop_in_their_order(family: Family) -> None:
     assert re.findall(r"(\w+) +\| leaves", family.text) == ["client", "web", "worker"]
 
 
+@pytest.mark.once
 def test_a_deaf_child_is_killed_within_ten_seconds_and_the_status_is_still_zero(family: Family) -> None:
     family.start(program("deaf", STUBBORN), program("good", SLEEP, stop_stage=1))
     family.wait_for("| deaf")
@@ -186,6 +194,7 @@ def test_a_deaf_child_is_killed_within_ten_seconds_and_the_status_is_still_zero(
     assert family.stop(seconds=10) == 0
 
 
+@pytest.mark.once
 def test_a_second_ctrl_c_kills_at_once(family: Family) -> None:
     family.start(program("deaf", STUBBORN))
     family.wait_for("| deaf")
@@ -196,6 +205,7 @@ def test_a_second_ctrl_c_kills_at_once(family: Family) -> None:
     assert time.monotonic() - began_at < 2
 
 
+@pytest.mark.once
 def test_a_keypress_that_arrives_twice_is_one(family: Family) -> None:
     code = STUBBORN.replace("signal.SIG_IGN", "lambda *_: (time.sleep(1), print('said goodbye'), exit(0))")
     family.start(program("polite", code))
@@ -205,6 +215,7 @@ def test_a_keypress_that_arrives_twice_is_one(family: Family) -> None:
     assert "said goodbye" in family.text
 
 
+@pytest.mark.once
 def test_the_banner_and_the_later_programs_wait_for_health(family: Family) -> None:
     port = free_port()
     late = "import sys, time; time.sleep(1); exec(sys.argv[2])"
@@ -223,6 +234,7 @@ def test_the_banner_and_the_later_programs_wait_for_health(family: Family) -> No
     assert family.text.count("client | up") == 1
 
 
+@pytest.mark.once
 def test_json_logs_pass_unchanged_and_the_notes_are_json_too(family: Family) -> None:
     family.start(program("brief", """print('{"event": "hello"}', flush=True)"""), log_format="json")
     family.wait_for("starts again")
@@ -231,6 +243,7 @@ def test_json_logs_pass_unchanged_and_the_notes_are_json_too(family: Family) -> 
     assert events[1].startswith("brief ended with status 0")
 
 
+@pytest.mark.once
 def test_a_flood_without_line_ends_is_passed_on_in_pieces(family: Family) -> None:
     family.start(
         program("flood", "print('x' * 300_000, flush=True); import time; time.sleep(600)"), program("b", SLEEP)
@@ -239,6 +252,7 @@ def test_a_flood_without_line_ends_is_passed_on_in_pieces(family: Family) -> Non
     assert family.stop() == 0
 
 
+@pytest.mark.once
 def test_the_supervisor_itself_is_light(family: Family) -> None:
     family.start(program("one", SLEEP))
     family.wait_for("| up")

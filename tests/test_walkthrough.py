@@ -14,6 +14,7 @@ import pytest
 
 from moolai.testing.product import PROJECT, Installation, ServerProcess
 
+pytestmark = pytest.mark.once
 TEXT = (PROJECT / "docs" / "walkthrough.md").read_text()
 BLOCKS = re.findall(r"```sh run\n(.*?)```(?:\s*```(?:json|text) (\d+)\n(.*?)```)?", TEXT, re.DOTALL)
 TOKEN = "a-superadmin-token-for-the-walkthrough"

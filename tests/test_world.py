@@ -96,18 +96,21 @@ def fill(client: redis.Redis) -> None:
 # --- PostgreSQL --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_postgresql_is_18_and_durable_unless_told_otherwise(postgres: Postgres) -> None:
     settings = {name: postgres.databases.query(f"SHOW {name}")[0][0] for name in ("fsync", "synchronous_commit")}
     assert settings == {"fsync": "on", "synchronous_commit": "on"}
     assert str(postgres.databases.query("SHOW server_version")[0][0]).startswith("18.")
 
 
+@pytest.mark.once
 def test_postgresql_runs_without_root_and_listens_on_loopback_only(postgres: Postgres) -> None:
     process = psutil.Process(postgres.process.pid)
     assert process.uids().effective != 0
     assert {item.laddr.ip for item in process.net_connections() if item.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
+@pytest.mark.once
 def test_the_application_role_is_no_superuser_and_needs_the_password(postgres: Postgres, database: str) -> None:
     with psycopg.connect(database) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("CREATE ROLE other SUPERUSER")
@@ -115,6 +118,7 @@ def test_the_application_role_is_no_superuser_and_needs_the_password(postgres: P
         psycopg.connect(database.replace(postgres.password, "wrong"))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_restarted_postgresql_keeps_port_and_rows(postgres: Postgres, database: str, mode: str) -> None:
     port = postgres.port
@@ -126,6 +130,7 @@ def test_a_restarted_postgresql_keeps_port_and_rows(postgres: Postgres, database
     assert (postgres.port, rows(database)) == (port, 1)
 
 
+@pytest.mark.once
 def test_a_killed_postgresql_leaves_no_backend_and_recovers(postgres: Postgres, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("INSERT INTO entries VALUES (2)")
@@ -138,6 +143,7 @@ def test_a_killed_postgresql_leaves_no_backend_and_recovers(postgres: Postgres, 
     assert rows(database) == 2
 
 
+@pytest.mark.once
 def test_a_paused_postgresql_hangs_and_goes_on(postgres: Postgres, database: str) -> None:
     answers: list[int] = []
     with psycopg.connect(database) as connection:
@@ -151,6 +157,7 @@ def test_a_paused_postgresql_hangs_and_goes_on(postgres: Postgres, database: str
     assert answers == [7]
 
 
+@pytest.mark.once
 def test_a_database_can_be_copied_from_a_template_and_dropped(postgres: Postgres, database: str) -> None:
     copy = postgres.create_database("ledger_copy", template="ledger")
     assert rows(copy) == 1
@@ -169,6 +176,7 @@ def test_a_data_directory_outlives_its_server() -> None:
             assert second.databases.has("kept")
 
 
+@pytest.mark.once
 def test_a_data_directory_may_be_named(tmp_path: Path) -> None:
     directory = open_directory("moolai-named-") if os.geteuid() == 0 else tmp_path
     directory.chmod(0o755)
@@ -178,6 +186,7 @@ def test_a_data_directory_may_be_named(tmp_path: Path) -> None:
     shutil.rmtree(directory)
 
 
+@pytest.mark.once
 def test_a_directory_below_a_closed_one_is_not_reachable(tmp_path: Path) -> None:
     open_one, closed_one, stranger = open_directory("moolai-open-"), tmp_path, os.geteuid() + 1
     open_one.chmod(0o755)
@@ -191,6 +200,7 @@ def test_a_directory_below_a_closed_one_is_not_reachable(tmp_path: Path) -> None
 # --- Redis -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_redis_forgets_on_flush_and_on_restart(redis_server: Redis) -> None:
     with redis_server.client() as client:
         for forget in (redis_server.flush, redis_server.restart):
@@ -200,6 +210,7 @@ def test_redis_forgets_on_flush_and_on_restart(redis_server: Redis) -> None:
             assert client.get("key") is None
 
 
+@pytest.mark.once
 def test_a_paused_redis_hangs_and_goes_on(redis_server: Redis) -> None:
     with redis.Redis(port=redis_server.port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0)) as client:
         client.ping()
@@ -210,12 +221,14 @@ def test_a_paused_redis_hangs_and_goes_on(redis_server: Redis) -> None:
         assert client.ping()
 
 
+@pytest.mark.once
 def test_a_stopped_redis_refuses_connections(redis_server: Redis) -> None:
     redis_server.stop()
     with redis_server.client() as client, pytest.raises(redis.ConnectionError):
         client.ping()
 
 
+@pytest.mark.once
 def test_redis_can_run_out_of_memory(redis_server: Redis) -> None:
     redis_server.configure("maxmemory", "1mb")
     redis_server.configure("maxmemory-policy", "noeviction")
@@ -226,6 +239,7 @@ def test_redis_can_run_out_of_memory(redis_server: Redis) -> None:
 # --- Processes ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
     program = (
         "import sys, os, signal\nfrom pathlib import Path\nfrom moolai.testing.processes import Process\n"
@@ -238,6 +252,7 @@ def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
     assert wait_until(lambda: not psutil.pid_exists(int(parent.stdout)), timeout_seconds=5)
 
 
+@pytest.mark.once
 def test_a_process_that_dies_while_starting_says_why(tmp_path: Path) -> None:
     process = Process([sys.executable, "-c", "raise SystemExit('no such wheel')"], log_path=tmp_path / "log")
     process.spawn()
@@ -245,17 +260,20 @@ def test_a_process_that_dies_while_starting_says_why(tmp_path: Path) -> None:
         process.wait_ready(lambda: False, timeout_seconds=10)
 
 
+@pytest.mark.once
 def test_a_process_that_is_never_ready_is_told_apart(sleeper: Process) -> None:
     with pytest.raises(ProcessError, match=r"not ready within 0.1 s:\nawake"):
         sleeper.wait_ready(lambda: False, timeout_seconds=0.1)
     assert not sleeper.is_running
 
 
+@pytest.mark.once
 def test_a_process_is_not_started_twice(sleeper: Process) -> None:
     with pytest.raises(ProcessError, match="running already"):
         sleeper.spawn()
 
 
+@pytest.mark.once
 def test_a_process_ends_by_request_or_by_force_and_starts_again(sleeper: Process) -> None:
     assert sleeper.end(timeout_seconds=5) == -signal.SIGTERM
     sleeper.spawn()
@@ -282,6 +300,7 @@ def connect(proxy: Proxy, timeout_seconds: float = 5) -> socket.socket:
     return socket.create_connection(("127.0.0.1", proxy.port), timeout=timeout_seconds)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ["pass", "slice"])
 def test_the_proxy_forwards_both_ways(proxy: Callable[..., Proxy], echo_port: int, mode: str) -> None:
     data = os.urandom(20_000)
@@ -289,6 +308,7 @@ def test_the_proxy_forwards_both_ways(proxy: Callable[..., Proxy], echo_port: in
         assert talk(connection, data) == data
 
 
+@pytest.mark.once
 def test_the_proxy_delays_without_slowing_down(proxy: Callable[..., Proxy], echo_port: int) -> None:
     bad = proxy(echo_port, delay_ms=150)
     with connect(bad) as connection:
@@ -297,6 +317,7 @@ def test_the_proxy_delays_without_slowing_down(proxy: Callable[..., Proxy], echo
         assert 0.3 <= time.monotonic() - started < 2
 
 
+@pytest.mark.once
 def test_the_proxy_resets_open_and_new_connections(proxy: Callable[..., Proxy], echo_port: int) -> None:
     bad = proxy(echo_port)
     with connect(bad) as connection:
@@ -312,6 +333,7 @@ def test_the_proxy_resets_open_and_new_connections(proxy: Callable[..., Proxy], 
         assert talk(connection, b"healed") == b"healed"
 
 
+@pytest.mark.once
 def test_the_proxy_swallows_everything_and_delivers_it_when_healed(proxy: Callable[..., Proxy], echo_port: int) -> None:
     bad = proxy(echo_port)
     with connect(bad, timeout_seconds=0.3) as connection:
@@ -366,6 +388,7 @@ def test_each_installation_has_a_database_of_its_own(world: World, installation:
 # --- Counting ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_totals_add_up_over_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOOLAI_TEST_TOTALS", str(tmp_path / "totals"))
     totals.record("sqlite", {"passed": 3, "skipped": 1})
