@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 BUCKET_SECONDS: Final = nodes.BEAT_SECONDS
 BUCKETS: Final = 60
 DELIVERY_SWEEP_TICKS: Final = 5
+CONFIGS_AT_ONCE: Final = 1000  # sessions of older clients whose configuration is looked at with each such sweep
 
 
 class Clock:
@@ -41,6 +42,7 @@ class Clock:
         self._thread = ThreadPoolExecutor(1, "hub-clock")
         self._buckets: deque[tuple[int, int]] = deque(maxlen=BUCKETS)
         self._beaten_at = time.monotonic()
+        self._unchecked: list[int] = []
         self._cursor: events.Cursor | None = None
         self._reading, self._poked = asyncio.Lock(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -170,13 +172,31 @@ class Clock:
         if self.hub.sessions:
             waiting = outbox.awaiting(self.hub.node_id, now=timezone.now())
             self.hub.apply_soon([notices.Delivery(orchestrator_id) for orchestrator_id in waiting])
-            self.hub.apply_soon(notices.repeats(self._silent_about_config()))
+            self.hub.apply_soon(self._missed_configs())
 
-    def _silent_about_config(self) -> list[str]:
-        """Return whose configuration got no answer in time: the frame, or the word of it, may be lost."""
+    def _missed_configs(self) -> list[notices.Notice]:
+        """Return the configurations that sessions were not given, or did not answer in time.
+
+        The event, the frame, or the word of either may be lost; with older clients, too, who answer nothing.
+        """
         sessions, now = self.hub.sessions, time.monotonic()
-        held = ((name, sessions.get(name)) for name in configuration.unanswered(self.hub.node_id))
-        return [name for name, session in held if session is not None and session.config_due <= now]
+        behind, silent = set[str](), set[str]()
+        for row in configuration.standings(self.hub.node_id, among=self._next_to_check()):
+            session = sessions.get(row.orchestrator_id)
+            if session is not None and session.config_version < row.version:
+                behind.add(row.orchestrator_id)
+            elif session is not None and row.is_unanswered and session.config_due <= now:
+                silent.add(row.orchestrator_id)
+        return notices.configs(behind) + notices.configs(silent, is_repeat=True)
+
+    def _next_to_check(self) -> list[int]:
+        """Return the keys of the next CONFIGS_AT_ONCE sessions that answer nothing, in turn; rows show the others."""
+        if not self._unchecked:
+            held = list(self.hub.sessions.values())
+            self._unchecked = [session.instance_pk for session in held if not session.is_acknowledging]
+        chosen = self._unchecked[-CONFIGS_AT_ONCE:]
+        del self._unchecked[-CONFIGS_AT_ONCE:]
+        return chosen
 
     # --- events -----------------------------------------------------------------------------------------------------
 

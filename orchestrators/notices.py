@@ -155,18 +155,18 @@ def _meaning(rows: Sequence[Event], *, held: set[str], node_id: str) -> list[Not
     found: list[Notice] = []
     flags: set[str] = set()
     organizations: set[str] = set()
-    configs: set[str] = set()
+    changed: set[str] = set()
     for row in rows:
         if row.kind == "independence.changed":
             (flags if row.orchestrator_id else organizations).add(row.orchestrator_id or row.organization_id)
         elif row.kind == "config.changed":
-            configs.add(row.orchestrator_id)
+            changed.add(row.orchestrator_id)
         elif row.kind in ("orchestrator.registered", "orchestrator.created", "organization.created"):
             found.append(Registered())
         elif row.orchestrator_id in held or not row.orchestrator_id:
             found += _plain(row, node_id)
     found += _flags(flags & held, organizations)
-    found += _configs(configs & held)
+    found += configs(changed & held)
     return found
 
 
@@ -205,14 +205,10 @@ def _flags(ids: Collection[str], organizations: Collection[str]) -> list[Notice]
     return [Independence(*row) for row in columns]
 
 
-def _configs(ids: Collection[str], *, is_repeat: bool = False) -> list[Notice]:
+def configs(ids: Collection[str], *, is_repeat: bool = False) -> list[Notice]:
+    """Return what `ids` should run now; `is_repeat` sends it again to a session that was given just that."""
     rows = configuration.readable(list(ids)) if ids else []
     return [Config(row.orchestrator_id, row.config_version, configuration.body(row), is_repeat) for row in rows]
-
-
-def repeats(ids: Collection[str]) -> list[Notice]:
-    """Return the configurations of sessions that have been silent about theirs for too long, to be sent again."""
-    return _configs(ids, is_repeat=True)
 
 
 def explain(sessions: Sequence[tuple[str, int]]) -> list[Notice]:

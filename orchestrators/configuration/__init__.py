@@ -4,7 +4,7 @@
 takes in what comes back, `documents` knows what a document is.
 """
 
-from orchestrators.configuration.desired import attach, body, frame, head, readable, refresh, republish, unanswered
+from orchestrators.configuration.desired import attach, body, frame, head, readable, refresh, republish, standings
 from orchestrators.configuration.documents import difference, digest
 from orchestrators.configuration.publishing import begin, follow, publish, rollback, validate
 from orchestrators.configuration.statuses import Report, check, store
@@ -25,7 +25,7 @@ __all__ = [
     "refresh",
     "republish",
     "rollback",
+    "standings",
     "store",
-    "unanswered",
     "validate",
 ]

@@ -5,7 +5,8 @@ instance should run holds its row's lock and calls `republish`, which reads the 
 at once the later one always has both, and an older content never gets a newer number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -127,9 +128,25 @@ def readable(orchestrator_ids: Sequence[str]) -> list[Instance]:
     return fitting + list(Instance.objects.filter(pk__in=others).select_related("organization", "config_base"))
 
 
-def unanswered(node_id: str) -> list[str]:
-    """Return the orchestrators connected to `node_id` that have not yet said anything to their configuration."""
-    rows = Instance.objects.connected().filter(
-        node=node_id, is_acknowledging=True, config_status=Instance.ConfigStatus.PENDING
-    )
-    return list(rows.order_by().values_list("orchestrator_id", flat=True))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The desired version of a connected orchestrator, and whether that waits for a first answer."""
+
+    orchestrator_id: str
+    version: int
+    is_unanswered: bool
+
+
+def standings(node_id: str, *, among: Collection[int]) -> list[Standing]:
+    """Return how those connected to `node_id` stand that have said nothing yet, and the instances `among`: one query.
+
+    An orchestrator may be there twice.
+    """
+    here = Instance.objects.connected().filter(node=node_id).order_by()
+    columns = ("orchestrator_id", "config_version", "config_status", "is_acknowledging")
+    silent = here.filter(is_acknowledging=True, config_status=Instance.ConfigStatus.PENDING).values_list(*columns)
+    rows = silent.union(here.filter(pk__in=among).values_list(*columns), all=True) if among else silent
+    return [
+        Standing(name, version, is_answering and status == Instance.ConfigStatus.PENDING)
+        for name, version, status, is_answering in rows
+    ]
