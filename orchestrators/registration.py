@@ -22,7 +22,8 @@ SESSION_FIELDS: Final = [
     "name", "organization_name", "version", "capabilities", "metadata", "is_connected", "session_id", "epoch", "node",
     "connected_at", "remote_address", "credential_id", "takeovers", "status", "last_seen", "last_activity",
     "deadline_at", "is_acknowledging",
-    "config_version", "config_hash", "config_reported_hash", "config_status", "updated_at",
+    "config_version", "config_hash", "config_reported_hash", "config_status", "config_error",
+    "updated_at",
 ]  # fmt: skip
 
 
@@ -111,8 +112,7 @@ def _open(item: Claim, world: _World) -> Grant:
     _take_over(item, instance, world)
     _describe(item, instance)
     is_independent = instance.is_effectively_independent
-    configuration.refresh(instance)
-    is_current = bool(item.config_hash) and item.config_hash == instance.config_hash
+    is_current = _configure(item, instance)
     instance.is_connected, instance.session_id, instance.node = True, item.session_id, item.node
     instance.epoch, instance.connected_at, instance.remote_address = instance.epoch + 1, world.now, item.remote_address
     instance.credential_id = credential.key_id if credential else ""
@@ -122,8 +122,6 @@ def _open(item: Claim, world: _World) -> Grant:
         instance.status = Instance.Status.ACTIVE
         instance.last_seen = instance.last_activity = world.now
         instance.deadline_at = Instance.deadline_after(world.now)
-    instance.config_reported_hash = item.config_hash or instance.config_reported_hash
-    instance.config_status = _config_status(item, is_current=is_current)
     instance.is_acknowledging = not item.is_legacy
     _note_opening(item, instance, world)
     world.instances[item.orchestrator_id] = instance
@@ -213,10 +211,25 @@ def _describe(item: Claim, instance: Instance) -> None:
     instance.metadata = item.metadata or instance.metadata
 
 
-def _config_status(item: Claim, *, is_current: bool) -> str:
+def _configure(item: Claim, instance: Instance) -> bool:
+    """Bring what it should run and what it says it runs up to date; True when these are the same."""
+    is_changed = configuration.refresh(instance)
+    is_current = bool(item.config_hash) and item.config_hash == instance.config_hash
+    instance.config_reported_hash = item.config_hash or instance.config_reported_hash
+    instance.config_status = _config_status(item, instance, is_current=is_current, is_changed=is_changed)
+    if instance.config_status != Instance.ConfigStatus.FAILED:
+        instance.config_error = ""
+    return is_current
+
+
+def _config_status(item: Claim, instance: Instance, *, is_current: bool, is_changed: bool) -> str:
     if is_current:
         return Instance.ConfigStatus.APPLIED
-    return Instance.ConfigStatus.UNKNOWN if item.is_legacy else Instance.ConfigStatus.PENDING
+    if item.is_legacy:
+        return Instance.ConfigStatus.UNKNOWN
+    # What it could not take it could not take: it is sent that once more, and may say otherwise.
+    has_failed = instance.config_status == Instance.ConfigStatus.FAILED and not is_changed
+    return Instance.ConfigStatus.FAILED if has_failed else Instance.ConfigStatus.PENDING
 
 
 def _note_opening(item: Claim, instance: Instance, world: _World) -> None:

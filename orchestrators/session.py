@@ -242,18 +242,17 @@ class Session:
         item = handler.check(self, frame)
         self.unsettled += 1
         answer = self.hub.submit(handler, item)
-        is_ack = frame["type"] == "ack"
-        self.spawn(self._settle(answer, reference if type(reference) is str else None, is_ack=is_ack))
+        self.spawn(self._settle(answer, frame["type"], reference if type(reference) is str else None))
 
-    async def _settle(self, answer: "asyncio.Future[Any]", reference: str | None, *, is_ack: bool) -> None:
+    async def _settle(self, answer: "asyncio.Future[Any]", kind: str, reference: str | None) -> None:
         try:
-            # An acknowledgement that arrived counts, also when its socket ends before the batch runs.
-            text = await (asyncio.shield(answer) if is_ack else answer)
+            # What nobody sends again counts once it arrived, also when its socket ends before the batch runs.
+            text = await (asyncio.shield(answer) if kind in ANSWERS else answer)
         except FrameError as problem:
             is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
             await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)
         else:
-            if is_ack and reference is not None and self.in_flight.pop(reference, None) is not None:
+            if kind == "ack" and reference is not None and self.in_flight.pop(reference, None) is not None:
                 self.hub.deliver_soon(self.orchestrator_id)
             if text is not None:
                 await self.write(text)
