@@ -8,9 +8,10 @@ import pytest
 
 from monitoring.models import SystemMetric
 from moolai.testing.world import World
-from orchestrators import messages
-from orchestrators.models import Message
-from orchestrators.tests.live import Live, eventually, running
+from orchestrators import instances, messages
+from orchestrators.models import Instance, Message
+from orchestrators.tests.live import Live, Peer, eventually, running
+from orgs.models import Event
 
 pytestmark = pytest.mark.services
 Frame = dict[str, Any]
@@ -117,3 +118,49 @@ def test_replayed_and_shuffled_acknowledgements_settle_as_those_in_order(live: L
         outcomes.append(list(rows.values_list("message_content", "status", "error", "result", "attempts")))
     assert outcomes[0] == outcomes[1]
     assert [status for _, status, *_ in outcomes[0]].count("failed") == 6
+
+
+def reports(peer: Peer, name: str, *, is_broken: bool) -> list[Frame]:
+    """Change what `name` should run eleven times; return what it has to say of all twelve, in order."""
+    hashes = [peer.seen[-1]["config_hash"]]
+    for number in range(11):
+        row = Instance.objects.get(orchestrator_id=name)
+        hashes.append(instances.update(row, acting_user=None, features={"n": number}).config_hash)
+    found: list[Frame] = []
+    for place, config_hash in enumerate(hashes):
+        head = {"type": "config_status", "config_hash": config_hash}
+        outcome = (
+            {"status": "failed", "error": f"not {place}"} if is_broken == (place % 3 > 0) else {"status": "applied"}
+        )
+        found += [{**head, "status": "applying"}, {**head, **outcome}]
+    return found
+
+
+def configured(live: Live, name: str) -> tuple[Any, ...]:
+    """Return what is stored of its configuration and of what it said, but for times."""
+    row = live.row(name)
+    told = Event.objects.filter(orchestrator_id=name, kind__in=["config.applied", "config.failed"])
+    is_reported = row.config_reported_hash == row.config_hash
+    return row.config_version, row.config_status, row.config_error, is_reported, list(told.values_list("kind", "data"))
+
+
+@pytest.mark.parametrize(("is_broken", "end"), [(False, ("applied", "")), (True, ("failed", "not 11"))])
+def test_replayed_and_shuffled_config_statuses_end_as_those_in_order(
+    live: Live, is_broken: bool, end: tuple[str, str]
+) -> None:
+    seeds = {f"config-{is_broken}-{seed}": seed for seed in (None, *range(1, 7))}
+    peers = {name: live.register(name, key=live.key()) for name in seeds}
+    frames = {name: reports(peer, name, is_broken=is_broken) for name, peer in peers.items()}
+    for name, peer in peers.items():
+        while peer.take("config_update")["version"] < 12:
+            pass
+        seed = seeds[name]
+        for frame in frames[name] if seed is None else disturb(frames[name], seed=seed):
+            peer.send(frame)
+    for name, peer in peers.items():
+        assert eventually(lambda name=name: live.row(name).config_status in ("applied", "failed"))  # type: ignore[misc]
+        peer.ask({"type": "i_am_alive", "seq": 1}, "heartbeat_ack")
+        assert [frame for frame in peer.seen if frame["type"] == "error"] == []
+    found = {name: configured(live, name) for name in seeds}
+    kind, data = f"config.{end[0]}", {"status": end[0], "error": end[1]}
+    assert found == dict.fromkeys(seeds, (12, *end, True, [(kind, data)]))

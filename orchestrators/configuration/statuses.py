@@ -1,7 +1,7 @@
 """Statuses: what orchestrators report of their configuration, in `config_status` frames (PROTOCOL §1)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +23,8 @@ SET config_reported_hash = config_hash, config_status = told.column3, config_err
   config_reported_at = %s
 FROM (VALUES {rows}) AS told
 WHERE orchestrator_instances.id = told.column1 AND orchestrator_instances.config_hash = told.column2
-  AND NOT (told.column3 = 'applying' AND orchestrator_instances.config_status IN ('applied', 'failed'))
 """
+OUTCOMES: Final = (Instance.ConfigStatus.APPLIED, Instance.ConfigStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,8 @@ def _store(reports: Sequence[Report]) -> None:
     """Write the reports on what each orchestrator should run now; those on older configurations cover nothing."""
     keys = {report.instance_pk for report in reports}
     locked = Instance.objects.filter(pk__in=keys).select_for_update(no_key=True).order_by("pk")
-    desired = dict(locked.values_list("pk", "config_hash"))
-    current = [report for report in reports if desired.get(report.instance_pk) == report.config_hash]
-    latest = {report.instance_pk: report for report in current}
+    rows = {row.pk: row for row in locked.only("pk", "config_hash", "config_status", "config_error")}
+    latest, news = _follow(rows, reports)
     if not latest:
         return
     values: list[Any] = [connection.ops.adapt_datetimefield_value(timezone.now())]
@@ -87,5 +86,25 @@ def _store(reports: Sequence[Report]) -> None:
             orchestrator_id=report.orchestrator_id,
             data={"status": report.status, "error": report.error},
         )
-        for report in current
+        for report in news
     )
+
+
+def _follow(rows: Mapping[int, Instance], reports: Sequence[Report]) -> tuple[dict[int, Report], list[Report]]:
+    """Return the report that holds at the end for each of `rows`, and those that said something new, in order.
+
+    Reports may come twice and in another order: `applying` says nothing once there is an outcome.
+    """
+    latest: dict[int, Report] = {}
+    news = []
+    for report in reports:
+        row = rows.get(report.instance_pk)
+        if row is None or row.config_hash != report.config_hash:
+            continue
+        if report.status == Instance.ConfigStatus.APPLYING and row.config_status in OUTCOMES:
+            continue
+        latest[row.pk] = report
+        if (row.config_status, row.config_error) != (report.status, report.error):
+            row.config_status, row.config_error = report.status, report.error
+            news.append(report)
+    return latest, news

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from orchestrators import instances
+from orchestrators import configuration, instances
+from orchestrators.configuration import Report
 from orchestrators.models import Instance
 from orchestrators.session import Session
 from orchestrators.tests.held import Held, holding
+from orgs import organizations
+from orgs.models import Event
 
 Socket = asyncio.Queue[dict[str, Any]]
 
@@ -132,3 +135,41 @@ async def test_a_failure_is_over_when_it_comes_back_with_the_desired_hash(held: 
 async def test_of_a_client_that_answers_nothing_no_failure_is_kept(held: Held, failed: Instance) -> None:
     await held.open("a", is_current=False, is_legacy=True)
     assert ((await row("a")).config_status, (await row("a")).config_error) == ("unknown", "")
+
+
+# --- repeated and out of order --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def instance(transactional_db: None) -> Instance:
+    home = organizations.create("acme", name="Acme", acting_user=None)
+    found = instances.create("a", organization=home, acting_user=None)
+    Instance.objects.update(is_acknowledging=True, config_status="pending")
+    Event.objects.all().delete()
+    return found
+
+
+@pytest.mark.parametrize("is_one_batch", [True, False])
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (("applied", "applying"), "applied", ["applied"]),
+        (("failed", "applying", "applying"), "failed", ["failed"]),
+        (("applying", "applying", "failed", "failed"), "failed", ["applying", "failed"]),
+        (("applied", "applied", "applying", "applied"), "applied", ["applied"]),
+        (("failed", "applied"), "applied", ["failed", "applied"]),
+    ],
+)
+def test_reports_that_come_twice_or_too_late_change_nothing(
+    instance: Instance, words: tuple[str, ...], status: str, told: list[str], is_one_batch: bool
+) -> None:
+    reports = [
+        Report(instance.pk, "a", "acme", instance.config_hash, word, "no" * (word == "failed")) for word in words
+    ]
+    for batch in [reports] if is_one_batch else [[report] for report in reports]:
+        assert configuration.store(batch) == [None] * len(batch)
+    instance.refresh_from_db()
+    assert (instance.config_status, instance.config_error) == (status, "no" * (status == "failed"))
+    assert instance.config_reported_hash == instance.config_hash
+    kinds = Event.objects.filter(orchestrator_id="a", kind__startswith="config.").order_by("id")
+    assert list(kinds.values_list("kind", flat=True)) == [f"config.{word}" for word in told]
