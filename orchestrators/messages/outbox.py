@@ -125,6 +125,8 @@ def take(recipients: Sequence[Recipient]) -> list[Taken]:
             exhausted.append(message)
         else:
             sendable.append(message)
+    if exhausted or expired:
+        _hold([*exhausted, *expired, *sendable])
     _close(exhausted, Status.FAILED, now=now)
     _close(expired, Status.EXPIRED, now=now)
     parcels, left = _pack(sendable, now=now)
@@ -141,6 +143,12 @@ def _window(orchestrator_ids: Collection[str]) -> QuerySet[Message]:
     place = Window(RowNumber(), partition_by=F("orchestrator_id"), order_by=F("id").asc())
     rows = Message.objects.filter(OPEN, orchestrator__orchestrator_id__in=orchestrator_ids).annotate(place=place)
     return rows.filter(place__lte=settings.MESSAGE_WINDOW).defer("message_content", "result").order_by("id")
+
+
+def _hold(rows: Sequence[Message]) -> None:
+    """Lock messages in the order of their keys, which every writer of several keeps to."""
+    held = Message.objects.filter(pk__in=[row.pk for row in rows]).select_for_update(no_key=True).order_by("pk")
+    list(held.values_list("pk"))
 
 
 def _pack(rows: Sequence[Message], *, now: datetime) -> tuple[dict[str, list[Parcel]], set[str]]:
@@ -254,17 +262,20 @@ def acknowledge(receipts: Sequence[Receipt]) -> list[None | FrameError]:
     )
     known = {(row.orchestrator_id, row.message_id): row for row in rows.defer("message_content")}
     answers: list[None | FrameError] = []
+    settled: list[tuple[Message, Receipt]] = []
     for receipt in receipts:
         message = known.get((receipt.orchestrator_id, receipt.message_id))
         if message is None or not message.attempts:
             answers.append(FrameError("unknown_ref", "No message of this id was sent to this orchestrator."))
             continue
-        _settle(message, receipt, now=now)
+        settled.append((message, receipt))
         answers.append(None)
+    settled.sort(key=lambda pair: pair[0].pk)  # locks are taken in the order of keys; of two receipts the first counts
+    events.record_many(filter(None, [_settle(message, receipt, now=now) for message, receipt in settled]))
     return answers
 
 
-def _settle(message: Message, receipt: Receipt, *, now: datetime) -> None:
+def _settle(message: Message, receipt: Receipt, *, now: datetime) -> Event | None:
     status = Status.DELIVERED if receipt.is_success else Status.FAILED
     changed = {
         "status": status,
@@ -273,13 +284,14 @@ def _settle(message: Message, receipt: Receipt, *, now: datetime) -> None:
         "finished_at": now,
         "updated_at": now,
     }
-    if Message.objects.filter(pk=message.pk, status=Status.SENT).update(**changed, next_attempt_at=None):
-        events.record(
-            f"message.{status}",
-            organization_id=receipt.organization_id,
-            orchestrator_id=receipt.orchestrator_id,
-            data={"message_id": message.message_id, "message_type": message.message_type, "error": receipt.error},
-        )
+    if not Message.objects.filter(pk=message.pk, status=Status.SENT).update(**changed, next_attempt_at=None):
+        return None
+    return Event(
+        kind=f"message.{status}",
+        organization_id=receipt.organization_id,
+        orchestrator_id=receipt.orchestrator_id,
+        data={"message_id": message.message_id, "message_type": message.message_type, "error": receipt.error},
+    )
 
 
 BY_HAND: Final = {
