@@ -121,6 +121,13 @@ def status_for(health: dict[str, Any]) -> str:
     return Instance.Status.DEGRADED if word == "degraded" else Instance.Status.ACTIVE
 
 
+# Why the controller itself ends sessions: no word on what the orchestrator did with its configuration.
+OURS: Final = frozenset({
+    "database_unavailable", "internal_error", "organization_suspended", "overloaded", "server_shutdown", "superseded",
+    "the database answered too late", "unauthenticated", "unknown_orchestrator",
+})  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A session that is over, and why."""
@@ -139,10 +146,16 @@ def end(sessions: Sequence[Ended]) -> list[None]:
         Instance.objects.filter(pk__in=[ended.instance_pk for ended in sessions], session_id__in=by_session)
         .select_for_update()
         .order_by("pk")
-        .only("pk", "organization_id", "orchestrator_id", "session_id", "status")
-    )
+        .only(
+            "pk", "organization_id", "orchestrator_id", "session_id", "status",
+            "is_acknowledging", "config_status", "config_lost_at",
+        )
+    )  # fmt: skip
     ids = [row.pk for row in rows]
     Instance.objects.filter(pk__in=ids).update(is_connected=False, session_id="", node="", connected_at=None)
+    silent = [row for row in rows if row.owes_an_answer and by_session[row.session_id].reason not in OURS]
+    if lost := [row.pk for row in silent if row.config_lost_at is None]:
+        Instance.objects.filter(pk__in=lost).update(config_lost_at=timezone.now())
     left = [row.pk for row in rows if by_session[row.session_id].is_goodbye]
     if left:
         managed = Instance.objects.filter(pk__in=left).exclude(status=Instance.Status.INDEPENDENT)

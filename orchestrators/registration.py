@@ -23,7 +23,7 @@ SESSION_FIELDS: Final = [
     "connected_at", "remote_address", "credential_id", "takeovers", "status", "last_seen", "last_activity",
     "deadline_at", "is_acknowledging",
     "config_version", "config_hash", "config_reported_hash", "config_status", "config_error",
-    "updated_at",
+    "config_lost_at", "updated_at",
 ]  # fmt: skip
 
 
@@ -201,6 +201,8 @@ def _take_over(item: Claim, instance: Instance, world: _World) -> None:
         detail = "Two processes use this orchestrator_id; stop one of them."
         raise FrameError("duplicate_instance", detail, close=OVERLOAD, retry_after_ms=60_000)
     instance.takeovers = [*recent, world.now.timestamp()]
+    if instance.owes_an_answer:  # its older session is over, too, and nobody else will say so
+        instance.config_lost_at = instance.config_lost_at or world.now
 
 
 def _describe(item: Claim, instance: Instance) -> None:
@@ -215,6 +217,8 @@ def _configure(item: Claim, instance: Instance) -> bool:
     """Bring what it should run and what it says it runs up to date; True when these are the same."""
     is_changed = configuration.refresh(instance)
     is_current = bool(item.config_hash) and item.config_hash == instance.config_hash
+    if is_current or is_changed or not instance.owes_an_answer:
+        instance.config_lost_at = None
     instance.config_reported_hash = item.config_hash or instance.config_reported_hash
     instance.config_status = _config_status(item, instance, is_current=is_current, is_changed=is_changed)
     if instance.config_status != Instance.ConfigStatus.FAILED:

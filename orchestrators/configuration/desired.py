@@ -24,7 +24,7 @@ _REPUBLISH: Final = """
 UPDATE orchestrator_instances
 SET config_version = config_version + CASE WHEN config_hash = '' THEN 0 ELSE 1 END, config_hash = wanted.column2,
   config_status = CASE WHEN is_acknowledging THEN 'pending' ELSE 'unknown' END, config_error = '', updated_at = %s,
-  config_rollout_id = COALESCE(%s, config_rollout_id)
+  config_lost_at = NULL, config_rollout_id = COALESCE(%s, config_rollout_id)
 FROM (VALUES {rows}) AS wanted
 WHERE orchestrator_instances.id = wanted.column1
 """
@@ -68,7 +68,7 @@ def republish(instances: Sequence[Instance], *, rollout: Rollout | None = None) 
     for instance in changed:
         is_answered = instance.is_acknowledging
         instance.config_status = Instance.ConfigStatus.PENDING if is_answered else Instance.ConfigStatus.UNKNOWN
-        instance.config_error, instance.updated_at = "", now
+        instance.config_error, instance.config_lost_at, instance.updated_at = "", None, now
         instance.config_rollout_id = rollout.pk if rollout else instance.config_rollout_id
     _write(changed, rollout, now=now)
     events.record_many(

@@ -2,7 +2,8 @@
 
 A stage waits until every member that is connected has answered. Members that are offline get the version when they
 connect; a stage waits for them, too, until its time-out. What is silent at the time-out of a staged rollout counts as
-failed, and so does, in any rollout, what went away while it applied the version.
+failed, and so does, in any rollout and at any time, what went away after it was given the version and before it said
+how that went, and was not back within the grace. A session that the controller itself ended is no such word.
 """
 
 from datetime import datetime
@@ -34,9 +35,8 @@ def due(rollout: Rollout, counts: Progress, *, now: datetime) -> Step | None:
 def failed(rollout: Rollout, counts: Progress, *, now: datetime) -> int:
     """Return how many count as failed at `now`; silence does only while the stage runs, not in its soak or a pause."""
     is_watched = rollout.settled_at is not None or rollout.status != Rollout.Status.RUNNING
-    if is_watched or not _is_late(rollout, now=now):
-        return counts.failed
-    return counts.failed + counts.lost + (counts.waiting if rollout.is_staged else 0)
+    is_silence_failure = rollout.is_staged and not is_watched and _is_late(rollout, now=now)
+    return counts.failed + counts.missing + (counts.silent if is_silence_failure else 0)
 
 
 def is_too_bad(rollout: Rollout, number: int, reached: int) -> bool:
@@ -66,4 +66,7 @@ def _is_late(rollout: Rollout, *, now: datetime) -> bool:
 
 
 def _is_settled(rollout: Rollout, counts: Progress, *, now: datetime) -> bool:
-    return _is_late(rollout, now=now) or not (counts.waiting or counts.offline or counts.lost)
+    if not (counts.waiting or counts.offline or counts.lost):
+        return True
+    may_still_answer = counts.waiting > counts.silent or counts.lost > counts.missing
+    return _is_late(rollout, now=now - rollout.grace if may_still_answer else now)

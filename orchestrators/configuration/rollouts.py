@@ -207,7 +207,7 @@ def _moving() -> Any:
 
 def advance(rollout: Rollout, *, now: datetime) -> None:
     """Take the steps that are due, if any: the next stage, the end, or the way back. Looks before it locks."""
-    if pace.due(rollout, progress.of(rollout), now=now) is None:
+    if pace.due(rollout, progress.of(rollout, now=now), now=now) is None:
         return
     with transaction.atomic(), audit.origin("system"):
         organization = organizations.lock(rollout.organization_id)
@@ -219,7 +219,7 @@ def advance(rollout: Rollout, *, now: datetime) -> None:
 
 def _proceed(rollout: Rollout, organization: Organization, *, now: datetime) -> None:
     while rollout.is_active:
-        counts = progress.of(rollout)
+        counts = progress.of(rollout, now=now)
         match pace.due(rollout, counts, now=now):
             case Step.HALT:
                 _halt(rollout, organization, pace.reason(rollout, counts, now=now), now=now)
@@ -311,7 +311,7 @@ def _take_back(rollout: Rollout, organization: Organization) -> None:
 
 
 def _end(rollout: Rollout, status: str, reason: str, *, now: datetime) -> None:
-    kept = progress.summary(rollout)
+    kept = progress.summary(rollout, now=now)
     rollout.status, rollout.reason, rollout.finished_at = status, reason[:1000], now
     rollout.outcome, rollout.failures = kept["outcome"], kept["failures"]
     rollout.save(update_fields=["status", "reason", "finished_at", "outcome", "failures"])

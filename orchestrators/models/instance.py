@@ -99,6 +99,8 @@ class Instance(models.Model):
     config_status = models.CharField(max_length=20, choices=ConfigStatus, default=ConfigStatus.UNKNOWN)
     config_error = models.CharField(max_length=1000, blank=True)
     config_reported_at = models.DateTimeField(null=True, blank=True)
+    # When it first went away without a word on how that went; null also where it was the controller that hung up.
+    config_lost_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The version a staged rollout gave it (null: the organization's), and the rollout it is a member of.
     config_base = models.ForeignKey(
         ConfigVersion, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
@@ -133,6 +135,11 @@ class Instance(models.Model):
     def deadline_after(moment: datetime) -> datetime:
         """Return when an instance last heard of at `moment` is due to be declared inactive."""
         return moment + timedelta(seconds=settings.HEARTBEAT_TTL_SEC + settings.INACTIVE_GRACE_SECONDS)
+
+    @property
+    def owes_an_answer(self) -> bool:
+        """Whether it was given a configuration, or will be, and has not said how it went; older clients never do."""
+        return self.is_acknowledging and self.config_status in (self.ConfigStatus.PENDING, self.ConfigStatus.APPLYING)
 
     @property
     def independence_source(self) -> str | None:

@@ -1,6 +1,7 @@
 """Rollouts: how a version of a configuration reaches a fleet, in stages or at once, and what came of it."""
 
 from datetime import timedelta
+from typing import Final
 
 from django.core.validators import MaxValueValidator
 from django.db import models
@@ -8,6 +9,8 @@ from django.db.models import Q
 
 from orchestrators.models.config_version import ConfigVersion
 from orgs.models import Organization
+
+MAX_GRACE_SECONDS: Final = 60  # clients come back within 30 s (PROTOCOL §1), and then have to apply it
 
 
 class Rollout(models.Model):
@@ -78,6 +81,11 @@ class Rollout(models.Model):
     def stage_timeout(self) -> timedelta:
         """How long a stage waits for those that do not answer."""
         return timedelta(seconds=self.stage_timeout_seconds)
+
+    @property
+    def grace(self) -> timedelta:
+        """How long those that went away may take to come back, and those that have just connected to answer."""
+        return timedelta(seconds=min(MAX_GRACE_SECONDS, self.stage_timeout_seconds))
 
     @property
     def soak(self) -> timedelta:

@@ -1,11 +1,14 @@
 """Configuration over real sockets: it reaches every session, never an older one after a newer, and failures go back."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from moolai.testing.world import World
 from orchestrators import configuration, instances
@@ -185,13 +188,7 @@ def test_a_pause_holds_the_next_stage(live: Live, fleet: list[Client]) -> None:
     time.sleep(1.5)
     assert sum(client.taken[-1][1] == 5 for client in fleet) == 1
     rollouts.resume(rollout, acting_user=None)
-    from django.utils import timezone
-
-    def swept() -> bool:
-        rollouts.sweep(now=timezone.now())
-        return all_run(fleet, 5)
-
-    assert eventually(swept, timeout=10)
+    assert eventually(lambda: swept(rollout) and all_run(fleet, 5), timeout=10)
 
 
 def test_a_configuration_without_an_answer_is_sent_again_with_growing_pauses(live: Live) -> None:
@@ -235,3 +232,53 @@ def test_a_kill_between_push_and_answer_loses_nothing(live: Live) -> None:
         client.is_over = True
     after = {row.orchestrator_id: row.config_version for row in Instance.objects.filter(organization=organization)}
     assert after == before
+
+
+def swept(rollout: Rollout, *, seconds: float = 0) -> Rollout:
+    """Sweep as after so many seconds, and return the rollout as it is then."""
+    rollouts.sweep(now=timezone.now() + timedelta(seconds=seconds))
+    return Rollout.objects.get(pk=rollout.pk)
+
+
+def begin_deaf(live: Live, clients: list[Client]) -> Rollout:
+    """Begin a rollout to half of a settled fleet that hears it and does not answer."""
+    organization = home(live, clients)
+    assert eventually(lambda: not Instance.objects.filter(organization=organization, config_status="pending").exists())
+    Instance.objects.filter(organization=organization).update(connected_at=timezone.now() - timedelta(hours=1))
+    for client in clients:
+        client.is_deaf = True
+    rollout = rollouts.start(organization, {"features": {"n": 7}}, wanted=[{"percent": 50}], acting_user=None)
+    assert eventually(lambda: len(crashing(clients)) == 5)
+    return rollout
+
+
+def crashing(clients: list[Client]) -> list[Client]:
+    return [client for client in clients if client.taken[-1][1] == 7]
+
+
+def test_a_version_that_crashes_orchestrators_before_they_answer_halts(live: Live, fleet: list[Client]) -> None:
+    rollout = begin_deaf(live, fleet)
+    for client in crashing(fleet):
+        client.peer.socket.socket.shutdown(socket.SHUT_RDWR)
+    assert eventually(lambda: Instance.objects.filter(config_rollout=rollout, is_connected=False).count() == 5)
+    assert swept(rollout).status == "running", "they may come back"
+    assert swept(rollout, seconds=61).status == "halted"
+
+
+@pytest.mark.timeout(180)
+def test_a_kill_of_ours_while_a_rollout_runs_is_no_failure_of_its_version(live: Live, fleet: list[Client]) -> None:
+    rollout = begin_deaf(live, fleet)
+    organization = home(live, fleet)
+    live.server.kill()
+    assert swept(rollout, seconds=301).status == "running"
+    for client in fleet:
+        client.is_over = True
+        client.join()
+    live.server.start()
+    assert swept(rollout, seconds=61).status == "running", "nobody was lost"
+    key = live.key(organization.pk)
+    again = [Client(live.register(client.peer.ack["orchestrator_id"], key=key)) for client in fleet]
+    assert eventually(lambda: settled(organization))
+    assert Rollout.objects.get(pk=rollout.pk).status == "completed"
+    for client in again:
+        client.is_over = True

@@ -1,71 +1,27 @@
 """Rollouts: stages, thresholds, pause and resume, the way back. Reports are stored as the desk stores them."""
 
-from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from moolai.errors import AppError, InvalidInput
 from orchestrators import configuration, instances, tenants
-from orchestrators.configuration import Report, progress, rollouts, stages
+from orchestrators.configuration import progress, rollouts, stages
 from orchestrators.models import ConfigVersion, Instance, Rollout
+from orchestrators.tests import rolling
+from orchestrators.tests.rolling import NEW, OLD, again, begin, fleet, later, released, report, running
 from orgs import organizations
 from orgs.models import AuditEntry, Event, Organization
 from orgs.tests import cast as casting
 from orgs.tests.cast import Cast
 
 URL = "/api/v1/orchestrators/org-001/config"
-OLD: dict[str, Any] = {"features": {"n": 1}}
-NEW: dict[str, Any] = {"features": {"n": 2}}
 
 
 @pytest.fixture
 def home(db: None) -> Organization:
     """An organization at version 1, with twenty connected orchestrators that have applied it."""
-    home = organizations.create("org-001", name="Acme", acting_user=None)
-    for number in range(20):
-        instances.create(f"orch-{number:02}", organization=home, acting_user=None)
-    Instance.objects.update(is_connected=True, is_acknowledging=True)
-    configuration.publish(home, OLD, acting_user=None)
-    report(fleet())
-    assert Rollout.objects.get().status == "completed"
-    return home
-
-
-def fleet(**where: Any) -> list[Instance]:
-    return list(Instance.objects.filter(**where).order_by("orchestrator_id"))
-
-
-def report(rows: Sequence[Instance], status: str = "applied", error: str = "") -> None:
-    fresh = Instance.objects.filter(pk__in=[row.pk for row in rows]).order_by("pk")
-    configuration.store(
-        [Report(row.pk, row.orchestrator_id, row.organization_id, row.config_hash, status, error) for row in fresh]
-    )
-
-
-def running(n: int) -> list[Instance]:
-    """Return who should run {"features": {"n": n}}."""
-    found = Instance.objects.select_related("organization", "config_base")
-    return [row for row in found if row.config_document()["features"] == {"n": n}]
-
-
-def begin(home: Organization, *percents: float, **limits: Any) -> Rollout:
-    wanted = [{"percent": percent} for percent in percents]
-    return rollouts.start(home, NEW, wanted=wanted, acting_user=None, **limits)
-
-
-def again(rollout: Rollout) -> Rollout:
-    return Rollout.objects.select_related("target", "previous").get(pk=rollout.pk)
-
-
-def later(seconds: float) -> None:
-    rollouts.sweep(now=timezone.now() + timedelta(seconds=seconds))
-
-
-def released(home: Organization) -> Any:
-    return Organization.objects.get(pk=home.pk).settings["config"]
+    return rolling.settle()
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -223,17 +179,6 @@ def test_silence_ends_the_watch_over_a_plain_change(home: Organization) -> None:
     later(301)
     watch = Rollout.objects.latest("pk")
     assert (watch.status, watch.reason, released(home)) == ("completed", "Of 20: 1 did not answer.", NEW)
-
-
-def test_who_goes_away_while_applying_counts_as_failed(home: Organization) -> None:
-    rollout = begin(home, 25)
-    members = running(2)
-    report(members, "applying")
-    Instance.objects.filter(pk__in=[row.pk for row in members]).update(is_connected=False)
-    later(10)
-    assert (again(rollout).status, progress.of(again(rollout)).lost) == ("running", 5)
-    later(301)
-    assert again(rollout).status == "halted"
 
 
 def test_offline_members_hold_a_stage_until_its_time_out_and_get_it_later(home: Organization) -> None:
