@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from moolai.errors import InvalidInput
-from orchestrators.configuration import progress, rollouts, versions
+from orchestrators.configuration import pace, progress, rollouts, versions
 from orchestrators.configuration_api import administered
 from orchestrators.models import ConfigVersion, Rollout
 from orgs import access, rest
@@ -75,8 +75,8 @@ class NewRollout(serializers.Serializer[Any]):
     stages = serializers.ListField(child=serializers.DictField(), min_length=1, max_length=20)
     max_failed_percent = serializers.IntegerField(required=False, min_value=0, max_value=100)
     max_failed = serializers.IntegerField(required=False, allow_null=True, min_value=0, max_value=2**31 - 1)
-    stage_timeout_seconds = serializers.IntegerField(required=False, min_value=1, max_value=rollouts.MAX_SECONDS)
-    soak_seconds = serializers.IntegerField(required=False, min_value=0, max_value=rollouts.MAX_SECONDS)
+    stage_timeout_seconds = serializers.IntegerField(required=False, min_value=1, max_value=pace.MAX_SECONDS)
+    soak_seconds = serializers.IntegerField(required=False, min_value=0, max_value=pace.MAX_SECONDS)
 
 
 def _document(organization: Organization, wish: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -1,6 +1,8 @@
 """What the clock asks of the fleet's rooms (Celery tasks; their schedule is CELERY_BEAT_SCHEDULE)."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from celery import shared_task
 from django.utils import timezone
@@ -12,10 +14,20 @@ from orchestrators.messages import outbox
 
 @shared_task(name="orchestrators.sweep")
 def sweep() -> None:
-    """Declare who went dark, clear killed nodes, expire messages, advance rollouts."""
-    presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}")
-    outbox.expire(now=timezone.now())
-    rollouts.sweep(now=timezone.now())
+    """Declare who went dark, clear killed nodes, expire messages, advance rollouts; no fault stops the other parts."""
+    parts: list[Callable[[], Any]] = [
+        lambda: presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}"),
+        lambda: outbox.expire(now=timezone.now()),
+        lambda: rollouts.sweep(now=timezone.now()),
+    ]
+    errors: list[Exception] = []
+    for part in parts:
+        try:
+            part()
+        except Exception as error:  # told below, with the others
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} part{'s' * (len(errors) > 1)} of the sweep failed", errors)
 
 
 @shared_task(name="orchestrators.jobs")

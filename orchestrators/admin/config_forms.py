@@ -14,7 +14,7 @@ from unfold.widgets import (
 from moolai.errors import AppError
 from orchestrators import configuration, labels
 from orchestrators.admin.json_lines import line_of, lines
-from orchestrators.configuration import rollouts
+from orchestrators.configuration import pace
 from orgs.models import Organization
 
 HOW: Final = [("now", "Publish now, to everybody at once"), ("stages", "Roll out in stages")]
@@ -76,11 +76,11 @@ class ConfigForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "spellcheck": "false"}),
     )  # fmt: skip
     soak_seconds = _number(
-        "Watch each stage for", 0, low=0, high=rollouts.MAX_SECONDS, words="Seconds after it has answered."
+        "Watch each stage for", 0, low=0, high=pace.MAX_SECONDS, words="Seconds after it has answered."
     )
     max_failed_percent = _number("Halt above", 10, low=0, high=100, words="Percent of failures; the members go back.")
     stage_timeout_seconds = _number(
-        "A stage waits at most", 300, low=1, high=rollouts.MAX_SECONDS, words="Seconds, for those that do not answer."
+        "A stage waits at most", 300, low=1, high=pace.MAX_SECONDS, words="Seconds, for those that do not answer."
     )
 
     def __init__(self, organization: Organization, **options: Any) -> None:

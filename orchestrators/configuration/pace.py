@@ -8,9 +8,13 @@ how that went, and was not back within the grace. A session that the controller 
 
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
+from moolai.errors import InvalidInput
 from orchestrators.configuration.progress import Progress
 from orchestrators.models import Rollout
+
+MAX_SECONDS: Final = 30 * 86_400
 
 
 class Step(Enum):
@@ -70,3 +74,16 @@ def _is_settled(rollout: Rollout, counts: Progress, *, now: datetime) -> bool:
         return True
     may_still_answer = counts.waiting > counts.silent or counts.lost > counts.missing
     return _is_late(rollout, now=now - rollout.grace if may_still_answer else now)
+
+
+def check(limits: dict[str, int | None]) -> None:
+    """Raise `invalid_field` for limits of a new rollout that are out of their bounds."""
+    bounds = {
+        "max_failed_percent": (0, 100),
+        "stage_timeout_seconds": (1, MAX_SECONDS),
+        "soak_seconds": (0, MAX_SECONDS),
+    }
+    for name, (low, high) in bounds.items():
+        value = limits.get(name, low)
+        if value is None or not low <= value <= high:
+            raise InvalidInput(fields={name: f"Give {low} to {high}."})

@@ -4,24 +4,25 @@ The rows are the truth: members are the instances whose desired configuration a 
 transaction under the organization's lock. Reports advance it (`statuses.store`), the sweep finds it anyway.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from moolai.errors import Conflict, InvalidInput
-from orchestrators import selection
-from orchestrators.configuration import desired, documents, pace, progress, stages, versions
+from moolai.errors import Conflict
+from orchestrators.configuration import desired, documents, members, pace, progress, stages, versions
 from orchestrators.configuration.pace import Step
-from orchestrators.models import ConfigVersion, Instance, Rollout
+from orchestrators.models import ConfigVersion, Rollout
 from orchestrators.models.instance import released
 from orgs import audit, events, organizations
 from orgs.models import Organization, User
 
 Status = Rollout.Status
-MAX_SECONDS: Final = 30 * 86_400
+logger = logging.getLogger(__name__)
+_broken: set[tuple[int, datetime]] = set()
 
 
 def active(organization_id: str) -> Rollout | None:
@@ -43,25 +44,33 @@ def require_free(organization: Organization) -> None:
 def release(
     organization: Organization, version: ConfigVersion, *, previous: ConfigVersion | None, may_roll_back: bool = True
 ) -> Rollout:
-    """Make `version` the configuration of a locked organization and its whole fleet now; watch what comes of it."""
+    """Make `version` the configuration of a locked organization and its whole fleet now; watch what comes of it.
+
+    What fails goes back to the newest version that is proven, else to the `previous` one.
+    """
     now = timezone.now()
-    if (older := active(organization.pk)) is not None:
-        _end(older, Status.CANCELLED, f"Version {version.version} came after it.", now=now)
-    _set_released(organization, version)
+    _supersede(organization, version, now=now)
+    members.release(organization, version)
     row = Rollout.objects.create(
         organization=organization,
         target=version,
-        previous=previous,
+        previous=(versions.proven(organization, before=version) if may_roll_back else None) or previous,
         may_roll_back=may_roll_back,
         stages=[stages.EVERYBODY],
         started_by=version.author,
         started_at=now,
         stage_started_at=now,
     )
-    desired.republish(_fleet(organization), rollout=row)
+    desired.republish(members.locked(organization), rollout=row)
     _tell("started", row)
     _proceed(row, organization, now=now)
     return row
+
+
+def _supersede(organization: Organization, version: ConfigVersion, *, now: datetime) -> None:
+    """End the watch over what was released before: a newer change, staged or not, is what counts now."""
+    if (older := active(organization.pk)) is not None:
+        _end(older, Status.CANCELLED, f"Version {version.version} came after it.", now=now)
 
 
 @transaction.atomic
@@ -80,15 +89,15 @@ def start(
 
     `wanted` are the stages (see `stages.read`); `limits` are `max_failed_percent`, `max_failed`,
     `stage_timeout_seconds` and `soak_seconds`. Raises `invalid_field`, `precondition_failed` when the organization has
-    another version than the `expected` one by now, and `conflict` while another one is on its way.
+    another version than the `expected` one by now, and `conflict` while another staged one is on its way. The watch
+    over a version that was released at once ends.
     """
     organization, plan, now = organizations.lock(organization.pk), stages.read(wanted), timezone.now()
     versions.require(organization, expected)
-    _check_limits(limits)
-    if (other := active(organization.pk)) is not None:
-        raise Conflict(detail=f"Rollout {other.pk} of version {other.version} is {other.status}: end or cancel it.")
+    pace.check(limits)
+    require_free(organization)
     documents.require(document, organization)
-    _require_members(plan, organization)
+    members.require(plan, organization)
     before = released(organization)
     previous = versions.keep(organization, document=before)
     target = versions.record(
@@ -100,6 +109,7 @@ def start(
         before=before,
         is_released=False,
     )
+    _supersede(organization, target, now=now)
     row = Rollout.objects.create(
         organization=organization,
         target=target,
@@ -113,29 +123,9 @@ def start(
     )
     _record("start", row, acting_user=acting_user, after={"version": target.version, "stages": plan}, reason=comment)
     _tell("started", row)
-    _give(row, organization)
+    members.give(row, organization)
     _proceed(row, organization, now=now)
     return row
-
-
-def _require_members(plan: Sequence[stages.Stage], organization: Organization) -> None:
-    """Refuse a stage by labels that nobody carries: it would be over at once, and the next one everybody's."""
-    fleet = Instance.objects.present().filter(organization=organization)
-    for index, stage in enumerate(plan):
-        if "labels" in stage and not selection.by_labels(fleet, stage["labels"]).exists():
-            raise InvalidInput(fields={f"stages[{index}]": f"No orchestrator carries {stages.text(stage)}."})
-
-
-def _check_limits(limits: dict[str, int | None]) -> None:
-    bounds = {
-        "max_failed_percent": (0, 100),
-        "stage_timeout_seconds": (1, MAX_SECONDS),
-        "soak_seconds": (0, MAX_SECONDS),
-    }
-    for name, (low, high) in bounds.items():
-        value = limits.get(name, low)
-        if value is None or not low <= value <= high:
-            raise InvalidInput(fields={name: f"Give {low} to {high}."})
 
 
 # --- by hand --------------------------------------------------------------------------------------------------------
@@ -154,10 +144,10 @@ def pause(rollout: Rollout, *, acting_user: User | None, reason: str = "") -> Ro
 
 @transaction.atomic
 def resume(rollout: Rollout, *, acting_user: User | None, reason: str = "") -> Rollout:
-    """Go on; the stage's time-out begins anew. Raises `conflict` unless it is paused."""
+    """Go on; the stage's time-out and its soak begin anew. Raises `conflict` unless it is paused."""
     row, organization = _locked(rollout, (Status.PAUSED,))
-    row.status, row.stage_started_at = Status.RUNNING, timezone.now()
-    row.save(update_fields=["status", "stage_started_at"])
+    row.status, row.stage_started_at, row.settled_at = Status.RUNNING, timezone.now(), None
+    row.save(update_fields=["status", "stage_started_at", "settled_at"])
     _record("resume", row, acting_user=acting_user, reason=reason)
     _tell("resumed", row)
     _proceed(row, organization, now=row.stage_started_at)
@@ -174,7 +164,7 @@ def cancel(rollout: Rollout, *, acting_user: User | None, reason: str = "") -> R
     _record("cancel", row, acting_user=acting_user, reason=reason)
     _end(row, Status.CANCELLED, reason or f"Cancelled by {audit.actor(acting_user)}.", now=timezone.now())
     if row.is_staged:
-        _take_back(row, organization)
+        members.take_back(row, organization)
     return row
 
 
@@ -191,14 +181,24 @@ def _locked(rollout: Rollout, allowed: Iterable[str]) -> tuple[Rollout, Organiza
 
 def advance_all(organization_ids: Iterable[str], *, now: datetime) -> None:
     """Advance the rollouts of some organizations, where there is one."""
-    for row in _moving().filter(organization_id__in=list(organization_ids)):
-        advance(row, now=now)
+    _advance_each(_moving().filter(organization_id__in=list(organization_ids)), now=now)
 
 
 def sweep(*, now: datetime) -> None:
     """Advance every rollout: what a lost report, a killed process or the mere passing of time left behind."""
-    for row in _moving():
-        advance(row, now=now)
+    _advance_each(_moving(), now=now)
+
+
+def _advance_each(rollouts: Iterable[Rollout], *, now: datetime) -> None:
+    """Advance each, whatever becomes of the others; what is wrong with one is told once, not with every sweep."""
+    for row in rollouts:
+        try:
+            advance(row, now=now)
+            _broken.discard((row.pk, row.started_at))
+        except Exception:
+            if (row.pk, row.started_at) not in _broken:
+                logger.exception("rollout %s cannot go on; it is tried again with every sweep", row.pk)
+            _broken.add((row.pk, row.started_at))
 
 
 def _moving() -> Any:
@@ -209,7 +209,7 @@ def advance(rollout: Rollout, *, now: datetime) -> None:
     """Take the steps that are due, if any: the next stage, the end, or the way back. Looks before it locks."""
     if pace.due(rollout, progress.of(rollout, now=now), now=now) is None:
         return
-    with transaction.atomic(), audit.origin("system"):
+    with transaction.atomic():
         organization = organizations.lock(rollout.organization_id)
         rows = Rollout.objects.select_for_update(of=("self",)).select_related("target", "previous")
         row = rows.filter(pk=rollout.pk, status__in=Rollout.ACTIVE).first()
@@ -217,6 +217,7 @@ def advance(rollout: Rollout, *, now: datetime) -> None:
             _proceed(row, organization, now=now)
 
 
+@audit.origin(audit.SYSTEM.actor)  # also where a person's start or resume is what makes a step due
 def _proceed(rollout: Rollout, organization: Organization, *, now: datetime) -> None:
     while rollout.is_active:
         counts = progress.of(rollout, now=now)
@@ -229,7 +230,7 @@ def _proceed(rollout: Rollout, organization: Organization, *, now: datetime) -> 
             case Step.NEXT if rollout.stage + 1 < len(rollout.stages):
                 rollout.stage, rollout.stage_started_at, rollout.settled_at = rollout.stage + 1, now, None
                 rollout.save(update_fields=["stage", "stage_started_at", "settled_at"])
-                _give(rollout, organization)
+                members.give(rollout, organization)
                 _tell("advanced", rollout)
             case Step.NEXT:
                 _complete(rollout, organization, counts, now=now)
@@ -241,15 +242,11 @@ def _complete(rollout: Rollout, organization: Organization, counts: progress.Pro
     _end(rollout, Status.COMPLETED, pace.leftovers(counts), now=now)
     if not rollout.is_staged:
         return
-    _set_released(organization, rollout.target)
+    members.release(organization, rollout.target)
     rollout.target.released_at = now
     rollout.target.save(update_fields=["released_at"])
     _record("complete", rollout, acting_user=None, after={"version": rollout.version})
-    rows = _fleet(organization)
-    Instance.objects.filter(config_base=rollout.target).update(config_base=None)
-    for row in rows:
-        row.config_base = None
-    desired.republish(rows)
+    members.take_back(rollout, organization, everybody=True)
 
 
 def _halt(rollout: Rollout, organization: Organization, reason: str, *, now: datetime) -> None:
@@ -257,7 +254,7 @@ def _halt(rollout: Rollout, organization: Organization, reason: str, *, now: dat
     _end(rollout, Status.HALTED, reason, now=now)
     if rollout.is_staged:
         _record("halt", rollout, acting_user=None, after={"version": rollout.version}, reason=reason)
-        _take_back(rollout, organization)
+        members.take_back(rollout, organization)
     elif rollout.may_roll_back:
         document = rollout.previous.content if rollout.previous else {}
         back = versions.record(
@@ -275,39 +272,6 @@ def _halt(rollout: Rollout, organization: Organization, reason: str, *, now: dat
 
 
 # --- steps ----------------------------------------------------------------------------------------------------------
-
-
-def _fleet(organization: Organization, **where: Any) -> list[Instance]:
-    """Return present instances, locked in the order every writer takes these locks in."""
-    rows = Instance.objects.present().filter(organization=organization, **where)
-    return list(rows.select_for_update(of=("self",), no_key=True).order_by("pk"))
-
-
-def _set_released(organization: Organization, version: ConfigVersion) -> None:
-    if documents.digest(released(organization)) == documents.digest(version.content):
-        return
-    organization.settings = {**organization.settings, "config": version.content}
-    organization.save(update_fields=["settings", "updated_at"])
-
-
-def _give(rollout: Rollout, organization: Organization) -> None:
-    """Give the version to those of the stages reached who do not have it."""
-    fleet = list(Instance.objects.present().filter(organization=organization))
-    chosen = stages.members(fleet, rollout.stages[: rollout.stage + 1])
-    lacking = [row.pk for row in chosen if row.config_base_id != rollout.target_id]
-    rows = _fleet(organization, pk__in=lacking)
-    Instance.objects.filter(pk__in=lacking).update(config_base=rollout.target)
-    for row in rows:
-        row.config_base = rollout.target
-    desired.republish(rows, rollout=rollout)
-
-
-def _take_back(rollout: Rollout, organization: Organization) -> None:
-    rows = _fleet(organization, config_base=rollout.target)
-    Instance.objects.filter(config_base=rollout.target).update(config_base=None)
-    for row in rows:
-        row.config_base = None
-    desired.republish(rows)
 
 
 def _end(rollout: Rollout, status: str, reason: str, *, now: datetime) -> None:

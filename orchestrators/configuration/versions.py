@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 from django.utils import timezone
 
 from moolai.errors import AppError, NotFound
 from orchestrators.configuration import documents
-from orchestrators.models import ConfigVersion
+from orchestrators.models import ConfigVersion, Rollout
 from orchestrators.models.instance import released
 from orgs import audit
 from orgs.models import Organization, User
@@ -42,6 +42,16 @@ def get(organization: Organization, version: int) -> ConfigVersion:
     if row is None:
         raise NotFound(detail=f"There is no version {version} of this configuration.")
     return row
+
+
+def proven(organization: Organization, *, before: ConfigVersion) -> ConfigVersion | None:
+    """Return the newest version older than `before` whose rollout completed, or that is older than rollouts are.
+
+    One that was halted, or that something newer replaced before the fleet had answered, is not among them.
+    """
+    ways = Rollout.objects.filter(target=OuterRef("pk"))
+    rows = organization.config_versions.filter(released_at__isnull=False, version__lt=before.version)
+    return rows.filter(Exists(ways.filter(status=Rollout.Status.COMPLETED)) | ~Exists(ways)).first()
 
 
 def keep(organization: Organization, *, document: dict[str, Any]) -> ConfigVersion | None:
