@@ -6,6 +6,7 @@ from monitoring import frames, overview
 from monitoring.dashboard import feed
 from moolai import wakeups as workers
 from orchestrators import bulk, configuration, hub, jobs, wakeups
+from orchestrators.configuration import rollouts, tracking
 from orchestrators.hub import FrameHandler
 from orchestrators.messages import inbox, outbox
 from orgs import events
@@ -20,6 +21,7 @@ FRAME_HANDLERS = {
     "config_status": FrameHandler(configuration.check, configuration.store),
 }
 JOB_HANDLERS = {**bulk.HANDLERS}
+TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and cancelled by their own rooms
 
 # What counts calls, tokens, costs and alerts for the overview: the gateway's ledger and the alerts, once there are any.
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = ()
@@ -31,5 +33,7 @@ def connect() -> None:
     overview.install(OVERVIEW_SOURCES)
     jobs.install(JOB_HANDLERS)
     jobs.on_wake(workers.jobs)
+    for kind, cancels in TRACKED_JOBS.items():
+        jobs.on_cancel(kind, cancels)
     events.on_wake(wakeups.publish)
     events.on_wake(feed.wake)

@@ -35,13 +35,14 @@ class RolloutRow(serializers.ModelSerializer[Rollout]):
     stages = serializers.ListField(child=serializers.DictField())
     stage = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
+    job_id = serializers.CharField(source="job.job_id", allow_null=True, default=None)
 
     class Meta:
         model = Rollout
         fields = [
             "id", "organization_id", "version", "previous_version", "is_staged", "status", "stages", "stage",
-            "max_failed_percent", "max_failed", "stage_timeout_seconds", "soak_seconds", "progress", "reason",
-            "started_by", "started_at", "stage_started_at", "finished_at",
+            "max_failed_percent", "max_failed", "stage_timeout_seconds", "soak_seconds", "progress", "job_id",
+            "reason", "started_by", "started_at", "stage_started_at", "finished_at",
         ]  # fmt: skip
 
     def get_stage(self, row: Rollout) -> int:
@@ -95,7 +96,7 @@ class Rollouts(rest.View):
     def get(self, request: Request, organization_id: str) -> Response:
         """List the rollouts, newest first; a version that was released at once has one, too."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
-        rows = organization.rollouts.select_related("target", "previous")
+        rows = organization.rollouts.select_related("target", "previous", "job")
         if status := self.query["status"]:
             rows = rows.filter(status=status)
         return rest.page(request, rows, RolloutRow)
@@ -157,5 +158,5 @@ class Cancel(_Steering):
 
 
 def _row(request: Request, organization_id: str, rollout_id: str) -> Rollout:
-    rows = Rollout.objects.select_related("target", "previous", "organization")
+    rows = Rollout.objects.select_related("target", "previous", "organization", "job")
     return access.get(request, rows, organization_id=organization_id, pk=int(rollout_id))

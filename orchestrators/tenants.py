@@ -7,6 +7,7 @@ from django.db.models import Count, Q
 
 from moolai.errors import Conflict
 from orchestrators import configuration, independence, mirror
+from orchestrators.configuration import tracking
 from orchestrators.messages.outbox import OPEN
 from orchestrators.models import Instance, Message
 from orgs import organizations
@@ -57,6 +58,7 @@ def delete(organization: Organization, *, acting_user: User | None) -> None:
         raise Conflict(detail=f"Connected orchestrators: {connected}. Stop or delete them first.")
     present = fleet.present().order_by("orchestrator_id").values_list("orchestrator_id", flat=True)
     also = {"orchestrators": fleet.present().count(), "orchestrator_ids": list(present[:SHOWN])}
+    tracking.abandon(row)
     fleet.delete()
     organizations.delete(row, acting_user=acting_user, also=also)
     transaction.on_commit(mirror.write, robust=True)

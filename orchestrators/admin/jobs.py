@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 
 from moolai.errors import AppError
 from orchestrators import jobs
+from orchestrators.configuration import tracking
 from orchestrators.models import Job
 from orgs.admin.base import LongListAdmin, ago, exact, user
 from orgs.admin.trail import pretty
@@ -21,6 +22,7 @@ from orgs.admin.trail import pretty
 TONES = {"queued": "amber", "running": "blue", "completed": "green", "failed": "red", "cancelled": "gray"}
 WORDS = {
     "bulk.message": "Send a message", "bulk.independence": "Set independence", "bulk.labels": "Set labels",
+    tracking.KIND: "Roll out a configuration",
 }  # fmt: skip
 
 
@@ -102,7 +104,8 @@ class JobAdmin(LongListAdmin):
         except AppError as problem:
             messages.error(request, problem.detail)
         else:
-            messages.success(request, "The job is cancelled; what it did stays done.")
+            stays = "its members go back" if row.kind == tracking.KIND else "what it did stays done"
+            messages.success(request, f"The job is cancelled; {stays}.")
         return HttpResponseRedirect(reverse("admin:orchestrators_job_change", args=[pk]))
 
     def _get(self, request: HttpRequest, pk: int) -> Job:
@@ -155,7 +158,9 @@ class JobAdmin(LongListAdmin):
 def shown(row: Job) -> dict[str, Any]:
     """Return a job as the pieces show it."""
     url = reverse("admin:orchestrators_job_change", args=[row.pk])
+    rollout = row.request.get("rollout") if row.kind == tracking.KIND else None
     return {
+        "rollout": rollout,
         "row": row,
         "what": WORDS.get(row.kind, row.kind),
         "badge": badge(row),

@@ -102,7 +102,7 @@ class RolloutAdmin(LongListAdmin):
         """Leave documents in the database."""
         rows: QuerySet[Rollout] = super().get_queryset(request)
         big = ("target__document", "target__changes", "previous__document", "previous__changes")
-        return rows.select_related("target", "previous").defer(*big)
+        return rows.select_related("target", "previous", "job").defer(*big, "job__targets")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Read the counts along."""
@@ -210,13 +210,17 @@ def _facts(row: Rollout) -> list[tuple[str, Any]]:
     limit = f"more than {row.max_failed_percent} % fail"
     if row.max_failed is not None:
         limit += f", or more than {row.max_failed}"
-    return [
+    found = [
         ("Begun", format_html("{} by {}", exact(row.started_at), row.started_by)),
         ("Ended", exact(row.finished_at)),
         ("Goes back to", before),
         ("Halts when", limit),
         ("A stage waits", f"at most {row.stage_timeout_seconds} s, and is watched for {row.soak_seconds} s"),
     ]
+    if row.job is not None:
+        url = reverse("admin:orchestrators_job_change", args=[row.job.pk])
+        found.append(("Job", format_html('<a class="mo-link" href="{}">{}</a>', url, row.job.job_id)))
+    return found
 
 
 def _steps(row: Rollout, counts: Progress) -> list[dict[str, Any]]:

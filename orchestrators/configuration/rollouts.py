@@ -13,9 +13,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict
-from orchestrators.configuration import desired, documents, members, pace, progress, stages, versions
+from orchestrators.configuration import desired, documents, members, pace, progress, stages, tracking, versions
 from orchestrators.configuration.pace import Step
-from orchestrators.models import ConfigVersion, Rollout
+from orchestrators.models import ConfigVersion, Job, Rollout
 from orchestrators.models.instance import released
 from orgs import audit, events, organizations
 from orgs.models import Organization, User
@@ -121,6 +121,7 @@ def start(
         stage_started_at=now,
         **limits,
     )
+    tracking.begin(row, acting_user=acting_user)
     _record("start", row, acting_user=acting_user, after={"version": target.version, "stages": plan}, reason=comment)
     _tell("started", row)
     members.give(row, organization)
@@ -168,6 +169,14 @@ def cancel(rollout: Rollout, *, acting_user: User | None, reason: str = "") -> R
     return row
 
 
+def cancel_job(job: Job, *, acting_user: User | None) -> bool:
+    """Cancel the rollout that a job shows; False when there is none any more. Raises what `cancel` raises."""
+    row = Rollout.objects.filter(job=job).first()
+    if row is not None:
+        cancel(row, acting_user=acting_user)
+    return row is not None
+
+
 def _locked(rollout: Rollout, allowed: Iterable[str]) -> tuple[Rollout, Organization]:
     organization = organizations.lock(rollout.organization_id)
     row = Rollout.objects.select_for_update(of=("self",)).select_related("target", "previous").get(pk=rollout.pk)
@@ -207,7 +216,9 @@ def _moving() -> Any:
 
 def advance(rollout: Rollout, *, now: datetime) -> None:
     """Take the steps that are due, if any: the next stage, the end, or the way back. Looks before it locks."""
-    if pace.due(rollout, progress.of(rollout, now=now), now=now) is None:
+    counts = progress.of(rollout, now=now)
+    if pace.due(rollout, counts, now=now) is None:
+        tracking.follow(rollout, counts)
         return
     with transaction.atomic():
         organization = organizations.lock(rollout.organization_id)
@@ -221,6 +232,7 @@ def advance(rollout: Rollout, *, now: datetime) -> None:
 def _proceed(rollout: Rollout, organization: Organization, *, now: datetime) -> None:
     while rollout.is_active:
         counts = progress.of(rollout, now=now)
+        tracking.follow(rollout, counts)
         match pace.due(rollout, counts, now=now):
             case Step.HALT:
                 _halt(rollout, organization, pace.reason(rollout, counts, now=now), now=now)
@@ -279,6 +291,7 @@ def _end(rollout: Rollout, status: str, reason: str, *, now: datetime) -> None:
     rollout.status, rollout.reason, rollout.finished_at = status, reason[:1000], now
     rollout.outcome, rollout.failures = kept["outcome"], kept["failures"]
     rollout.save(update_fields=["status", "reason", "finished_at", "outcome", "failures"])
+    tracking.end(rollout)
     _tell(status, rollout)
 
 

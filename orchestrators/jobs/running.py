@@ -67,7 +67,9 @@ def drain() -> int:
 def claim(job_id: str = "") -> Job | None:
     """Take the oldest job that nobody holds (or the one named), by a conditional update; None when there is none."""
     now = timezone.now()
-    free = Job.objects.filter(OPEN, Q(lease_until__isnull=True) | Q(lease_until__lte=now))
+    free = Job.objects.filter(OPEN, kind__in=list(_handlers)).filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    )
     free = free.filter(job_id=job_id) if job_id else free
     for pk in list(free.order_by("id").values_list("pk", flat=True)[:20]):
         holder = f"{nodes.HOSTNAME}:{os.getpid()}:{secrets.token_hex(4)}"

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from orchestrators.models.config_version import ConfigVersion
+from orchestrators.models.job import Job
 from orgs.models import Organization
 
 MAX_GRACE_SECONDS: Final = 60  # clients come back within 30 s (PROTOCOL §1), and then have to apply it
@@ -44,6 +45,7 @@ class Rollout(models.Model):
     outcome = models.JSONField(default=dict, blank=True, help_text="The counts when it ended.")
     failures = models.JSONField(default=list, blank=True, help_text="[{orchestrator_id, error}] when it ended.")
     reason = models.CharField(max_length=1000, blank=True)
+    job = models.OneToOneField(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="rollout")
     started_by = models.CharField(max_length=200)
     started_at = models.DateTimeField()
     stage_started_at = models.DateTimeField()
