@@ -15,6 +15,7 @@ from orgs.models import Event
 
 if TYPE_CHECKING:
     from orchestrators.hub import Hub
+    from orchestrators.session import Session
 
 
 class Notice:
@@ -95,11 +96,11 @@ class Delivery(Notice):
 
 @dataclass(frozen=True, slots=True)
 class Config(Notice):
-    """A desired configuration: `body` is what both frames it may travel in have in common."""
+    """A desired configuration: `body` is what both frames it may travel in have in common, put together when sent."""
 
     orchestrator_id: str
     version: int
-    body: str
+    body: configuration.Body
     is_repeat: bool = False
 
     def apply(self, hub: "Hub") -> None:
@@ -111,7 +112,10 @@ class Config(Notice):
             session.config_version = self.version
             session.expect_config_status(is_repeat=self.is_repeat)
             is_update = session.is_acknowledging
-            session.spawn(session.write(configuration.head(self.version, is_update=is_update) + self.body))
+            session.spawn(self._send(session, is_update=is_update))
+
+    async def _send(self, session: "Session", *, is_update: bool) -> None:
+        await session.write(configuration.head(self.version, is_update=is_update) + self.body.text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,8 @@ def _flags(ids: Collection[str], organizations: Collection[str]) -> list[Notice]
 def configs(ids: Collection[str], *, is_repeat: bool = False) -> list[Notice]:
     """Return what `ids` should run now; `is_repeat` sends it again to a session that was given just that."""
     rows = configuration.readable(list(ids)) if ids else []
-    return [Config(row.orchestrator_id, row.config_version, configuration.body(row), is_repeat) for row in rows]
+    pairs = zip(rows, configuration.bodies(rows), strict=True)
+    return [Config(row.orchestrator_id, row.config_version, body, is_repeat) for row, body in pairs]
 
 
 def explain(sessions: Sequence[tuple[str, int]]) -> list[Notice]:

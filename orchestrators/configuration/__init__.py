@@ -4,16 +4,27 @@
 takes in what comes back, `documents` knows what a document is.
 """
 
-from orchestrators.configuration.desired import attach, body, frame, head, readable, refresh, republish, standings
+from orchestrators.configuration.desired import (
+    Body,
+    attach,
+    bodies,
+    frame,
+    head,
+    readable,
+    refresh,
+    republish,
+    standings,
+)
 from orchestrators.configuration.documents import difference, digest
 from orchestrators.configuration.publishing import begin, follow, publish, rollback, validate
 from orchestrators.configuration.statuses import Report, check, store
 
 __all__ = [
+    "Body",
     "Report",
     "attach",
     "begin",
-    "body",
+    "bodies",
     "check",
     "difference",
     "digest",

@@ -96,21 +96,45 @@ def _write(changed: Sequence[Instance], rollout: Rollout | None, *, now: datetim
 
 def frame(instance: Instance, *, is_update: bool) -> str:
     """Build the `config_update` (or, for a fresh or older session, `provisioning`) frame of the desired state."""
-    return head(instance.config_version, is_update=is_update) + body(instance)
+    return head(instance.config_version, is_update=is_update) + bodies([instance])[0].text()
 
 
 def head(version: int, *, is_update: bool) -> str:
-    """Return how a frame begins; `body` is the rest."""
+    """Return how a frame begins; a `Body` is the rest."""
     if is_update:
         return f'{{"type":"config_update","message_id":"config-{version}",'
     return '{"type":"provisioning",'
 
 
-def body(instance: Instance) -> str:
-    """Return what both kinds of frame have in common, without the brace that opens it."""
-    document = instance.config_document()
-    shared = {"version": instance.config_version, "config_hash": instance.config_hash}
-    return protocol.dump({**shared, "config": document, "data": document})[1:]
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What both kinds of frame have in common, in pieces: a fleet shares its long one until each frame is written."""
+
+    version: int
+    config_hash: str
+    own: str
+    shared: str
+
+    def text(self) -> str:
+        """Return it as it is sent, without the brace that opens the frame."""
+        document = f'{{"metadata":{self.own},{self.shared}'
+        return f'"version":{self.version},"config_hash":"{self.config_hash}","config":{document},"data":{document}}}'
+
+
+def bodies(instances: Sequence[Instance]) -> list[Body]:
+    """Return the bodies of desired configurations; those that differ in `metadata` alone have one text in common."""
+    texts: dict[tuple[Any, ...], str] = {}
+    found: list[Body] = []
+    for row in instances:
+        document = row.config_document()
+        own = protocol.dump(document.pop("metadata"))
+        overrides = (protocol.dump(row.features), protocol.dump(row.session_config))
+        switches = (row.privacy_mode, row.monitoring_enabled)
+        key = (row.organization_id, row.config_base_id, *overrides, *switches)
+        if key not in texts:
+            texts[key] = protocol.dump(document)[1:]
+        found.append(Body(row.config_version, row.config_hash, own, texts[key]))
+    return found
 
 
 def readable(orchestrator_ids: Sequence[str]) -> list[Instance]:

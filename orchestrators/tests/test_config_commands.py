@@ -95,6 +95,12 @@ def test_rollout_starts_shows_pauses_resumes_and_cancels(home: Organization, wri
         run("rollout", "show", pk, "--watch")
 
 
+def test_a_rollout_from_the_command_ends_the_watch_over_a_plain_change(home: Organization, write: Any) -> None:
+    run("config", "set", "acme", write({"features": {"n": 1}}))
+    assert "running" in run("rollout", "start", "acme", write({"features": {"n": 2}}), "--percent", "50")
+    assert list(Rollout.objects.order_by("pk").values_list("status", flat=True)) == ["cancelled", "running"]
+
+
 def test_a_finished_rollout_is_watched_to_its_end(db: None, write: Any) -> None:
     organizations.create("acme", name="Acme", acting_user=None)
     text = run("rollout", "start", "acme", write({"llm": {}}), "--watch")

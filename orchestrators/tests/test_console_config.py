@@ -165,6 +165,16 @@ def test_a_rollout_begins_with_its_stages_and_limits(console: Client, acme: Orga
     assert AuditEntry.objects.get().action == "rollout.start"
 
 
+def test_a_staged_rollout_from_the_console_ends_the_watch_over_a_plain_change(
+    console: Client, acme: Organization
+) -> None:
+    instances.create("orch-1", organization=acme, acting_user=None)
+    publish(acme, {"a": 1})
+    edit(console, {"a": 2}, seen="1", how="stages", stages="10")
+    rows = Rollout.objects.order_by("pk").values_list("is_staged", "status", "reason")
+    assert list(rows) == [(False, "cancelled", "Version 2 came after it."), (True, "running", "")]
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -1,0 +1,22 @@
+"""The frames that configurations travel in: their long part is there once for a whole fleet."""
+
+import json
+
+from orchestrators import configuration, instances
+from orgs import organizations
+
+
+def test_a_fleet_shares_the_text_of_its_configuration_until_it_is_sent(db: None) -> None:
+    home = organizations.create("big", name="Big", acting_user=None, settings={"config": {"a": ["x" * 1000] * 50}})
+    for number in range(4):
+        own = {"beta": True} if number == 3 else {}
+        instances.create(f"big-{number}", organization=home, acting_user=None, features=own)
+    rows = configuration.readable([f"big-{number}" for number in range(4)])
+    rows.sort(key=lambda row: row.orchestrator_id)
+    found = configuration.bodies(rows)
+    assert len({id(body.shared) for body in found[:3]}) == 1
+    assert found[3].shared != found[0].shared
+    for row, body in zip(rows, found, strict=True):
+        frame = json.loads(configuration.head(row.config_version, is_update=True) + body.text())
+        assert frame["config"] == frame["data"] == row.config_document()
+        assert (frame["version"], configuration.digest(frame["config"])) == (row.config_version, frame["config_hash"])
