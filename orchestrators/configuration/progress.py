@@ -67,14 +67,14 @@ def of_many(rollouts: Sequence[Rollout], *, now: datetime | None = None) -> dict
         .order_by()
         .annotate(is_lost=ExpressionWrapper(Q(config_lost_at__isnull=False), output_field=BooleanField()))
         .values_list("config_rollout", "config_status", "is_connected", "is_lost")
-        .annotate(number=Count("pk"), recent=Count("pk", filter=_recent(active, now=now or timezone.now())))
+        .annotate(number=Count("pk"), excused=Count("pk", filter=_excused(active, now=now or timezone.now())))
     )
     counts: dict[int, Counter[str]] = {row.pk: Counter() for row in active}
-    for pk, status, is_connected, is_lost, number, recent in groups:
+    for pk, status, is_connected, is_lost, number, excused in groups:
         name = _name(status, is_connected=is_connected, is_lost=is_lost)
         counts[pk].update({"members": number, name: number})
         if name in OVERDUE:
-            counts[pk][OVERDUE[name]] += number - recent
+            counts[pk][OVERDUE[name]] += number - excused
     return found | {pk: Progress(**count) for pk, count in counts.items()}
 
 
@@ -105,13 +105,15 @@ def _name(status: str, *, is_connected: bool, is_lost: bool) -> str:
     return "sent" if status == Status.UNKNOWN else "waiting"
 
 
-def _recent(rollouts: Sequence[Rollout], *, now: datetime) -> Q:
+def _excused(rollouts: Sequence[Rollout], *, now: datetime) -> Q:
     """Return what is true of members that may still answer: here, or gone, for less than the grace.
 
     One that went away before has no new grace when it comes back: else what stops it each time would never count.
+    What has never answered to any configuration does not undo a plain change by going away, either.
     """
     doubtful = Node.objects.filter(beat_at__lt=now - timedelta(seconds=NODE_SILENT_SECONDS)).values("node_id")
     found = Q(is_connected=True, node__in=doubtful)
+    found |= Q(config_rollout__in=[row.pk for row in rollouts if not row.is_staged], config_reported_hash="")
     for grace in {row.grace for row in rollouts}:
         members = Q(config_rollout__in=[row.pk for row in rollouts if row.grace == grace])
         is_gone_lately = Q(config_lost_at__gt=now - grace)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from orchestrators import configuration, nodes, presence, registration
 from orchestrators.claims import Claim
 from orchestrators.configuration import progress, rollouts
-from orchestrators.models import Instance, Node
+from orchestrators.models import Instance, Node, Rollout
 from orchestrators.presence import Ended
 from orchestrators.registration import Grant
 from orchestrators.tests import rolling
@@ -82,6 +82,16 @@ def test_a_plain_change_that_stops_orchestrators_is_taken_back(home: Organizatio
     report(running(2)[3:])
     later(61)
     assert released(home) == rolling.OLD
+
+
+def test_who_never_answers_undoes_no_plain_change_by_going_away(home: Organization) -> None:
+    Instance.objects.update(config_reported_hash="")
+    configuration.publish(home, NEW, acting_user=None)
+    crash(running(2))
+    later(299)
+    assert (released(home), progress.of(Rollout.objects.latest("pk")).lost) == (NEW, 20)
+    later(361)
+    assert (Rollout.objects.latest("pk").status, released(home)) == ("completed", NEW)
 
 
 def test_an_orchestrator_that_is_started_again_and_again_is_lost_since_the_first_time(home: Organization) -> None:
