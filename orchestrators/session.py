@@ -276,6 +276,7 @@ class Session:
             return False
         finally:
             self.sending -= 1
+            self.sending_since = time.monotonic()  # what still waits has waited since something went through
         return True
 
     async def refuse(

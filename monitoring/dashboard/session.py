@@ -181,6 +181,7 @@ class Watcher:
             await self.opening._tell(text)
         finally:
             self._sending -= 1
+            self._sending_since = time.monotonic()  # what still waits has waited since something went through
 
     async def _refuse(self, problem: FrameError) -> None:
         await self._send(protocol.error(problem))
