@@ -14,7 +14,7 @@ from django.utils import timezone
 from moolai.errors import Conflict, InvalidInput
 from orchestrators import configuration, instances
 from orchestrators.models import ConfigVersion, Instance, Message, Recommendation, Review
-from orgs import audit, events
+from orgs import audit, events, organizations
 from orgs.models import Organization, User
 
 # part of the document → the orchestrator's own column
@@ -84,6 +84,7 @@ def accept(row: Recommendation, *, acting_user: User | None, target: str = "", r
     Raises `conflict` when it was decided already or its orchestrator is deleted, `invalid_field` for a suggestion that
     the target does not take.
     """
+    organizations.lock(row.orchestrator.organization_id)  # before anything that the suggestion is merged into is read
     row = _undecided(row)
     target = target or default_target(row)
     applied = _apply(row, row.suggestion, target, acting_user=acting_user) if row.suggestion else None
