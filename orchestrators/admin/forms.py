@@ -52,7 +52,7 @@ class JSONObject(forms.JSONField):
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare the values, not how they are indented."""
         try:
-            return bool(self.to_python(data) != (initial or {}))
+            return not parsing.is_same(self.to_python(data), initial or {})
         except forms.ValidationError:
             return True
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
 from orchestrators import selection
-from orchestrators.configuration import desired, documents, pace, progress, stages, versions
+from orchestrators.configuration import desired, documents, overrides, pace, progress, stages, versions
 from orchestrators.configuration.pace import Step
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.models.instance import released
@@ -88,6 +88,7 @@ def start(
     if (other := active(organization.pk)) is not None:
         raise Conflict(detail=f"Rollout {other.pk} of version {other.version} is {other.status}: end or cancel it.")
     documents.require(document, organization)
+    overrides.require_fitting(document, organization)
     _require_members(plan, organization)
     before = released(organization)
     previous = versions.keep(organization, document=before)

@@ -6,6 +6,7 @@ import pytest
 
 from moolai.errors import Conflict
 from orchestrators import instances, recommendations
+from orchestrators.configuration import documents
 from orchestrators.messages import inbox
 from orchestrators.messages.inbox import Inbound
 from orchestrators.models import Instance, Message, Recommendation
@@ -195,4 +196,4 @@ def test_what_an_orchestrator_sends_may_be_anything(people: Cast) -> None:
     ],
 )  # fmt: skip
 def test_a_merge_patch_merges_as_the_rfc_says(document: Any, patch: Any, result: Any) -> None:
-    assert recommendations.merge(document, patch) == result
+    assert documents.merge(document, patch) == result
