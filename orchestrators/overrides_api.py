@@ -3,8 +3,6 @@
 It is written with the orchestrator's other columns (`orchestrators/instances_api.py`).
 """
 
-from typing import Any
-
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
