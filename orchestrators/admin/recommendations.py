@@ -83,7 +83,8 @@ class RecommendationAdmin(LongListAdmin):
                 target = target if target in recommendations.TARGETS else ""
                 recommendations.accept(row, acting_user=user(request), target=target, reason=reason)
         except AppError as problem:
-            messages.error(request, " ".join(problem.fields.values()) or problem.detail)
+            told = [f"{path}: {words}" for path, words in problem.fields.items()]
+            messages.error(request, " ".join([problem.detail, *told]))
         else:
             messages.success(request, f"The recommendation is {verdict}ed.")
         return HttpResponseRedirect(reverse("admin:orchestrators_recommendation_change", args=[pk]))

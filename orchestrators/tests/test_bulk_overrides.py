@@ -26,7 +26,10 @@ def people(settings: Any) -> Cast:
     found = cast.make(settings)
     ours, theirs = Organization.objects.get(pk="org-001"), Organization.objects.get(pk="org-002")
     for number in range(1, 6):
-        own: dict[str, Any] = {"features": {"old": True, "n": number}, "labels": {"env": "prod" if number % 2 else "test"}}
+        own: dict[str, Any] = {
+            "features": {"old": True, "n": number},
+            "labels": {"env": "prod" if number % 2 else "test"},
+        }
         instances.create(f"a-{number}", organization=ours, acting_user=None, **own)
     instances.create("b-1", organization=theirs, acting_user=None, features={"old": True})
     for model in (AuditEntry, Event, OverrideVersion):
