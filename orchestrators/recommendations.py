@@ -15,7 +15,7 @@ from moolai.errors import Conflict, InvalidInput
 from orchestrators import configuration, instances
 from orchestrators.configuration import documents, overrides
 from orchestrators.models import ConfigVersion, Message, OverrideVersion, Recommendation, Review
-from orchestrators.models.instance import released
+from orchestrators.models.instance import DOCUMENTS, released
 from orgs import audit, events, organizations
 from orgs.models import User
 
@@ -29,6 +29,11 @@ def rows(*, state: str = "") -> QuerySet[Recommendation]:
     if state == "new":
         return found.filter(review__isnull=True)
     return found.filter(review__status=state) if state else found
+
+
+def listed(*, state: str = "") -> QuerySet[Recommendation]:
+    """Return what `rows` does for a list: the configurations they speak of stay in the database."""
+    return rows(state=state).defer(*(f"orchestrator__{name}" for name in DOCUMENTS))
 
 
 def preview(row: Recommendation, *, target: str) -> tuple[dict[str, Any], dict[str, Any]]:

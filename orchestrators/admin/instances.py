@@ -123,8 +123,10 @@ class InstanceAdmin(BulkActions, ConsoleAdmin):
     # --- reading and writing ----------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
-        """Leave deleted ones out."""
-        return Instance.objects.present().select_related("organization")
+        """Leave deleted ones out, and while listing what the list does not show."""
+        rows = Instance.objects.present()
+        is_list = request.path == reverse("admin:orchestrators_instance_changelist")
+        return rows.slim() if is_list else rows.select_related("organization")
 
     def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
         """Make or change it by the registry's own functions: audited, and pushed to its session."""

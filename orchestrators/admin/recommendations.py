@@ -48,8 +48,9 @@ class RecommendationAdmin(LongListAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recommendation]:
-        """Read the reviews along."""
-        return recommendations.rows()
+        """Read the reviews along; a list reads no configuration."""
+        is_list = request.path == reverse("admin:orchestrators_recommendation_changelist")
+        return recommendations.listed() if is_list else recommendations.rows()
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
