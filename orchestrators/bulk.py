@@ -28,6 +28,7 @@ CHUNK: Final = 1000
 SHOWN_IDS: Final = 20
 MAX_EXPIRES_IN: Final = 31_536_000
 MAX_COMMENT: Final = 500
+MAX_PATCH_BYTES: Final = 32 * 1024  # it stands in the job's row and in an audit row of each organization
 Problem = dict[str, str]
 
 
@@ -247,7 +248,8 @@ def _check_configuration(parameters: dict[str, Any]) -> None:
         raise InvalidInput(fields={"parameters": "Send either `patch`, or `clear`."})
     if "clear" in parameters and parameters["clear"] is not True:
         raise InvalidInput(fields={"parameters.clear": "is true, where it is there"})
-    if "patch" in parameters and (wrong := overrides.patch_problems(parameters["patch"])):
+    is_patch = "patch" in parameters
+    if is_patch and (wrong := overrides.patch_problems(parameters["patch"], max_bytes=MAX_PATCH_BYTES)):
         paths = {f"parameters.patch.{path}".rstrip("."): problem for path, problem in wrong.items()}
         raise InvalidInput(fields=paths)
 

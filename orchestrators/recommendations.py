@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from moolai.errors import Conflict, InvalidInput
+from moolai.errors import Conflict, InvalidInput, NotFound
 from orchestrators import configuration, instances
 from orchestrators.configuration import documents, overrides
 from orchestrators.models import ConfigVersion, Message, OverrideVersion, Recommendation, Review
@@ -84,7 +84,8 @@ def accept(row: Recommendation, *, acting_user: User | None, target: str = "", r
 
 def _locked(row: Recommendation) -> Recommendation:
     """Lock the message, which two reviewers meet at, and read it anew."""
-    Message.objects.select_for_update(of=("self",)).get(pk=row.pk)
+    if Message.objects.select_for_update(of=("self",)).filter(pk=row.pk).first() is None:
+        raise NotFound  # it went with its orchestrator
     return rows().get(pk=row.pk)
 
 

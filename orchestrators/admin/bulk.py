@@ -70,7 +70,7 @@ class ConfigurationForm(forms.Form):
         """Say beside the patch what keeps it from being one."""
         found: Parameters = super().clean() or self.cleaned_data
         if found.get("how") == "patch" and "patch" in found:
-            for path, problem in overrides.patch_problems(found["patch"]).items():
+            for path, problem in overrides.patch_problems(found["patch"], max_bytes=bulk.MAX_PATCH_BYTES).items():
                 self.add_error("patch", f"{path or 'It'} {problem}")
         return found
 

@@ -59,13 +59,17 @@ def problems(document: Any, *, schema: Any = None) -> list[Problem]:
 
 def checker(schema: Any, *, max_bytes: int = MAX_BYTES) -> Callable[[Any], list[Problem]]:
     """Return what `problems` does for one schema, which is itself looked at once, for many documents."""
+    fits = schema_checker(schema)
+    return lambda document: list(_limits(document, max_bytes))[:MAX_PROBLEMS] or fits(document)
+
+
+def schema_checker(schema: Any) -> Callable[[dict[str, Any]], list[Problem]]:
+    """Return what `problems` does behind the limits, for documents whose parts are known to hold to them."""
     wrong = schemas.problems(schema) if schema is not None else []
     is_usable = schema is not None and not wrong
     own = Draft202012Validator(schema, registry=Registry()) if is_usable else None
 
-    def check(document: Any) -> list[Problem]:
-        if found := list(_limits(document, max_bytes)):
-            return found[:MAX_PROBLEMS]
+    def check(document: dict[str, Any]) -> list[Problem]:
         found = [*_against(_built_in, document), *wrong]
         return [*found, *(_against(own, document) if own else ())][:MAX_PROBLEMS]
 

@@ -5,10 +5,13 @@ document with the override in it, and nothing that the controller adds by itself
 for its own document. So an orchestrator without an override fits wherever the organization's document does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+import orjson
+
 from moolai.errors import InvalidInput
+from orchestrators import protocol
 from orchestrators.configuration import documents
 from orchestrators.configuration.documents import Problem
 from orchestrators.models import Instance, Rollout
@@ -21,7 +24,6 @@ COLUMNS: Final = {
     "monitoring_enabled": "monitoring_enabled",
 }  # fmt: skip
 BLANK: Final[dict[str, Any]] = {"features": {}, "session": {}, "privacy_mode": False, "monitoring_enabled": True}
-MAX_PATCH_BYTES: Final = 32 * 1024
 MAX_NAMED: Final = 20
 KINDS: Final = {dict: "an object", bool: "true or false"}
 Document = dict[str, Any]
@@ -42,7 +44,7 @@ def merge(override: Document, patch: Mapping[str, Any]) -> Document:
     return {**BLANK, **documents.merge(override, dict(patch))}
 
 
-def patch_problems(patch: Any) -> dict[str, str]:
+def patch_problems(patch: Any, *, max_bytes: int = documents.MAX_BYTES) -> dict[str, str]:
     """Return what keeps a merge patch from being one of overrides, by member ("": the whole)."""
     if not isinstance(patch, dict) or not patch:
         return {"": f"is an object with any of {', '.join(COLUMNS)}"}
@@ -51,8 +53,8 @@ def patch_problems(patch: Any) -> dict[str, str]:
         kind = type(BLANK.get(name))
         if name in COLUMNS and value is not None and type(value) is not kind:
             found[name] = f"is {KINDS[kind]}, or null"
-    limits = documents.checker(None, max_bytes=MAX_PATCH_BYTES)
-    return found or {row["path"]: row["problem"] for row in reversed(limits(patch))}
+    check = documents.checker(None, max_bytes=max_bytes)
+    return found or {row["path"]: row["problem"] for row in reversed(check(patch))}
 
 
 # --- whether it fits ------------------------------------------------------------------------------------------------
@@ -77,22 +79,30 @@ class Checker:
 
     def __init__(self, organization: Organization, *bases: Document) -> None:
         self._bases = bases or _bases(organization)
-        self._check = documents.checker(organization.settings.get("config_schema"))
-        self._known: dict[str, list[Problem]] = {}
+        schema = organization.settings.get("config_schema")
+        self._check, self._fits = documents.checker(schema), documents.schema_checker(schema)
+        self._room = documents.MAX_BYTES - max(len(protocol.encode(base)) for base in self._bases)
+        self._known: dict[bytes, list[Problem]] = {}
 
     def look(self, override: Document) -> list[Problem]:
         """Return what is wrong with an override as [{path, problem}]; nothing when it is empty, or fits."""
-        if override == BLANK:
-            return []
-        found = (self._check(laid_over(base, override)) for base in self._bases)
-        return next(filter(None, found), [])
+        return self._first(self._check, override)
 
     def problems(self, override: Document) -> list[Problem]:
-        """Return what `look` says of one that can be stored; equal ones are looked at once."""
-        key = documents.digest(override)
-        if key not in self._known:
-            self._known[key] = self.look(override)
-        return self._known[key]
+        """Return what `look` says of one that was looked at before, or of what a patch makes of it.
+
+        Its depth and its values are known then, its size mostly tells itself, and equal ones are looked at once.
+        """
+        text = protocol.encode(override, option=orjson.OPT_SORT_KEYS)
+        if text not in self._known:
+            check = self._fits if len(text) < self._room else self._check
+            self._known[text] = self._first(check, override)
+        return self._known[text]
+
+    def _first(self, check: Callable[[Document], list[Problem]], override: Document) -> list[Problem]:
+        if override == BLANK:
+            return []
+        return next(filter(None, (check(laid_over(base, override)) for base in self._bases)), [])
 
 
 def _bases(organization: Organization) -> tuple[Document, ...]:

@@ -159,6 +159,14 @@ def test_a_schema_that_an_override_would_not_go_with_is_refused(people: Cast) ->
     assert home().settings["config_schema"] == SCHEMA
 
 
+def test_a_version_that_leaves_no_room_for_an_override_is_refused(people: Cast) -> None:
+    set_schema({})
+    half = "x" * (documents.MAX_BYTES // 2)
+    data(people.alice.call("PATCH", ONE, {"features": {"text": half}}))
+    found = fields(people.alice.call("PUT", f"{OWN}/config", {"config": {"llm": {"prompt": half}}}))
+    assert "bytes" in found["overrides.orch-001"]
+
+
 def test_what_did_not_fit_before_keeps_nobody_from_publishing(people: Cast) -> None:
     Instance.objects.filter(orchestrator_id="orch-001").update(features={"mode": "ancient"})
     assert data(people.alice.call("PUT", f"{OWN}/config", {"config": {"llm": {"model": "m"}}}))["version"] == 1
