@@ -35,7 +35,7 @@ class OverrideVersion(models.Model):
         constraints = [models.UniqueConstraint(fields=["orchestrator", "version"], name="override_version_once")]
 
     def __str__(self) -> str:
-        return f"{self.orchestrator_id} v{self.version}"
+        return f"{self.orchestrator} v{self.version}"
 
     @property
     def content(self) -> dict[str, Any]:
