@@ -1,4 +1,4 @@
-"""Two people accept at once: both suggestions are part of the configuration afterwards."""
+"""Two writers at once: both suggestions are applied, and what does not go together is never stored together."""
 
 import threading
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from django.db import connection, connections, transaction
 
-from orchestrators import instances, recommendations
+from moolai.errors import InvalidInput
+from orchestrators import configuration, instances, recommendations
 from orchestrators.messages import inbox
 from orchestrators.messages.inbox import Inbound
 from orchestrators.models import Instance, Recommendation
@@ -23,15 +24,15 @@ def receive(name: str, config: dict[str, object]) -> Recommendation:
     return Recommendation.objects.get(message_id=name)
 
 
-def at_once(works: list[Callable[[], object]]) -> list[str]:
+def at_once(works: list[Callable[[], object]]) -> list[Exception]:
     """Do both while the organization is locked, let it go when both wait, and return what went wrong."""
-    troubles: list[str] = []
+    troubles: list[Exception] = []
 
     def run(work: Callable[[], object]) -> None:
         try:
             work()
         except Exception as error:
-            troubles.append(repr(error))
+            troubles.append(error)
         finally:
             connections.close_all()
 
@@ -67,3 +68,18 @@ def test_two_suggestions_accepted_at_once_are_both_applied(target: str) -> None:
     assert row.config_document()["features"] == {"a": True, "b": True, "old": True}
     if target == "organization":
         assert Organization.objects.get().settings["config"] == {"features": {"a": True, "b": True}}
+
+
+def test_a_version_and_an_override_that_do_not_go_together_are_not_both_stored() -> None:
+    schema = {"if": {"required": ["llm"]}, "then": {"properties": {"features": {"maxProperties": 0}}}}
+    home = organizations.create("org-001", name="Acme", acting_user=None, settings={"config_schema": schema})
+    row = instances.create("orch-001", organization=home, acting_user=None)
+    (refused,) = at_once(
+        [
+            lambda: configuration.publish(home, {"llm": {}}, acting_user=None),
+            lambda: instances.update(row, acting_user=None, features={"a": 1}),
+        ]
+    )
+    assert isinstance(refused, InvalidInput)
+    is_published = "config" in Organization.objects.get().settings
+    assert is_published != bool(Instance.objects.get().features)
