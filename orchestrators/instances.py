@@ -220,10 +220,22 @@ def override_many(
     rows = Instance.objects.present().filter(pk__in=instance_pks)
     homes = organizations.lock_many(rows.values_list("organization_id", flat=True))
     locked = rows.select_for_update(of=("self",), no_key=True).order_by("pk")
-    checkers = {key: overrides.Checker(row) for key, row in homes.items()}
+    changed, problems = _merged([row for row in locked if row.organization_id in homes], homes, patch)
+    instances = [row for row, _ in changed]
+    Instance.objects.bulk_update(instances, list(overrides.COLUMNS.values()), batch_size=WRITE_AT_ONCE)
+    configuration.republish(instances)
+    override_versions.record(changed, acting_user=acting_user, comment=comment, source=OverrideVersion.Source.BULK)
+    return problems
+
+
+def _merged(
+    rows: Iterable[Instance], homes: Mapping[str, Organization], patch: Mapping[str, Any] | None
+) -> tuple[list[tuple[Instance, overrides.Document]], list[tuple[str, str]]]:
+    """Put a patch into unsaved rows; return those that changed with what they had, and those it does not fit."""
+    checkers = {key: overrides.Checker(home) for key, home in homes.items()}
+    changed: list[tuple[Instance, overrides.Document]] = []
     problems: list[tuple[str, str]] = []
-    changed: list[tuple[Instance, dict[str, Any]]] = []
-    for row in (row for row in locked if row.organization_id in homes):
+    for row in rows:
         before = overrides.of(row)
         after = overrides.BLANK if patch is None else overrides.merge(before, patch)
         if parsing.is_same(after, before):
@@ -234,11 +246,7 @@ def override_many(
         for column, value in overrides.columns(after).items():
             setattr(row, column, value)
         changed.append((row, before))
-    instances = [row for row, _ in changed]
-    Instance.objects.bulk_update(instances, list(overrides.COLUMNS.values()), batch_size=WRITE_AT_ONCE)
-    configuration.republish(instances)
-    override_versions.record(changed, acting_user=acting_user, comment=comment, source=OverrideVersion.Source.BULK)
-    return problems
+    return changed, problems
 
 
 @transaction.atomic

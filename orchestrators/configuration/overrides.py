@@ -5,6 +5,7 @@ document with the override in it, and nothing that the controller adds by itself
 for its own document. So an orchestrator without an override fits wherever the organization's document does.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -35,8 +36,8 @@ def of(instance: Instance) -> Document:
 
 
 def columns(override: Mapping[str, Any]) -> Document:
-    """Return an override, or a part of one, as columns."""
-    return {COLUMNS[name]: value for name, value in override.items()}
+    """Return an override, or a part of one, as columns of their own: a row may be changed in place."""
+    return {COLUMNS[name]: copy.deepcopy(value) for name, value in override.items()}
 
 
 def merge(override: Document, patch: Mapping[str, Any]) -> Document:

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from orchestrators import bulk, configuration, instances, jobs
+from orchestrators.configuration import overrides
 from orchestrators.jobs import running
 from orchestrators.models import Instance, Job, OverrideVersion
 from orgs.models import AuditEntry, Event, Organization
@@ -114,6 +115,12 @@ def test_a_superadmins_reaches_organizations_each_by_its_own_schema(people: Cast
     jobs.drain()
     assert [row["orchestrator_id"] for row in Job.objects.get().errors] == ["b-1"]
     assert AuditEntry.objects.filter(action="bulk.configuration").count() == 2
+
+
+def test_what_is_cleared_shares_nothing(people: Cast) -> None:
+    instances.override_many([Instance.objects.get(orchestrator_id="a-1").pk], patch=None, acting_user=None)
+    overrides.columns(overrides.BLANK)["features"]["mine"] = 1
+    assert overrides.BLANK["features"] == {}
 
 
 def test_done_twice_it_changes_nothing_the_second_time(people: Cast) -> None:

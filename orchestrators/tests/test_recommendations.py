@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from moolai.errors import Conflict
+from moolai.errors import Conflict, NotFound
 from orchestrators import instances, recommendations
 from orchestrators.configuration import documents
 from orchestrators.messages import inbox
@@ -138,6 +138,14 @@ def test_a_decision_is_made_once(people: Cast, verdict: str) -> None:
         recommendations.accept(stale, acting_user=None)
     after = "accepted" if verdict == "accept" else "dismissed"
     assert data(people.alice.call("POST", f"{LIST}/{pk}/read", {}))["status"] == after
+
+
+def test_one_that_went_with_its_orchestrator_meanwhile_is_not_found(people: Cast) -> None:
+    stale = Recommendation.objects.get(pk=receive("r1"))
+    Message.objects.all().delete()
+    for decide in (recommendations.accept, recommendations.dismiss, recommendations.read):
+        with pytest.raises(NotFound):
+            decide(stale, acting_user=None)
 
 
 def test_reading_is_noted_once_and_decides_nothing(people: Cast) -> None:
