@@ -13,6 +13,7 @@ from orchestrators import configuration_api as config
 from orchestrators import instances_api as registry
 from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
+from orchestrators import overrides_api as overrides
 from orchestrators import plain_http_api as plain_http
 from orchestrators import recommendations_api as recommendations
 from orchestrators import rollouts_api as rollouts
@@ -23,6 +24,7 @@ from orgs import flat_auth_api as flat_auth
 from orgs import users_api as users
 
 admin.autodiscover()
+ONE = "api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)"
 OWN = "api/v1/orchestrators/(?P<organization_id>[^/]+)"
 
 urlpatterns = [
@@ -46,6 +48,9 @@ urlpatterns = [
     re_path(r"^api/v1/controller/orchestrators/?$", registry.Orchestrators.as_view()),
     re_path(r"^api/v1/controller/orchestrators/live/?$", registry.Live.as_view()),
     re_path(r"^api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)/?$", registry.Orchestrator.as_view()),
+    re_path(rf"^{ONE}/config/versions/?$", overrides.Versions.as_view()),
+    re_path(rf"^{ONE}/config/versions/(?P<version>[0-9]{{1,9}})/?$", overrides.Version.as_view()),
+    re_path(rf"^{ONE}/config/rollback/?$", overrides.Rollback.as_view()),
     re_path(r"^api/v1/internal/orchestrators/register/?$", plain_http.Register.as_view()),
     re_path(r"^api/v1/internal/orchestrators/heartbeat/?$", plain_http.Heartbeat.as_view()),
     re_path(

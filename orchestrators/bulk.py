@@ -16,7 +16,8 @@ from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
 from moolai.errors import InvalidInput
-from orchestrators import independence, jobs, labels, selection
+from orchestrators import independence, instances, jobs, labels, selection
+from orchestrators.configuration import overrides
 from orchestrators.jobs import Piece
 from orchestrators.messages import batches, outbox
 from orchestrators.models import Instance, Job
@@ -26,6 +27,8 @@ from orgs.models import Role, User
 CHUNK: Final = 1000
 SHOWN_IDS: Final = 20
 MAX_EXPIRES_IN: Final = 31_536_000
+MAX_COMMENT: Final = 500
+MAX_PATCH_BYTES: Final = 32 * 1024  # it stands in the job's row and in an audit row of each organization
 Problem = dict[str, str]
 
 
@@ -114,7 +117,7 @@ def _audit(job: Job, counts: Mapping[str, int], *, acting_user: User | None) -> 
             organization_id=organization_id,
             target=("job", job.job_id),
             after={"selector": job.request["selector"], "parameters": parameters, "orchestrators": count},
-            reason=str(parameters.get("reason", "")),
+            reason=str(parameters.get("reason") or parameters.get("comment", "")),
         )
 
 
@@ -180,6 +183,17 @@ def _label(job: Job, rows: Sequence[Instance]) -> list[Problem]:
     return problems
 
 
+def _configure(job: Job, rows: Sequence[Instance]) -> list[Problem]:
+    wish = job.request["parameters"]
+    refused = instances.override_many(
+        [row.pk for row in rows],
+        patch=wish.get("patch"),
+        acting_user=job.created_by,
+        comment=wish.get("comment") or f"bulk action {job.job_id}",
+    )
+    return [_problem(orchestrator_id, problem) for orchestrator_id, problem in refused]
+
+
 # --- parameters -----------------------------------------------------------------------------------------------------
 
 
@@ -225,9 +239,25 @@ def _check_labels(parameters: dict[str, Any]) -> None:
         raise InvalidInput(fields={"parameters": "Name labels to `set`, or to `remove`."})
 
 
+def _check_configuration(parameters: dict[str, Any]) -> None:
+    _refuse_unknown(parameters, "patch", "clear", "comment")
+    comment = parameters.get("comment", "")
+    if not isinstance(comment, str) or len(comment) > MAX_COMMENT:
+        raise InvalidInput(fields={"parameters.comment": f"is a text of at most {MAX_COMMENT} characters"})
+    if ("patch" in parameters) == ("clear" in parameters):
+        raise InvalidInput(fields={"parameters": "Send either `patch`, or `clear`."})
+    if "clear" in parameters and parameters["clear"] is not True:
+        raise InvalidInput(fields={"parameters.clear": "is true, where it is there"})
+    is_patch = "patch" in parameters
+    if is_patch and (wrong := overrides.patch_problems(parameters["patch"], max_bytes=MAX_PATCH_BYTES)):
+        paths = {f"parameters.patch.{path}".rstrip("."): problem for path, problem in wrong.items()}
+        raise InvalidInput(fields=paths)
+
+
 ACTIONS: Final[dict[str, Action]] = {
     "message": Action(Role.OPERATOR, _check_message, _send),
     "independence": Action(Role.ADMIN, _check_flag, _toggle),
     "labels": Action(Role.ADMIN, _check_labels, _label),
+    "configuration": Action(Role.ADMIN, _check_configuration, _configure),
 }
 HANDLERS: Final = {f"bulk.{name}": work for name in ACTIONS}

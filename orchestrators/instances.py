@@ -4,7 +4,7 @@ URLs and environment variables are secrets: callers write them plain, this room 
 what readers get (`orgs/sealed.py`).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
@@ -13,10 +13,12 @@ from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
 from orchestrators import configuration, independence, mirror, protocol
-from orchestrators.models import Instance
-from orgs import audit, events, keys, organizations, sealed
+from orchestrators.configuration import documents, override_versions, overrides
+from orchestrators.models import Instance, OverrideVersion
+from orgs import audit, events, keys, organizations, parsing, sealed
 from orgs.models import ApiKey, Organization, User
 
+WRITE_AT_ONCE: Final = 200  # rows per statement: documents may be large
 TAKEN_OVER: Final = "A superadmin gave its id to another organization."
 
 
@@ -37,6 +39,7 @@ def create(
     """
     _make_way(orchestrator_id, organization, acting_user=acting_user, may_take_over=may_take_over)
     instance = _make(orchestrator_id, organization=organization, name=name, **fields)
+    override_versions.begin(instance, acting_user=acting_user)
     _note("create", instance, acting_user=acting_user, after=_first(instance, fields))
     return instance
 
@@ -57,6 +60,7 @@ def enrol(
     """
     _make_way(orchestrator_id, organization, acting_user=acting_user, may_take_over=may_take_over)
     instance = _make(orchestrator_id, organization=organization, name=name, **fields)
+    override_versions.begin(instance, acting_user=acting_user)
     key, secret = keys.issue(instance.organization, orchestrator_id=orchestrator_id, acting_user=acting_user)
     after = _first(instance, fields) | {"key_id": key.key_id}
     _note("create", instance, acting_user=acting_user, after=after)
@@ -91,6 +95,7 @@ def _make(orchestrator_id: str, *, organization: Organization, name: str, **fiel
         instance.pk, instance.epoch, instance.created_at = before.pk, before.epoch, before.created_at
         instance._state.adding = False
         instance.config_version, instance.config_hash = before.config_version, before.config_hash  # it only grows
+    overrides.require(instance)
     configuration.refresh(instance)
     try:
         with transaction.atomic():
@@ -137,22 +142,37 @@ def validate(instance: Instance, names: Collection[str] = ()) -> None:
 
 
 @transaction.atomic
-def update(instance: Instance, *, acting_user: User | None, **fields: Any) -> Instance:
+def update(
+    instance: Instance,
+    *,
+    acting_user: User | None,
+    comment: str = "",
+    source: str = OverrideVersion.Source.EDIT,
+    expected: int | None = None,
+    **fields: Any,
+) -> Instance:
     """Change registry columns; what changes the desired configuration is pushed to the session.
 
-    `is_independent` is one of them: the orchestrator follows, in one audit row with the rest. A secret that comes back
-    as readers see it (`***`) is left as it is. Raises `invalid_field`, and `not_found` when it has just been deleted.
+    `is_independent` is one of them: the orchestrator follows, in one audit row with the rest. What it has of its own
+    gets a version, of `source` and with `comment`; `expected` is the one that the writer has seen. A secret that comes
+    back as readers see it (`***`) is left as it is. Raises `invalid_field`, `precondition_failed` when the override
+    has another version by now, and `not_found` when it has just been deleted.
     """
     instance = independence.lock(instance.orchestrator_id, organization_id=instance.organization_id)
-    before, changed = _shown(instance, fields), _apply(instance, fields)
-    if not changed:
+    before, override = _shown(instance, fields), overrides.of(instance)
+    if not (changed := _apply(instance, fields)):
         return instance
+    if set(changed) & set(overrides.COLUMNS.values()):
+        override_versions.require(instance, expected)
+        overrides.require(instance)
     instance.save(update_fields=[*changed, "updated_at"])
+    override_versions.record([(instance, override)], acting_user=acting_user, comment=comment, source=source)
     configuration.republish([instance])
     if "is_independent" in changed:
         independence.follow(instance, acting_user=acting_user)
     before = {name: before[name] for name in changed}
-    _note("update", instance, acting_user=acting_user, before=before, after=_shown(instance, changed))
+    after = _shown(instance, changed)
+    _note("update", instance, acting_user=acting_user, before=before, after=after, reason=comment)
     data = {"fields": changed}
     events.record(
         "orchestrator.updated",
@@ -173,7 +193,60 @@ def _apply(instance: Instance, fields: Mapping[str, Any]) -> list[str]:
     for name in changed:
         sealed.put(instance, name, fields[name])
     validate(instance, {*plain, *changed})
-    return [name for name in fields if name in changed or (name in plain and getattr(instance, name) != plain[name])]
+    changed |= {name for name, value in plain.items() if not parsing.is_same(getattr(instance, name), value)}
+    return [name for name in fields if name in changed]
+
+
+@transaction.atomic
+def roll_back(instance: Instance, version: int, *, acting_user: User | None, comment: str = "") -> Instance:
+    """Give an orchestrator of its own what it had in an older version, as a new one.
+
+    Raises `not_found`, and `invalid_field` where that does not fit its organization's configuration any more.
+    """
+    document = override_versions.get(instance, version).content
+    wanted = overrides.columns(overrides.BLANK | document)
+    why, source = comment or f"Back to version {version}.", OverrideVersion.Source.ROLLBACK
+    return update(instance, acting_user=acting_user, comment=why, source=source, **wanted)
+
+
+def override_many(
+    instance_pks: Sequence[int], *, patch: Mapping[str, Any] | None, acting_user: User | None, comment: str = ""
+) -> list[tuple[str, str]]:
+    """Merge `patch` into what many orchestrators have of their own, or clear it (None); no audit row (bulk has one).
+
+    Runs in the caller's transaction. Returns (orchestrator id, problem) of those that it does not fit: they stay as
+    they are. Those deleted meanwhile are passed over.
+    """
+    rows = Instance.objects.present().filter(pk__in=instance_pks)
+    homes = organizations.lock_many(rows.values_list("organization_id", flat=True))
+    locked = rows.select_for_update(of=("self",), no_key=True).order_by("pk")
+    changed, problems = _merged([row for row in locked if row.organization_id in homes], homes, patch)
+    instances = [row for row, _ in changed]
+    Instance.objects.bulk_update(instances, list(overrides.COLUMNS.values()), batch_size=WRITE_AT_ONCE)
+    configuration.republish(instances)
+    override_versions.record(changed, acting_user=acting_user, comment=comment, source=OverrideVersion.Source.BULK)
+    return problems
+
+
+def _merged(
+    rows: Iterable[Instance], homes: Mapping[str, Organization], patch: Mapping[str, Any] | None
+) -> tuple[list[tuple[Instance, overrides.Document]], list[tuple[str, str]]]:
+    """Put a patch into unsaved rows; return those that changed with what they had, and those it does not fit."""
+    checkers = {key: overrides.Checker(home) for key, home in homes.items()}
+    changed: list[tuple[Instance, overrides.Document]] = []
+    problems: list[tuple[str, str]] = []
+    for row in rows:
+        before = overrides.of(row)
+        after = overrides.BLANK if patch is None else overrides.merge(before, patch)
+        if parsing.is_same(after, before):
+            continue
+        if found := checkers[row.organization_id].problems(after):
+            problems.append((row.orchestrator_id, documents.sentence(found[0])))
+            continue
+        for column, value in overrides.columns(after).items():
+            setattr(row, column, value)
+        changed.append((row, before))
+    return changed, problems
 
 
 @transaction.atomic

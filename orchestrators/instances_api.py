@@ -133,7 +133,7 @@ class Orchestrators(rest.View):
     )
     def get(self, request: Request) -> Response:
         """List the fleet by id."""
-        rows = access.narrow(request, fleet(), own="orchestrator_id")
+        rows = access.narrow(request, fleet().defer("organization__settings"), own="orchestrator_id")
         if status := self.query["status"]:
             rows = rows.filter(status=status)
         rows = selection.by_search(rows, self.query["search"] or "")
@@ -198,8 +198,7 @@ class Live(rest.View):
     )
     def get(self, request: Request) -> Response:
         """List the open sessions: a partial index, no table scan. An orchestrator's key sees its own."""
-        connected = Instance.objects.connected().select_related("organization")
-        rows = access.narrow(request, connected, own="orchestrator_id")
+        rows = access.narrow(request, Instance.objects.connected().slim(), own="orchestrator_id")
         return rest.page(request, rows.order_by("organization_id", "orchestrator_id"), LiveRow)
 
 

@@ -11,17 +11,14 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from moolai.errors import Conflict, InvalidInput
+from moolai.errors import Conflict, InvalidInput, NotFound
 from orchestrators import configuration, instances
-from orchestrators.models import ConfigVersion, Instance, Message, Recommendation, Review
-from orgs import audit, events
-from orgs.models import Organization, User
+from orchestrators.configuration import documents, overrides
+from orchestrators.models import ConfigVersion, Message, OverrideVersion, Recommendation, Review
+from orchestrators.models.instance import DOCUMENTS, released
+from orgs import audit, events, organizations
+from orgs.models import User
 
-# part of the document → the orchestrator's own column
-COLUMNS: Final = {
-    "features": "features", "session": "session_config", "privacy_mode": "privacy_mode",
-    "monitoring_enabled": "monitoring_enabled",
-}  # fmt: skip
 STATES: Final = ("new", *Review.Status.values)
 TARGETS: Final = ("orchestrator", "organization")
 
@@ -34,24 +31,17 @@ def rows(*, state: str = "") -> QuerySet[Recommendation]:
     return found.filter(review__status=state) if state else found
 
 
-def merge(document: Any, patch: Any) -> Any:
-    """Return `document` with a merge patch applied (RFC 7396): null removes, objects merge, all else replaces."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(document) if isinstance(document, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge(merged.get(name), value)
-    return merged
+def listed(*, state: str = "") -> QuerySet[Recommendation]:
+    """Return what `rows` does for a list: the configurations they speak of stay in the database."""
+    return rows(state=state).defer(*(f"orchestrator__{name}" for name in DOCUMENTS))
 
 
 def preview(row: Recommendation, *, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the suggestion would change, as it is and as it would be; both empty without a suggestion."""
     patch = row.suggestion or {}
-    before = _own(row.orchestrator) if target == "orchestrator" else _base(row.orchestrator.organization)
-    after = merge(before, patch)
+    is_own = target == "orchestrator"
+    before = overrides.of(row.orchestrator) if is_own else released(row.orchestrator.organization)
+    after = documents.merge(before, patch)
     return {name: before[name] for name in patch if name in before}, {
         name: after[name] for name in patch if name in after
     }
@@ -59,7 +49,7 @@ def preview(row: Recommendation, *, target: str) -> tuple[dict[str, Any], dict[s
 
 def default_target(row: Recommendation) -> str:
     """Return the narrowest configuration that can hold all of the suggestion."""
-    return "orchestrator" if set(row.suggestion or {}) <= set(COLUMNS) else "organization"
+    return "orchestrator" if set(row.suggestion or {}) <= set(overrides.COLUMNS) else "organization"
 
 
 @transaction.atomic
@@ -84,6 +74,7 @@ def accept(row: Recommendation, *, acting_user: User | None, target: str = "", r
     Raises `conflict` when it was decided already or its orchestrator is deleted, `invalid_field` for a suggestion that
     the target does not take.
     """
+    organizations.lock(row.orchestrator.organization_id)  # before anything that the suggestion is merged into is read
     row = _undecided(row)
     target = target or default_target(row)
     applied = _apply(row, row.suggestion, target, acting_user=acting_user) if row.suggestion else None
@@ -93,7 +84,8 @@ def accept(row: Recommendation, *, acting_user: User | None, target: str = "", r
 
 def _locked(row: Recommendation) -> Recommendation:
     """Lock the message, which two reviewers meet at, and read it anew."""
-    Message.objects.select_for_update(of=("self",)).get(pk=row.pk)
+    if Message.objects.select_for_update(of=("self",)).filter(pk=row.pk).first() is None:
+        raise NotFound  # it went with its orchestrator
     return rows().get(pk=row.pk)
 
 
@@ -107,32 +99,27 @@ def _undecided(row: Recommendation) -> Recommendation:
 def _apply(row: Recommendation, patch: dict[str, Any], target: str, *, acting_user: User | None) -> dict[str, Any]:
     instance = row.orchestrator
     if target == "organization":
-        document = merge(_base(instance.organization), patch)
+        document = documents.merge(released(instance.organization), patch)
         comment = f"recommendation {row.message_id} of {instance.orchestrator_id}"
         source = ConfigVersion.Source.RECOMMENDATION
         configuration.publish(instance.organization, document, acting_user=acting_user, comment=comment, source=source)
         return {"target": target, "target_id": instance.organization_id}
     if instance.deleted_at is not None:
         raise Conflict(detail=f"The orchestrator {instance.orchestrator_id} was deleted.")
-    if unknown := sorted(set(patch) - set(COLUMNS)):
+    if unknown := sorted(set(patch) - set(overrides.COLUMNS)):
         detail = f"Only an organization's configuration has {', '.join(unknown)}; accept it for the organization."
         raise InvalidInput(fields={"target": detail})
-    merged = merge(_own(instance), patch)
-    defaults = _own(Instance())
-    wanted = {name: merged.get(name, defaults[name]) for name in patch}
-    if wrong := {name: "has another type" for name in patch if type(wanted[name]) is not type(defaults[name])}:
+    if wrong := overrides.patch_problems(patch):
         raise InvalidInput(detail="The suggestion does not fit an orchestrator's configuration.", fields=wrong)
-    instances.update(instance, acting_user=acting_user, **{COLUMNS[name]: wanted[name] for name in patch})
+    wanted = overrides.columns(overrides.merge(overrides.of(instance), patch))
+    instances.update(
+        instance,
+        acting_user=acting_user,
+        comment=f"recommendation {row.message_id}",
+        source=OverrideVersion.Source.RECOMMENDATION,
+        **wanted,
+    )
     return {"target": target, "target_id": instance.orchestrator_id}
-
-
-def _own(instance: Instance) -> dict[str, Any]:
-    return {name: getattr(instance, column) for name, column in COLUMNS.items()}
-
-
-def _base(organization: Organization) -> dict[str, Any]:
-    base = organization.settings.get("config")
-    return base if isinstance(base, dict) else {}
 
 
 def _review(

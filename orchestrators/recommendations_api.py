@@ -67,7 +67,7 @@ class Recommendations(rest.View):
     def get(self, request: Request, organization_id: str) -> Response:
         """List recommendations, newest first."""
         access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
-        rows = recommendations.rows(state=self.query["status"] or "")
+        rows = recommendations.listed(state=self.query["status"] or "")
         rows = rows.filter(orchestrator__organization_id=organization_id)
         if orchestrator_id := self.query["orchestrator_id"]:
             rows = rows.filter(orchestrator__orchestrator_id=orchestrator_id)

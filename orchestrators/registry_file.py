@@ -17,8 +17,8 @@ from django.db import transaction
 
 from moolai.errors import AppError
 from orchestrators import independence, instances, protocol, tenants
-from orchestrators.models import Instance
-from orgs import sealed, vault
+from orchestrators.models import Instance, OverrideVersion
+from orgs import parsing, sealed, vault
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
 
@@ -194,7 +194,7 @@ class _Work:
             self.orchestrator(entry, row)
 
     def update_organization(self, row: Organization, home: Home) -> Organization:
-        changed = [name for name, value in home.columns.items() if getattr(row, name) != value]
+        changed = [name for name, value in home.columns.items() if not parsing.is_same(getattr(row, name), value)]
         if changed:
             row = tenants.update(row, acting_user=None, **{name: home.columns[name] for name in changed})
             self.done.append(f"changed organization {home.key}: {', '.join(sorted(changed))}")
@@ -224,10 +224,11 @@ class _Work:
         changed = [
             name
             for name, value in entry.columns.items()
-            if (not sealed.is_same(row, name, value) if name in secrets else getattr(row, name) != value)
+            if not (sealed.is_same(row, name, value) if name in secrets else parsing.is_same(getattr(row, name), value))
         ]
         if changed:
-            row = instances.update(row, acting_user=None, **{name: entry.columns[name] for name in changed})
+            columns, source = {name: entry.columns[name] for name in changed}, OverrideVersion.Source.IMPORT
+            row = instances.update(row, acting_user=None, source=source, **columns)
             self.done.append(f"changed orchestrator {entry.key}: {', '.join(sorted(changed))}")
         return row
 
@@ -246,7 +247,8 @@ class _Work:
         except AppError as problem:
             details = problem.fields or {"": problem.detail}
             for name, text in details.items():
-                self.problems.append(f"{entry.path}{f'.{name}' if name in kinds else ''}: {text}")
+                is_named = name.partition(".")[0] in kinds
+                self.problems.append(f"{entry.path}{f'.{name}' if is_named else ''}: {text}")
 
 
 # --- writing the file -------------------------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ class Rollouts(rest.View):
     def get(self, request: Request, organization_id: str) -> Response:
         """List the rollouts, newest first; a version that was released at once has one, too."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
-        rows = organization.rollouts.select_related("target", "previous", "job")
+        big = ("target__document", "target__changes", "previous__document", "previous__changes")
+        rows = organization.rollouts.select_related("target", "previous", "job").defer(*big)
         if status := self.query["status"]:
             rows = rows.filter(status=status)
         return rest.page(request, rows, RolloutRow)

@@ -35,6 +35,15 @@ def read(request: HttpRequest, *, may_be_empty: bool = False) -> dict[str, Any]:
     return parse(content)
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are the same as JSON: for Python `True` is 1, and it would miss that change."""
+    return bool(one == other) and _text(one) == _text(other)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
 def parse(content: bytes) -> dict[str, Any]:
     """Return the JSON object in `content`, else raise AppError.
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, Rollout
+from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, OverrideVersion, Rollout
 from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
@@ -110,6 +110,15 @@ def config_versions(numbers: range) -> None:
     )
 
 
+def override_versions(numbers: range) -> None:
+    now = timezone.now()
+    instances(numbers)
+    rows = Instance.objects.filter(orchestrator_id__in=[f"i-{n}" for n in numbers])
+    OverrideVersion.objects.bulk_create(
+        OverrideVersion(orchestrator=row, version=1, author="a", created_at=now) for row in rows
+    )
+
+
 def rollouts(numbers: range) -> None:
     now = timezone.now()
     organizations(numbers)
@@ -134,6 +143,7 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "orchestrators_instance": (instances, 5),
     "orchestrators_message": (messages, 4),
     "orchestrators_configversion": (config_versions, 3),
+    "orchestrators_overrideversion": (override_versions, 3),
     "orchestrators_rollout": (rollouts, 6),
     "orchestrators_job": (jobs, 4),
     "orchestrators_recommendation": (recommendations, 3),

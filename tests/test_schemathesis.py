@@ -101,7 +101,7 @@ def cast(db: None, settings: Any) -> Cast:
 def known(cast: Cast) -> dict[str, Any]:
     """Things that are there, under the names their identifiers have in paths."""
     ours = Organization.objects.get(pk="org-001")
-    instances.create("orch-001", organization=ours, name="One", acting_user=None)
+    instances.create("orch-001", organization=ours, name="One", acting_user=None, features={"beta": True})
     message = messages.queue("orch-001", message_type="greet", content={}, acting_user=None)
     key, _ = keys.create(ours, name="old", acting_user=None, role="viewer")
     person = users.create(ours, acting_user=None, username="una", email="una@example.com", role="viewer")

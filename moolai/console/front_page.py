@@ -56,7 +56,7 @@ def _cards(fleet: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _table(total: int) -> dict[str, Any]:
-    rows = Instance.objects.present().select_related("organization").order_by(TROUBLE_FIRST, "orchestrator_id")
+    rows = Instance.objects.present().slim().order_by(TROUBLE_FIRST, "orchestrator_id")
     return {"table": organizations.fleet_rows(rows[:SHOWN_ORCHESTRATORS]), "table_total": total}
 
 

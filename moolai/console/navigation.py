@@ -46,6 +46,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Messages", "mail", "orchestrators_message"),
                 _list("Recommendations", "lightbulb", "orchestrators_recommendation"),
                 _list("Configuration", "tune", "orchestrators_configversion"),
+                _list("Overrides", "layers", "orchestrators_overrideversion"),
                 _list("Rollouts", "rocket_launch", "orchestrators_rollout"),
                 _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),

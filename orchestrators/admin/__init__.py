@@ -7,6 +7,7 @@ from orchestrators.admin import (
     lists,
     messages,
     organizations,
+    override_versions,
     recommendations,
     rollouts,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "lists",
     "messages",
     "organizations",
+    "override_versions",
     "recommendations",
     "rollouts",
 ]

@@ -10,16 +10,19 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from moolai.errors import AppError
 from orchestrators import bulk, labels
-from orchestrators.admin.forms import LabelsField, MessageForm
+from orchestrators.admin.forms import JSONObject, LabelsField, MessageForm
+from orchestrators.configuration import overrides
 from orchestrators.models import Instance
 from orgs.admin.base import user
 
 Parameters = dict[str, Any]
 STATES: Final = [("on", "Independent: their heartbeats are ignored"), ("off", "Managed, by their own flag")]
+
+HOW: Final = [("patch", "Merge this into what each has of its own"), ("clear", "Clear everything of their own")]
 
 
 class FlagForm(forms.Form):
@@ -49,6 +52,29 @@ class LabelsForm(forms.Form):
         return names
 
 
+class ConfigurationForm(forms.Form):
+    """What many have of their own."""
+
+    how = forms.ChoiceField(choices=HOW, initial="patch", widget=UnfoldAdminRadioSelectWidget, label="Do what")
+    patch = JSONObject(
+        label="Merge patch (JSON): null removes",
+        widget=UnfoldAdminTextareaWidget(
+            attrs={"rows": 6, "spellcheck": "false", "class": "mo-code", "placeholder": '{"features": {"beta": true}}'}
+        ),
+    )
+    comment = forms.CharField(
+        required=False, max_length=bulk.MAX_COMMENT, label="Comment, for the history", widget=UnfoldAdminTextInputWidget
+    )
+
+    def clean(self) -> Parameters:
+        """Say beside the patch what keeps it from being one."""
+        found: Parameters = super().clean() or self.cleaned_data
+        if found.get("how") == "patch" and "patch" in found:
+            for path, problem in overrides.patch_problems(found["patch"], max_bytes=bulk.MAX_PATCH_BYTES).items():
+                self.add_error("patch", f"{path or 'It'} {problem}")
+        return found
+
+
 def _message(cleaned: Parameters) -> Parameters:
     return {"message_type": cleaned["message_type"], "message_content": cleaned["content"]}
 
@@ -61,18 +87,24 @@ def _labels(cleaned: Parameters) -> Parameters:
     return {"set": cleaned["wanted"], "remove": cleaned["removed"]}
 
 
+def _configuration(cleaned: Parameters) -> Parameters:
+    wish: Parameters = {"clear": True} if cleaned["how"] == "clear" else {"patch": cleaned["patch"]}
+    return wish | {"comment": cleaned["comment"]}
+
+
 # action → (title, what the button says, its form, how its fields become parameters)
 FORMS: Final[dict[str, tuple[str, str, type[forms.Form], Callable[[Parameters], Parameters]]]] = {
     "message": ("Send a message", "Send messages", MessageForm, _message),
     "independence": ("Set independence", "Set independence", FlagForm, _flag),
     "labels": ("Set labels", "Set labels", LabelsForm, _labels),
+    "configuration": ("Change their own configuration", "Change it", ConfigurationForm, _configuration),
 }
 
 
 class BulkActions:
     """What the list of orchestrators offers for many of them."""
 
-    actions = ("bulk_message", "bulk_independence", "bulk_labels")
+    actions = ("bulk_message", "bulk_independence", "bulk_labels", "bulk_configuration")
     admin_site: Any
     opts: Any
 
@@ -90,6 +122,11 @@ class BulkActions:
     def bulk_labels(self, request: HttpRequest, chosen: QuerySet[Instance]) -> HttpResponse:
         """Set and remove labels of the chosen."""
         return self._bulk(request, chosen, "labels")
+
+    @admin.action(description="Change their own configuration…", permissions=["change"])
+    def bulk_configuration(self, request: HttpRequest, chosen: QuerySet[Instance]) -> HttpResponse:
+        """Change or clear what the chosen have of their own."""
+        return self._bulk(request, chosen, "configuration")
 
     def _bulk(self, request: HttpRequest, chosen: QuerySet[Instance], action: str) -> HttpResponse:
         """Ask what is needed, or post the job and show it."""

@@ -10,10 +10,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from orchestrators.configuration.progress import Progress
-from orchestrators.models import ConfigVersion, Rollout
+from orchestrators.models import ConfigVersion, Instance, OverrideVersion, Rollout
 
 SOURCES: Final = {
     "edit": "blue", "rollback": "amber", "automatic rollback": "red", "recommendation": "green", "import": "gray",
+    "bulk": "blue",
 }  # fmt: skip
 STATES: Final = {
     "running": ("▶", "blue"), "paused": ("❚❚", "amber"), "halted": ("✖", "red"), "completed": ("✔", "green"),
@@ -30,7 +31,7 @@ PARTS: Final = {
 }
 
 
-def source(row: ConfigVersion) -> SafeString:
+def source(row: ConfigVersion | OverrideVersion) -> SafeString:
     """Show where a version comes from."""
     return format_html('<span class="mo-badge mo-badge-{}">{}</span>', SOURCES[row.source], row.source)
 
@@ -43,7 +44,7 @@ def state(row: Rollout) -> SafeString:
     )
 
 
-def organization(row: ConfigVersion | Rollout) -> SafeString:
+def organization(row: ConfigVersion | Rollout | Instance) -> SafeString:
     """Show whose it is, with the way to the editor."""
     return format_html('<a class="mo-link" href="{}">{}</a>', editor(row.organization_id), row.organization_id)
 

@@ -8,6 +8,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from moolai.errors import AppError
 from orchestrators import labels, protocol
+from orchestrators.configuration import documents, override_versions, overrides
 from orchestrators.models import Instance
 from orgs import parsing
 
@@ -52,7 +53,7 @@ class JSONObject(forms.JSONField):
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compare the values, not how they are indented."""
         try:
-            return bool(self.to_python(data) != (initial or {}))
+            return not parsing.is_same(self.to_python(data), initial or {})
         except forms.ValidationError:
             return True
 
@@ -95,12 +96,38 @@ class InstanceForm(forms.ModelForm):  # type: ignore[type-arg]
     features = JSONObject(help_text="JSON; sent to the orchestrator as “features”.")
     session_config = JSONObject(label="Session", help_text="JSON; sent to the orchestrator as “session”.")
 
+    seen = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
     labels = LabelsField(help_text="To choose orchestrators by, in lists, bulk actions and rollouts.")
 
     class Meta:
         model = Instance
         fields = ["orchestrator_id", "organization", *EDITABLE]
         labels = {"internal_url": "Internal URL"}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.instance.pk is not None and "seen" in self.fields:
+            self.initial["seen"] = override_versions.current(self.instance).version
+
+    def clean(self) -> dict[str, Any]:
+        """Say beside the columns what keeps the orchestrator's own configuration from going with its organization's."""
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        if not self.errors and set(self.changed_data) & set(CONFIGURATION):
+            self._check_override(found)
+            self._check_version(found.get("seen"))
+        return found
+
+    def _check_version(self, seen: int | None) -> None:
+        if seen is not None and self.instance.pk is not None and seen != self.initial["seen"]:
+            words = f"Somebody changed it meanwhile, to version {self.initial['seen']}: open the page again."
+            self.add_error("features", words)
+
+    def _check_override(self, found: dict[str, Any]) -> None:
+        organization = found.get("organization") or self.instance.organization
+        own = {name: found[column] for name, column in overrides.COLUMNS.items()}
+        for row in overrides.Checker(organization).look(own):
+            field = overrides.by_column(row["path"]).partition(".")[0]
+            self.add_error(field if field in self.fields else None, documents.sentence(row))
 
     def clean_orchestrator_id(self) -> str:
         """Refuse reserved words and ids in use; a deleted orchestrator's id may be taken again."""

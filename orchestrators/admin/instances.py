@@ -62,12 +62,12 @@ class InstanceAdmin(BulkActions, ConsoleAdmin):
     change_form_template = "admin/orchestrators/instance/change_form.html"
     fieldsets = [
         ("Settings", {"fields": forms.IDENTITY}),
-        ("Desired configuration", {"fields": forms.CONFIGURATION}),
+        ("Its own configuration", {"fields": [*forms.CONFIGURATION, "seen"]}),
         ("Deployment", {"fields": forms.DEPLOYMENT, "classes": ["collapse"]}),
     ]
     add_fieldsets = [
         (None, {"fields": ["orchestrator_id", "organization", "name"]}),
-        ("Desired configuration", {"fields": forms.CONFIGURATION}),
+        ("Its own configuration", {"fields": forms.CONFIGURATION}),
     ]
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -123,15 +123,18 @@ class InstanceAdmin(BulkActions, ConsoleAdmin):
     # --- reading and writing ----------------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
-        """Leave deleted ones out."""
-        return Instance.objects.present().select_related("organization")
+        """Leave deleted ones out, and while listing what the list does not show."""
+        rows = Instance.objects.present()
+        is_list = request.path == reverse("admin:orchestrators_instance_changelist")
+        return rows.slim() if is_list else rows.select_related("organization")
 
     def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
         """Make or change it by the registry's own functions: audited, and pushed to its session."""
         values = {name: form.cleaned_data[name] for name in form.cleaned_data if name in forms.EDITABLE}
         if change:
             changed = {name: value for name, value in values.items() if name in form.changed_data}
-            row = instances.update(obj, acting_user=user(request), **changed)
+            expected = form.cleaned_data.get("seen")
+            row = instances.update(obj, acting_user=user(request), expected=expected, **changed)
         else:
             cleaned = form.cleaned_data
             key, organization = cleaned["orchestrator_id"], cleaned["organization"]

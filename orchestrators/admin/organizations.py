@@ -60,10 +60,12 @@ class OrganizationAdmin(ConsoleAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
-        """Count orchestrators and keys along."""
+        """Count orchestrators and keys along; a list reads no configuration."""
         present = Instance.objects.present()
         usable = ApiKey.objects.filter(revoked_at__isnull=True)
-        return Organization.objects.annotate(
+        is_list = request.path == reverse("admin:orgs_organization_changelist")
+        rows = Organization.objects.defer("settings") if is_list else Organization.objects.all()
+        return rows.annotate(
             instances=_count(present), online=_count(present.filter(is_connected=True)), usable_keys=_count(usable)
         )
 
@@ -147,7 +149,7 @@ def _count(rows: QuerySet[Any]) -> Coalesce:
 
 
 def _page(organization: Any) -> dict[str, Any]:
-    rows = Instance.objects.present().filter(organization=organization).select_related("organization")
+    rows = Instance.objects.present().filter(organization=organization).slim()
     return {
         "organization": organization,
         "badge": badges.organization(organization),

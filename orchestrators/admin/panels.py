@@ -7,6 +7,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from orchestrators.admin import badges, config_badges
+from orchestrators.admin.override_versions import history
+from orchestrators.configuration import override_versions
 from orchestrators.models import Instance
 from orgs.admin import trail
 from orgs.admin.base import ago
@@ -48,6 +50,9 @@ def configuration(instance: Instance) -> dict[str, Any]:
             ),
         )
     )
+    own = override_versions.current(instance)
+    words = f"version {own.version}, {own.source}" if own.pk else "never changed"
+    rows.append(("Its own", format_html(link, history(instance), words)))
     if instance.config_rollout_id:
         url = reverse("admin:orchestrators_rollout_change", args=[instance.config_rollout_id])
         rows.append(("Came by", format_html(link, url, f"rollout {instance.config_rollout_id}")))

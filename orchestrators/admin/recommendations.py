@@ -48,8 +48,9 @@ class RecommendationAdmin(LongListAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recommendation]:
-        """Read the reviews along."""
-        return recommendations.rows()
+        """Read the reviews along; a list reads no configuration."""
+        is_list = request.path == reverse("admin:orchestrators_recommendation_changelist")
+        return recommendations.listed() if is_list else recommendations.rows()
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
@@ -83,7 +84,8 @@ class RecommendationAdmin(LongListAdmin):
                 target = target if target in recommendations.TARGETS else ""
                 recommendations.accept(row, acting_user=user(request), target=target, reason=reason)
         except AppError as problem:
-            messages.error(request, " ".join(problem.fields.values()) or problem.detail)
+            told = [f"{path}: {words}" for path, words in problem.fields.items()]
+            messages.error(request, " ".join([problem.detail, *told]))
         else:
             messages.success(request, f"The recommendation is {verdict}ed.")
         return HttpResponseRedirect(reverse("admin:orchestrators_recommendation_change", args=[pk]))

@@ -5,7 +5,7 @@ command to this controller.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
@@ -54,15 +54,26 @@ def problems(document: Any, *, schema: Any = None) -> list[Problem]:
 
     `schema` is an organization's own (JSON Schema 2020-12), beside the built-in one for the known sections.
     """
-    found = list(_limits(document))
-    if found:
-        return found[:MAX_PROBLEMS]
-    found = list(_against(_built_in, document))
-    if schema is not None:
-        if wrong := schemas.problems(schema):
-            return [*found, *wrong][:MAX_PROBLEMS]
-        found += _against(Draft202012Validator(schema, registry=Registry()), document)
-    return found[:MAX_PROBLEMS]
+    return checker(schema)(document)
+
+
+def checker(schema: Any, *, max_bytes: int = MAX_BYTES) -> Callable[[Any], list[Problem]]:
+    """Return what `problems` does for one schema, which is itself looked at once, for many documents."""
+    fits = schema_checker(schema)
+    return lambda document: list(_limits(document, max_bytes))[:MAX_PROBLEMS] or fits(document)
+
+
+def schema_checker(schema: Any) -> Callable[[dict[str, Any]], list[Problem]]:
+    """Return what `problems` does behind the limits, for documents whose parts are known to hold to them."""
+    wrong = schemas.problems(schema) if schema is not None else []
+    is_usable = schema is not None and not wrong
+    own = Draft202012Validator(schema, registry=Registry()) if is_usable else None
+
+    def check(document: dict[str, Any]) -> list[Problem]:
+        found = [*_against(_built_in, document), *wrong]
+        return [*found, *(_against(own, document) if own else ())][:MAX_PROBLEMS]
+
+    return check
 
 
 def require(document: Any, organization: Organization, *, under: str = "config") -> None:
@@ -75,7 +86,12 @@ def require(document: Any, organization: Organization, *, under: str = "config")
         )
 
 
-def _limits(document: Any) -> Iterator[Problem]:
+def sentence(row: Problem) -> str:
+    """Return a problem as one text."""
+    return f"{row['path']}: {row['problem']}" if row["path"] else row["problem"]
+
+
+def _limits(document: Any, max_bytes: int) -> Iterator[Problem]:
     if not isinstance(document, dict):
         yield {"path": "", "problem": "The configuration must be an object."}
         return
@@ -98,8 +114,8 @@ def _limits(document: Any) -> Iterator[Problem]:
     except (TypeError, ValueError):
         yield {"path": "", "problem": "The configuration must be JSON in UTF-8."}
         return
-    if size > MAX_BYTES:
-        yield {"path": "", "problem": f"The configuration has {size} bytes; at most {MAX_BYTES} are taken."}
+    if size > max_bytes:
+        yield {"path": "", "problem": f"The configuration has {size} bytes; at most {max_bytes} are taken."}
 
 
 def _scalar(value: Any) -> str:
@@ -124,6 +140,19 @@ def _against(validator: Draft202012Validator, document: dict[str, Any]) -> Itera
 
 def _under(path: str, key: str) -> str:
     return f"{path}.{key[:50]}" if path else key[:50]
+
+
+def merge(document: Any, patch: Any) -> Any:
+    """Return `document` with a merge patch applied (RFC 7396): null removes, objects merge, all else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(document) if isinstance(document, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return merged
 
 
 # --- the difference -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
-from orchestrators.configuration import desired, documents, rollouts, versions
+from orchestrators.configuration import desired, documents, overrides, rollouts, versions
 from orchestrators.models import ConfigVersion, Instance
 from orchestrators.models.instance import released
 from orgs import audit, organizations
@@ -14,8 +14,12 @@ Source = ConfigVersion.Source
 
 
 def validate(document: Any, organization: Organization) -> list[documents.Problem]:
-    """Return what is wrong with a document for an organization as [{path, problem}]; nothing when it can be used."""
-    return documents.problems(document, schema=organization.settings.get("config_schema"))
+    """Return what is wrong with a document for an organization as [{path, problem}]; nothing when it can be used.
+
+    What orchestrators have of their own that would not go with it has paths that begin with `overrides.` and the id.
+    """
+    found = documents.problems(document, schema=organization.settings.get("config_schema"))
+    return found or overrides.broken(document, organization)
 
 
 @transaction.atomic
@@ -39,6 +43,7 @@ def publish(
     documents.require(document, organization)
     if now_current.pk and documents.digest(document) == documents.digest(released(organization)):
         return now_current
+    overrides.require_fitting(document, organization)
     return _publish(organization, document, action="publish", acting_user=acting_user, comment=comment, source=source)
 
 
@@ -48,6 +53,7 @@ def rollback(organization: Organization, version: int, *, acting_user: User | No
     organization = organizations.lock(organization.pk)
     document = versions.get(organization, version).content
     documents.require(document, organization)
+    overrides.require_fitting(document, organization)
     return _publish(
         organization,
         document,
@@ -110,6 +116,7 @@ def follow(before: Organization, organization: Organization, *, acting_user: Use
     old, new = before.settings.get("config"), organization.settings.get("config")
     if organization.settings.get("config_schema") != before.settings.get("config_schema") or new != old:
         documents.require({} if new is None else new, organization, under="settings.config")
+        overrides.require_fitting(released(organization), organization, before=before, under="settings")
     if documents.digest(released(before)) != documents.digest(released(organization)):
         rollouts.require_free(organization)
         row, previous = _next(organization, released(before), released(organization), acting_user, "", Source.EDIT)

@@ -13,7 +13,17 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict
-from orchestrators.configuration import desired, documents, members, pace, progress, stages, tracking, versions
+from orchestrators.configuration import (
+    desired,
+    documents,
+    members,
+    overrides,
+    pace,
+    progress,
+    stages,
+    tracking,
+    versions,
+)
 from orchestrators.configuration.pace import Step
 from orchestrators.models import ConfigVersion, Job, Rollout
 from orchestrators.models.instance import released
@@ -97,6 +107,7 @@ def start(
     pace.check(limits)
     require_free(organization)
     documents.require(document, organization)
+    overrides.require_fitting(document, organization)
     members.require(plan, organization)
     before = released(organization)
     previous = versions.keep(organization, document=before)

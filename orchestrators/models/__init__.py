@@ -5,7 +5,18 @@ from orchestrators.models.instance import Instance
 from orchestrators.models.job import Job
 from orchestrators.models.message import Message
 from orchestrators.models.node import Node
+from orchestrators.models.override_version import OverrideVersion
 from orchestrators.models.recommendation import Recommendation, Review
 from orchestrators.models.rollout import Rollout
 
-__all__ = ["ConfigVersion", "Instance", "Job", "Message", "Node", "Recommendation", "Review", "Rollout"]
+__all__ = [
+    "ConfigVersion",
+    "Instance",
+    "Job",
+    "Message",
+    "Node",
+    "OverrideVersion",
+    "Recommendation",
+    "Review",
+    "Rollout",
+]

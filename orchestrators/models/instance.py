@@ -1,7 +1,7 @@
 """An orchestrator instance: what it should be, what it reported, whether it is alive and where its socket is held."""
 
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from django.conf import settings
 from django.db import models
@@ -15,6 +15,11 @@ from orgs.models.organization import validate_identifier
 from orgs.names import NameField
 from orgs.sealed import SealedURL, SealedValues
 
+# Columns that may be large, its organization's included: lists leave them in the database.
+DOCUMENTS: Final = (
+    "features", "session_config", "environment_variables", "health_status", "metadata", "organization__settings",
+)  # fmt: skip
+
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
     """Reads of the fleet that more than one door needs."""
@@ -26,6 +31,10 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def connected(self) -> Self:
         """Return the instances with an open session, through the partial index."""
         return self.present().filter(is_connected=True)
+
+    def slim(self) -> Self:
+        """Return them with their organizations and without the columns that may be large, for lists."""
+        return self.select_related("organization").defer(*DOCUMENTS)
 
 
 class Instance(models.Model):

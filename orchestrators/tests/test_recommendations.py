@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from moolai.errors import Conflict
+from moolai.errors import Conflict, NotFound
 from orchestrators import instances, recommendations
+from orchestrators.configuration import documents
 from orchestrators.messages import inbox
 from orchestrators.messages.inbox import Inbound
 from orchestrators.models import Instance, Message, Recommendation
@@ -139,6 +140,14 @@ def test_a_decision_is_made_once(people: Cast, verdict: str) -> None:
     assert data(people.alice.call("POST", f"{LIST}/{pk}/read", {}))["status"] == after
 
 
+def test_one_that_went_with_its_orchestrator_meanwhile_is_not_found(people: Cast) -> None:
+    stale = Recommendation.objects.get(pk=receive("r1"))
+    Message.objects.all().delete()
+    for decide in (recommendations.accept, recommendations.dismiss, recommendations.read):
+        with pytest.raises(NotFound):
+            decide(stale, acting_user=None)
+
+
 def test_reading_is_noted_once_and_decides_nothing(people: Cast) -> None:
     pk = receive("r1")
     assert data(people.oscar.call("POST", f"{LIST}/{pk}/read", {}))["status"] == "read"
@@ -195,4 +204,4 @@ def test_what_an_orchestrator_sends_may_be_anything(people: Cast) -> None:
     ],
 )  # fmt: skip
 def test_a_merge_patch_merges_as_the_rfc_says(document: Any, patch: Any, result: Any) -> None:
-    assert recommendations.merge(document, patch) == result
+    assert documents.merge(document, patch) == result

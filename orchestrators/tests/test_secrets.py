@@ -32,7 +32,7 @@ SECRETS: dict[str, Any] = {
     "redis_url": f"redis://:{CANARY}@redis:6379/0",
     "environment_variables": {"OPENAI_API_KEY": CANARY, "LEVEL": "debug"},
 }
-MASKED = {
+MASKED: dict[str, Any] = {
     "internal_url": "http://moolai:***@10.0.0.5:8000/base",
     "database_url": "postgres://moolai:***@db:5432/orch",
     "redis_url": "redis://:***@redis:6379/0",
@@ -84,7 +84,10 @@ def test_the_api_shows_every_column_masked(client: Client, orch: Instance) -> No
 
 
 def test_the_audit_trail_and_the_events_hold_no_secret(orch: Instance) -> None:
-    changed = {"database_url": f"mysql://root:{CANARY}-2@db/orch", "environment_variables": {"NEW": f"{CANARY}-2"}}
+    changed: dict[str, Any] = {
+        "database_url": f"mysql://root:{CANARY}-2@db/orch",
+        "environment_variables": {"NEW": f"{CANARY}-2"},
+    }
     instances.update(orch, acting_user=None, **changed)
     entry = AuditEntry.objects.get(action="orchestrator.update")
     assert entry.before == {name: MASKED[name] for name in changed}
@@ -167,7 +170,7 @@ def test_the_console_shows_stars_and_takes_them_back(client: Client, orch: Insta
     client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
     page = reverse("admin:orchestrators_instance_change", args=[orch.pk])
     text = client.get(page).content.decode()
-    assert MASKED["internal_url"] in text  # type: ignore[operator]
+    assert MASKED["internal_url"] in text
     assert CANARY not in text
     assert "enc:v1:" not in text
     form = {"name": "New", "features": "{}", "session_config": "{}", "monitoring_enabled": "on"}

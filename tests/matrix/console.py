@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from orchestrators.models import ConfigVersion, Instance, Job, Rollout
+from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
 from orgs.models import ApiKey, Membership, User
 from tests.matrix.place import PASSWORD, Place
 
@@ -103,6 +103,10 @@ def _version(place: Place) -> int:
     return ConfigVersion.objects.filter(organization_id=place.organization).latest("version").pk
 
 
+def _override(place: Place) -> int:
+    return OverrideVersion.objects.get(orchestrator__orchestrator_id=place.orchestrator, version=1).pk
+
+
 def _steer(client: Client, place: Place) -> Any:
     Rollout.objects.filter(pk=place.rollout).update(status="running", finished_at=None)
     return _post("orchestrators_rollout_steer", lambda place: int(place.rollout), {"verdict": "pause"})(client, place)
@@ -155,6 +159,12 @@ DEEDS: Final[dict[str, Deed]] = {
     ),
     "orchestrators.Instance bulk_labels": _action(
         "orchestrators_instance", "bulk_labels", _idle, apply="yes", wanted="env=prod"
+    ),
+    "orchestrators.Instance bulk_configuration": _action(
+        "orchestrators_instance", "bulk_configuration", _idle, apply="yes", how="patch", patch='{"features": {"a": 1}}'
+    ),
+    "orchestrators.OverrideVersion orchestrators_overrideversion_rollback": _post(
+        "orchestrators_overrideversion_rollback", _override, {}
     ),
     "orchestrators.Job orchestrators_job_cancel": _post(
         "orchestrators_job_cancel", lambda place: Job.objects.get(job_id=place.job).pk, {}

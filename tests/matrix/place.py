@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from monitoring.models import NUMBERS, SystemMetric
 from orchestrators import bulk, configuration, instances
-from orchestrators.models import ConfigVersion, Instance, Job, Message, Review, Rollout
+from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
 from orgs import audit, events, keys, organizations, tokens
 from orgs.models import Membership, Organization, User
 
@@ -63,6 +63,7 @@ def make(organization_id: str, *, word: str) -> Place:
     ids = [f"{organization_id}-{number}" for number in (1, 2, 3)]
     for orchestrator_id in ids:
         _orchestrator(orchestrator_id, organization, word=word)
+    _override(ids[0], word=word)
     Instance.objects.filter(orchestrator_id=ids[0]).update(**_session(word))
     row, _ = keys.create(organization, name=f"{word} key", acting_user=None, role="viewer")
     user = _user(organization, word=word)
@@ -101,6 +102,15 @@ def _orchestrator(orchestrator_id: str, organization: Organization, *, word: str
         metadata={word: word},
         config_reported_hash=f"sha256:{word}",
         config_error=f"{word} failed",
+    )
+
+
+def _override(orchestrator_id: str, *, word: str) -> None:
+    """Give what one has of its own a second version."""
+    row = Instance.objects.get(orchestrator_id=orchestrator_id)
+    instances.update(row, acting_user=None, features={word: word, "second": word})
+    OverrideVersion.objects.filter(orchestrator__organization_id=row.organization_id).update(
+        comment=f"because {word}", author=f"{word} author"
     )
 
 

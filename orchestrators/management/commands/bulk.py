@@ -1,4 +1,4 @@
-"""`manage.py bulk message|independence|labels …`."""
+"""`manage.py bulk message|independence|labels|configuration …`."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from moolai.errors import AppError
 from orchestrators import bulk, labels
 from orchestrators.jobs import running
+from orchestrators.management.commands.config import document_in
 from orchestrators.models import Instance, Job
 from orgs import audit
 from orgs.management import refusals
@@ -20,7 +21,7 @@ from orgs.models import Organization
 class Command(BaseCommand):
     """Do something to many orchestrators."""
 
-    help = "Send a message to many orchestrators, set their independence or their labels, and show how it goes."
+    help = "Send many orchestrators a message, or set their independence, labels or configuration; show how it goes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions and the options that choose."""
@@ -42,6 +43,11 @@ class Command(BaseCommand):
         label = actions.add_parser("labels", parents=[chooser], help="set and remove labels")
         label.add_argument("--set", default="", dest="wanted", help="env=prod,region=eu")
         label.add_argument("--remove", default="", help="names, with commas between them")
+        own = actions.add_parser("configuration", parents=[chooser], help="change what they have of their own")
+        own.add_argument("patch", nargs="?", help="a JSON merge patch of features, session, privacy_mode, …")
+        own.add_argument("--file", help="a file with the patch, - for standard input")
+        own.add_argument("--clear", action="store_true", help="take everything of their own away")
+        own.add_argument("--comment", default="", help="why, for the history")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Post the job and do it here; a worker takes over when this command is killed."""
@@ -100,13 +106,28 @@ def _selector(options: dict[str, Any]) -> dict[str, Any]:
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
     match options["action"]:
         case "message":
-            try:
-                content = json.loads(options["content"])
-            except ValueError as error:
-                raise CommandError(f"content is not JSON: {error}") from None
+            content = _json(options["content"], "content")
             expiry = {"expires_in": options["expires_in"]} if options["expires_in"] is not None else {}
             return {"message_type": options["message_type"], "message_content": content, **expiry}
         case "independence":
             return {"is_independent": options["state"] == "on", "reason": options["reason"]}
+        case "configuration":
+            return _override(options) | {"comment": options["comment"]}
     removed = [name.strip() for name in options["remove"].split(",") if name.strip()]
     return {"set": labels.parse(options["wanted"]), "remove": removed}
+
+
+def _override(options: dict[str, Any]) -> dict[str, Any]:
+    given = [options["clear"], options["patch"] is not None, options["file"] is not None]
+    if given.count(True) != 1:
+        raise CommandError("Give a patch, or --file, or --clear.")
+    if options["clear"]:
+        return {"clear": True}
+    return {"patch": document_in(options["file"]) if options["file"] else _json(options["patch"], "the patch")}
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"{what} is not JSON: {error}") from None

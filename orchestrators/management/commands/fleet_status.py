@@ -58,7 +58,7 @@ class Command(BaseCommand):
             return
 
     def _render(self, options: dict[str, Any]) -> str:
-        rows: QuerySet[Instance] = Instance.objects.present().select_related("organization")
+        rows: QuerySet[Instance] = Instance.objects.present().slim()
         rows = rows.order_by("organization_id", "orchestrator_id")
         if options["organization"]:
             rows = rows.filter(organization_id=options["organization"])
