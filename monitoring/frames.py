@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final, Never
 
 import orjson
 from django.db import transaction
 
+from monitoring.metrics import storage
 from monitoring.models import NUMBERS, SystemMetric
 from orchestrators import protocol
 from orchestrators.protocol import FrameError
@@ -20,7 +20,6 @@ MAX_SAMPLES: Final = 500
 MAX_CUSTOM: Final = 100
 MAX_VALUE: Final = 1e15
 ROW_BYTES: Final = 500  # what a sample weighs beside its text: the row that is made of it in the thread
-CHUNK: Final = 500  # rows of one statement
 # The largest number of each name that is special; a word may be no number at all.
 _LIMITS: Final = {name: 100.0 * 1024 for name in NUMBERS if name.endswith("_percent")} | dict.fromkeys(WORDS, -1.0)
 
@@ -141,7 +140,7 @@ def store(batches: Sequence[Batch]) -> list[str | None | FrameError]:
         claims.setdefault(row.metric_id, row)
     with transaction.atomic(using=SystemMetric.objects.db):
         # In the order of their ids, so that two processes with the same ids never wait for each other crosswise.
-        _insert(iter(sorted(claims.values(), key=lambda row: row.metric_id)))
+        storage.insert(sorted(claims.values(), key=lambda row: row.metric_id))
         stored = SystemMetric.objects.filter(metric_id__in=list(claims))
         # What was there before the insert and is cleaned up by now counts as a duplicate.
         owners: dict[str, list[Any]] = {key: [row.message_hash, None] for key, row in claims.items()}
@@ -150,16 +149,11 @@ def store(batches: Sequence[Batch]) -> list[str | None | FrameError]:
             claims[row.metric_id] is row and owners[row.metric_id] == [row.message_hash, row.created_at]
             for row in firsts
         ]
-        _insert(row for rows, ours in zip(pending, is_ours, strict=True) if ours for row in rows)
+        storage.insert(row for rows, ours in zip(pending, is_ours, strict=True) if ours for row in rows)
     return [
         _answer(batch, is_new=ours, is_same=owners[row.metric_id][0] == row.message_hash)
         for batch, row, ours in zip(batches, firsts, is_ours, strict=True)
     ]
-
-
-def _insert(rows: Iterator[SystemMetric]) -> None:
-    while chunk := list(islice(rows, CHUNK)):
-        SystemMetric.objects.bulk_create(chunk, ignore_conflicts=True)
 
 
 def _answer(batch: Batch, *, is_new: bool, is_same: bool) -> str | None | FrameError:

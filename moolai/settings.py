@@ -207,6 +207,14 @@ SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
 INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
 INDEPENDENCE_JSON_FILE = Path(first("INDEPENDENCE_JSON_FILE", default=str(DATA_DIR / "orchestrator_independence.json")))
 
+# --- Measurements (docs/monitoring.md); 0 days keeps them ---------------------------------------------------------
+AUTO_COLLECT = flag("AUTO_COLLECT", default=True)
+METRICS_COLLECTION_INTERVAL = number("METRICS_COLLECTION_INTERVAL", default=30)
+METRICS_ROLLUP_SECONDS = 60
+METRICS_RETENTION_DAYS = number("METRICS_RETENTION_DAYS", default=7)
+METRICS_HOURLY_RETENTION_DAYS = number("METRICS_HOURLY_RETENTION_DAYS", default=90)
+METRICS_DAILY_RETENTION_DAYS = number("METRICS_DAILY_RETENTION_DAYS", default=730)
+
 # --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
 if REDIS_URL:
@@ -244,7 +252,18 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
+    "rollups": {
+        "task": "monitoring.rollup",
+        "schedule": METRICS_ROLLUP_SECONDS,
+        "options": {"expires": METRICS_ROLLUP_SECONDS * 2},
+    },
 }
+if AUTO_COLLECT:
+    CELERY_BEAT_SCHEDULE["collect"] = {
+        "task": "monitoring.collect",
+        "schedule": METRICS_COLLECTION_INTERVAL,
+        "options": {"expires": METRICS_COLLECTION_INTERVAL},
+    }
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 

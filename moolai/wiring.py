@@ -4,8 +4,9 @@ from operator import attrgetter
 
 from monitoring import frames, overview
 from monitoring.dashboard import feed
+from monitoring.metrics import retention as measurements
 from moolai import wakeups as workers
-from orchestrators import bulk, configuration, hub, jobs, wakeups
+from orchestrators import bulk, configuration, hub, jobs, retention, wakeups
 from orchestrators.configuration import rollouts, tracking
 from orchestrators.hub import FrameHandler
 from orchestrators.messages import inbox, outbox
@@ -32,6 +33,7 @@ def connect() -> None:
     hub.install(FRAME_HANDLERS)
     overview.install(OVERVIEW_SOURCES)
     jobs.install(JOB_HANDLERS)
+    retention.install([measurements.rules])
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)

@@ -6,6 +6,7 @@ least MESSAGE_DEDUPE_DAYS: as long as a client may send one again, its id must b
 
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,11 +22,18 @@ LEASE_SECONDS: Final = 60
 MIN_GAP_SECONDS: Final = 300
 CLOSED: Final = (Message.Status.DELIVERED, Message.Status.FAILED, Message.Status.EXPIRED)
 UNREAD: Final = Q(direction=Message.Direction.INBOUND, message_type="recommendation", review__isnull=True)
+_others: Sequence[Callable[..., list[Rule]]] = ()
+
+
+def install(others: Sequence[Callable[..., list[Rule]]]) -> None:
+    """Name the `rules(now=…)` of the apps that come after this one; called once by `moolai/wiring.py`."""
+    global _others
+    _others = tuple(others)
 
 
 def rules(*, now: datetime) -> list[Rule]:
-    """Return everything that may go now, of this app and of `orgs`."""
-    found = []
+    """Return everything that may go now, of this app, of `orgs` and of what was installed."""
+    found = [rule for other in _others for rule in other(now=now)]
     if settings.MESSAGE_RETENTION_DAYS:
         found.append(Rule("messages", _messages(now), "finished_at"))
     if settings.EVENT_RETENTION_DAYS:

@@ -1,5 +1,6 @@
 """Retention: rows that served their time are deleted, a bounded batch per statement; audit rows never are."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,4 +51,7 @@ def delete_batch(rule: Rule, *, size: int = BATCH) -> int:
 
 def count(found: Sequence[Rule]) -> dict[str, int]:
     """Return how many rows each rule would let go now."""
-    return {rule.name: rule.rows.count() for rule in found}
+    counted: Counter[str] = Counter()
+    for rule in found:
+        counted[rule.name] += rule.rows.count()
+    return dict(counted)

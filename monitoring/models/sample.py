@@ -61,6 +61,7 @@ class SystemMetric(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-timestamp"], name="metrics_by_organization"),
             models.Index(fields=["orchestrator_id", "-timestamp"], name="metrics_by_orchestrator"),
+            models.Index(fields=["organization_id", "orchestrator_id", "-timestamp"], name="metrics_by_source"),
         ]
 
     def __str__(self) -> str:

@@ -198,7 +198,7 @@ def test_a_frame_stored_elsewhere_in_the_same_moment_is_answered_by_its_body(
     name, rivals = peer.ack["orchestrator_id"], [[{"cpu_usage_percent": number} for number in (7, 8)]]
 
     def rival_first(execute: Any, sql: str, *rest: Any) -> Any:
-        if sql.startswith("INSERT") and rivals:
+        if sql.startswith(("INSERT", "CREATE TEMP")) and rivals:
             assert codes(frames.store([batch(name, rivals.pop())])) == [False]
         return execute(sql, *rest)
 
@@ -260,12 +260,12 @@ def test_a_full_frame_is_stored_whole_in_statements_of_bounded_size(peer: Peer) 
     name, sizes = peer.ack["orchestrator_id"], []
 
     def measure(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
-        if sql.startswith("INSERT"):
-            sizes.append(len(params) if "UNNEST" not in sql else len(params[0]))
+        if sql.startswith("INSERT"):  # rows are streamed: by COPY before it, or from a generator
+            sizes.append(len(params) if isinstance(params, list | tuple) else 0)
         return execute(sql, params, *rest)
 
     with connection.execute_wrapper(measure):
         assert codes(frames.store([batch(name, full(), f"m-{number}") for number in range(5)])) == [False] * 5
     assert len(rows(peer)) == 5 * frames.MAX_SAMPLES
-    assert max(sizes) <= 2000 * 45
+    assert 0 < max(sizes) <= 45
     assert rows(peer)[0].custom.keys() == {"queue"}

@@ -87,14 +87,18 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     AuditEntry.objects.update(created_at=days(4000))
     before = AuditEntry.objects.count()
     gone = retention.prune(now=NOW)
-    assert gone == {"messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "events": 1}
+    assert gone == {
+        "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "events": 1,
+        "metrics_hourly": 0, "metrics_daily": 0,
+    }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
     assert AuditEntry.objects.count() == before > 0
 
 
 def test_zero_keeps_for_ever(settings: Any) -> None:
-    settings.MESSAGE_RETENTION_DAYS = settings.EVENT_RETENTION_DAYS = 0
+    settings.MESSAGE_RETENTION_DAYS = settings.EVENT_RETENTION_DAYS = settings.METRICS_RETENTION_DAYS = 0
+    settings.METRICS_HOURLY_RETENTION_DAYS = settings.METRICS_DAILY_RETENTION_DAYS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
     assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens"}
@@ -127,6 +131,7 @@ def test_every_rule_reads_along_an_index() -> None:
     indexes = {
         "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
         "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
+        "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()

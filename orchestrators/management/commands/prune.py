@@ -14,7 +14,8 @@ class Command(BaseCommand):
     """Delete what served its time."""
 
     help = (
-        "Delete messages, events, jobs, idempotency keys and refresh tokens that served their time, in batches; "
+        "Delete messages, events, jobs, measurements, idempotency keys and refresh tokens that served their time, in "
+        "batches; "
         "the beat does it by itself. Open messages, unread recommendations and audit rows stay."
     )
 
