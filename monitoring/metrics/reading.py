@@ -14,7 +14,7 @@ from monitoring.metrics.spans import Part
 from monitoring.models import ALL, NUMBERS, MetricRollup, SystemMetric
 
 Point = tuple[int, str, Aggregate]  # epoch seconds of the bucket's beginning, column, aggregate
-BOUNDS: Final = list(histogram.BOUNDS)
+BOUNDS: Final = "{" + ",".join(map(repr, histogram.BOUNDS)) + "}"  # as PostgreSQL writes an array
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Bucket(models.Func):
         template = (
             "(floor(extract(epoch from %(expressions)s) / %(step)s) * %(step)s)::bigint"
             if connection.vendor == "postgresql"
-            else "(CAST(strftime('%%s', %(expressions)s) AS INTEGER) / %(step)s * %(step)s)"
+            else "(CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(step)s * %(step)s)"
         )
         return super().as_sql(compiler, connection, template=template, **extra)
 
@@ -102,7 +102,7 @@ def _counted(rows: QuerySet[SystemMetric], name: str) -> list[tuple[str, Aggrega
     """Count, in the database, one column's values by their bucket of the histogram."""
     place = models.Func(
         models.F(name),
-        models.Value(BOUNDS, output_field=models.TextField()),
+        models.Value(BOUNDS),
         function="width_bucket",
         template="%(function)s(%(expressions)s::float8[])",
         output_field=models.IntegerField(),

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from monitoring.tests.samples import NOW, sample
 
 pytestmark = pytest.mark.django_db
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-LATER = NOW + 3 * DAY
+LATER = datetime.now(UTC) + 3 * DAY
 
 
 def stored() -> dict[tuple[str, str, str, datetime], Any]:
