@@ -1,13 +1,14 @@
 """What values come to: count, sum, smallest, largest and histogram, per column; exact sums in whatever order. Pure."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from math import fsum
 from typing import Any
 
 from monitoring.metrics import histogram
 
-# [count, sum, smallest, largest, {bucket: count}]; the keys of the histogram are text once it was JSON
+# [count, sum, smallest, largest, [bucket, count, bucket, count, …]]: short as JSON
 Aggregate = list[Any]
 Columns = dict[str, Aggregate]
 
@@ -18,15 +19,8 @@ def of_values(values: Mapping[str, Collection[float | None]]) -> Columns:
     for name, column in values.items():
         known = [value for value in column if value is not None]
         if known:
-            found[name] = _of(known)
+            found[name] = [len(known), fsum(known), min(known), max(known), _flat(histogram.of(known))]
     return found
-
-
-def _of(values: Sequence[float]) -> Aggregate:
-    counts: histogram.Counts = {}
-    for value in values:
-        histogram.add(counts, value)
-    return [len(values), fsum(values), min(values), max(values), {str(key): counts[key] for key in sorted(counts)}]
 
 
 def merged(parts: Iterable[Mapping[str, Aggregate]]) -> Columns:
@@ -40,19 +34,24 @@ def merged(parts: Iterable[Mapping[str, Aggregate]]) -> Columns:
 
 def merge(aggregates: Sequence[Aggregate]) -> Aggregate:
     """Return one aggregate of several."""
-    counts: histogram.Counts = {}
-    for aggregate in aggregates:
-        histogram.merge(counts, {int(key): count for key, count in aggregate[4].items()})
-    return [
-        sum(aggregate[0] for aggregate in aggregates),
-        fsum(aggregate[1] for aggregate in aggregates),
-        min(aggregate[2] for aggregate in aggregates),
-        max(aggregate[3] for aggregate in aggregates),
-        {str(key): counts[key] for key in sorted(counts)},
-    ]
+    if len(aggregates) == 1:
+        return aggregates[0]
+    counts, totals, lows, highs, histograms = zip(*aggregates, strict=True)
+    places: Counter[int] = Counter()
+    for flat in histograms:
+        histogram.merge(places, counts_of(flat))
+    return [sum(counts), fsum(totals), min(lows), max(highs), _flat(places)]
 
 
 def quantile(aggregate: Aggregate, q: float) -> float | None:
     """Return the value below which the share `q` of the values lies (see `histogram.quantile`)."""
-    counts = {int(key): count for key, count in aggregate[4].items()}
-    return histogram.quantile(counts, q, low=aggregate[2], high=aggregate[3])
+    return histogram.quantile(counts_of(aggregate[4]), q, low=aggregate[2], high=aggregate[3])
+
+
+def counts_of(flat: Sequence[int]) -> histogram.Counts:
+    """Return a histogram that was written as [bucket, count, bucket, count, …]."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _flat(counts: Mapping[int, int]) -> list[int]:
+    return list(chain.from_iterable(sorted(counts.items())))

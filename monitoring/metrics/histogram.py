@@ -6,7 +6,9 @@ quantile is at most about 3 % from a value that was there.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Final
 
 STEPS_PER_OCTAVE: Final = 12
@@ -18,15 +20,23 @@ BOUNDS: Final[tuple[float, ...]] = tuple(
 Counts = dict[int, int]
 
 
+_bucket: Final = partial(bisect_right, BOUNDS)
+
+
 def bucket(value: float) -> int:
     """Return the bucket of a value; the same as PostgreSQL's `width_bucket(value, BOUNDS)`."""
-    return bisect_right(BOUNDS, value)
+    return _bucket(value)
 
 
 def add(counts: Counts, value: float, *, times: int = 1) -> None:
     """Count a value."""
-    index = bisect_right(BOUNDS, value)
+    index = _bucket(value)
     counts[index] = counts.get(index, 0) + times
+
+
+def of(values: Iterable[float]) -> Counts:
+    """Return the histogram of values."""
+    return Counter(map(_bucket, values))
 
 
 def merge(counts: Counts, other: Mapping[int, int]) -> None:

@@ -8,7 +8,7 @@ ALL = "*"  # no identifier: stands for every orchestrator of an organization, or
 class MetricRollup(models.Model):
     """What the samples of one hour or one day come to, per orchestrator, per organization and in all.
 
-    `columns` is `{column: [count, sum, smallest, largest, {bucket: count}]}` of the columns that had a value.
+    `columns` is `{column: [count, sum, smallest, largest, [bucket, count, …]]}` of the columns that had a value.
     """
 
     class Resolution(models.TextChoices):

@@ -57,5 +57,5 @@ def test_merging_in_any_order_is_counting_everything_at_once() -> None:
 
 def test_columns_without_a_value_are_left_out() -> None:
     assert aggregates.of_values({"cpu": [None, None], "memory": [None, 3.0]}) == {
-        "memory": [1, 3.0, 3.0, 3.0, {str(histogram.bucket(3.0)): 1}]
+        "memory": [1, 3.0, 3.0, 3.0, [histogram.bucket(3.0), 1]]
     }
