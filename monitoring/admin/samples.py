@@ -1,7 +1,7 @@
-"""Metric samples in the console: a list to look at, and the last hour of one orchestrator for its page's chart."""
+"""Metric samples in the console: a list to look at, and the series that the charts draw."""
 
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin import display
@@ -11,11 +11,19 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
+from monitoring.metrics import series
 from monitoring.models import SystemMetric
 from orgs.admin.base import LongListAdmin, ago
 
-WINDOW: Final = timedelta(hours=1)
-MAX_POINTS: Final = 720
+RANGES: Final = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+DRAWN: Final = ("cpu_usage_percent", "memory_percent")
+SLIDES_SECONDS: Final = 30  # an unchanged chart is sent again this often: its beginning moves
 
 
 @admin.register(SystemMetric)
@@ -33,17 +41,24 @@ class SystemMetricAdmin(LongListAdmin):
         return [path("series/", view, name="monitoring_systemmetric_series"), *super().get_urls()]
 
     def series_view(self, request: HttpRequest) -> HttpResponse:
-        """Answer `{"points": [[epoch seconds, cpu %, memory %], …]}` of `?orchestrator_id=` for the last hour."""
+        """Answer what a chart draws of `?orchestrator_id=` over `?range=`, 304 when that is what the browser has.
+
+        `{"range", "resolution", "points": [[epoch seconds, cpu %, memory %], …], "latest": [cpu %, memory %]}`.
+        """
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
-        since = timezone.now() - WINDOW
-        rows = SystemMetric.objects.filter(orchestrator_id=request.GET.get("orchestrator_id", ""), timestamp__gte=since)
-        columns = rows.order_by("-timestamp").values_list("timestamp", "cpu_usage_percent", "memory_percent")[
-            :MAX_POINTS
-        ]
-        return JsonResponse(
-            {"points": [[round(at.timestamp(), 1), cpu, memory] for at, cpu, memory in reversed(columns)]}
-        )
+        span = request.GET.get("range", "1h")
+        if span not in RANGES:
+            return JsonResponse({"detail": f"range must be one of {', '.join(RANGES)}."}, status=400)
+        orchestrator_id, now = request.GET.get("orchestrator_id", ""), timezone.now()
+        rows = SystemMetric.objects.filter(orchestrator_id=orchestrator_id).order_by("-timestamp")
+        newest = rows.values_list("pk", *DRAWN).first()
+        tag = f'"{span}-{newest and newest[0]}-{int(now.timestamp()) // SLIDES_SECONDS}"'
+        if request.headers.get("If-None-Match") == tag:
+            return HttpResponse(status=304, headers={"ETag": tag})
+        latest = list(newest[1:]) if newest else [None, None]
+        drawn = _drawn(orchestrator_id, since=now - RANGES[span], until=now)
+        return JsonResponse({"range": span, "latest": latest, **drawn}, headers={"ETag": tag})
 
     @display(description="When", ordering="timestamp")
     def when(self, row: SystemMetric) -> SafeString:
@@ -59,3 +74,13 @@ class SystemMetricAdmin(LongListAdmin):
     def memory(self, row: SystemMetric) -> str:
         """Show the share of the memory."""
         return "–" if row.memory_percent is None else f"{row.memory_percent:.1f} %"
+
+
+def _drawn(orchestrator_id: str, *, since: datetime, until: datetime) -> dict[str, Any]:
+    """Return the averages of both columns side by side, None where one has no value."""
+    found = series.read(organizations=None, orchestrator_id=orchestrator_id, columns=DRAWN, since=since, until=until)
+    points: dict[int, list[Any]] = {}
+    for index, name in enumerate(DRAWN, start=1):
+        for at, average, *_ in found.columns[name]:
+            points.setdefault(at, [at, None, None])[index] = round(average, 3)
+    return {"resolution": found.resolution, "points": [points[at] for at in sorted(points)]}

@@ -23,6 +23,7 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "orchestrators.ConfigVersion": {"config_hash"},
     "orchestrators.Rollout": {"outcome"},
     "monitoring.SystemMetric": {"message_hash"},
+    "monitoring.MetricRollup": {"columns"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door
     "orgs.Lease": "the beat's own",

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from monitoring.models import NUMBERS, SystemMetric
+from monitoring.metrics import storage
+from monitoring.models import NUMBERS, Collection, MetricRollup, SystemMetric
 from orchestrators import bulk, configuration, instances
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
 from orgs import audit, events, keys, organizations, tokens
@@ -207,7 +208,7 @@ def _recommendation(orchestrator_id: str, *, word: str) -> Message:
 
 
 def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> None:
-    """Leave what the past leaves: events, audit rows, metric samples."""
+    """Leave what the past leaves: events, audit rows, metric samples and what comes of them."""
     at = {"organization_id": organization.pk, "orchestrator_id": orchestrator_id}
     events.record(f"{word}.happened", data={word: word}, **at)
     events.record("user.changed", organization_id=organization.pk, data={"username": word})
@@ -221,7 +222,7 @@ def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> N
             after={word: word},
             reason=f"because {word}",
         )
-    SystemMetric.objects.create(
+    sample = SystemMetric(
         metric_id=f"metric-{word}"[:32],
         user_id=word,
         timestamp=timezone.now(),
@@ -230,3 +231,6 @@ def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> N
         **at,
         **dict.fromkeys(NUMBERS, 1.0),
     )
+    storage.insert([sample])
+    MetricRollup.objects.create(resolution="hourly", start_at=storage.hour_of(sample.timestamp), samples=1, **at)
+    Collection.objects.create(organization_id=organization.pk, failures=1, last_error=f"{word} broke")

@@ -10,19 +10,27 @@
     return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   }
 
-  function axes(unit) {
+  function axes(unit, label_ = clock) {
     const isDark = document.documentElement.classList.contains("dark");
     const stroke = colour(isDark ? "--color-base-400" : "--color-base-500");
     const grid = { stroke: isDark ? "rgba(148,163,184,.12)" : "rgba(100,116,139,.14)", width: 1 };
     const font = "11px Inter, sans-serif";
     return [
-      { stroke, font, grid: { show: false }, ticks: { show: false }, space: 70, size: 28, values: (u, splits) => splits.map(clock) },
+      { stroke, font, grid: { show: false }, ticks: { show: false }, space: 70, size: 28, values: (u, splits) => splits.map(label_) },
       { stroke, font, grid, ticks: { show: false }, size: 42, space: 44, values: (u, splits) => splits.map((value) => `${round(value)}${unit}`) },
     ];
   }
 
   function clock(seconds) {
     return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+  }
+
+  function day(seconds) {
+    return new Date(seconds * 1000).toLocaleDateString([], { day: "numeric", month: "short" });
+  }
+
+  function dayAndHour(seconds) {
+    return new Date(seconds * 1000).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit", hour12: false });
   }
 
   function round(value) {
@@ -91,28 +99,63 @@
 
   // --- cpu and memory ------------------------------------------------------------------------------------------------
 
+  const TICKS = { "1h": clock, "6h": clock, "24h": dayAndHour, "7d": dayAndHour, "30d": day };
+  const NAMES = { "1h": "last hour", "6h": "last 6 hours", "24h": "last 24 hours", "7d": "last 7 days", "30d": "last 30 days" };
+  const LOOK_MS = 1500; // the server says in a word when nothing is new
+
   function metrics(box) {
-    const options = () => ({
-      axes: axes(" %"),
-      scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(10, Math.min(100, high * 1.25))] } },
-      series: [{}, { stroke: "#6366f1", width: 2, spanGaps: true, points: { show: false }, fill: "rgba(99,102,241,.10)" }, { stroke: "#0ea5e9", width: 2, spanGaps: true, points: { show: false } }],
-    });
+    const panel = box.closest("[data-metrics]");
+    const buttons = [...panel.querySelectorAll("[data-range]")];
+    let range = "1h";
+    let tag = ""; // of what is drawn
     let update = null;
+    let isBusy = false;
+    const options = () => ({
+      axes: axes(" %", (seconds) => TICKS[range](seconds)),
+      scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(10, Math.min(100, high * 1.25))] } },
+      series: [{}, { stroke: "#6366f1", width: 2, spanGaps: true, points: { show: isLonely }, fill: "rgba(99,102,241,.10)" }, { stroke: "#0ea5e9", width: 2, spanGaps: true, points: { show: isLonely } }],
+    });
     const load = async () => {
-      const response = await fetch(box.dataset.url, { credentials: "same-origin" }).catch(() => null);
-      if (!response?.ok || response.redirected) return;
-      const { points } = await response.json();
-      box.closest("[data-metrics]").dataset.metrics = points.length ? "some" : "none";
+      if (isBusy || document.hidden) return;
+      isBusy = true;
+      const asked = range;
+      try {
+        const response = await fetch(`${box.dataset.url}&range=${asked}`, { credentials: "same-origin", cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
+        if (!response.ok || response.redirected || asked !== range) return;
+        draw(await response.json());
+        tag = response.headers.get("ETag") || "";
+      } catch {
+        /* the next look tries again */
+      } finally {
+        isBusy = false;
+      }
+    };
+    const draw = ({ points, latest }) => {
+      panel.dataset.metrics = points.length ? "some" : "none";
+      label("cpu", latest[0]);
+      label("memory", latest[1]);
       if (!points.length) return;
       const data = [points.map((point) => point[0]), points.map((point) => point[1]), points.map((point) => point[2])];
-      const [, cpu, memory] = points[points.length - 1];
-      label("cpu", cpu);
-      label("memory", memory);
       if (update) update(data);
       else update = chart(box, options, data);
     };
+    for (const button of buttons) {
+      button.addEventListener("click", () => {
+        range = button.dataset.range;
+        tag = "";
+        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
+        box.setAttribute("aria-label", `CPU and memory, ${NAMES[range]}`);
+        load();
+      });
+    }
     load();
-    setInterval(load, 10000);
+    setInterval(load, LOOK_MS);
+    document.addEventListener("visibilitychange", load);
+  }
+
+  /* A line of one point is no line: show the point. */
+  function isLonely(plot) {
+    return plot.data[0].length === 1;
   }
 
   function label(name, value) {
