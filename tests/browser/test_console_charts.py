@@ -67,16 +67,16 @@ def test_a_chart_over_every_range_and_a_frame_within_two_seconds(stage: Stage, t
 
 def take_pictures(stage: Stage, directory: Path) -> None:
     page = stage.page
-    time.sleep(0.5)
-    stage.picture("chart-light", directory)
-    page.emulate_media(color_scheme="dark")
-    expect(page.locator("html.dark")).to_have_count(1)
-    time.sleep(0.5)
-    stage.picture("chart-dark", directory)
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 390, "height": 860})
-    page.locator(".mo-ranges").scroll_into_view_if_needed()
-    time.sleep(0.5)
-    assert not stage.has_overflow()
-    stage.picture("chart-narrow", directory)
+    for name, scheme, width in (("light", "light", 1280), ("dark", "dark", 1280), ("narrow", "light", 390)):
+        page.set_viewport_size({"width": width, "height": 1010})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.reload()
+        stage.wait_live()
+        page.get_by_role("button", name="7 d", exact=True).click()
+        expect(page.locator("html.dark")).to_have_count(int(scheme == "dark"))
+        expect(page.locator("[data-chart=metrics] canvas")).to_be_visible()
+        page.locator("[data-chart=metrics]").scroll_into_view_if_needed()
+        assert not stage.has_overflow()
+        time.sleep(0.5)
+        stage.picture(f"chart-{name}", directory)
     page.set_viewport_size({"width": 1280, "height": 1010})
