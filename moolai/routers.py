@@ -5,7 +5,7 @@ from typing import Any, Final
 from django.conf import settings
 
 # The models of the app `monitoring` that hold measurements, in lower case. They have no foreign keys; what needs
-# an audit row or an event in its transaction is no measurement (docs/decisions/0008-measurements.md).
+# an audit row or an event in its transaction is no measurement (docs/decisions/0009-measurements.md).
 MEASUREMENTS: Final = frozenset({"systemmetric", "metricrollup", "metricmark"})
 
 

@@ -30,7 +30,7 @@ Touched = dict[datetime, set[tuple[str, str]]]
 def insert(rows: Iterable[SystemMetric]) -> int:
     """Insert the rows whose `metric_id` is new; return how many that were. One transaction, or the caller's.
 
-    COPY into a temporary table on PostgreSQL (docs/decisions/0008-measurements.md has the figures); `created_at` is
+    COPY into a temporary table on PostgreSQL (docs/decisions/0009-measurements.md has the figures); `created_at` is
     set where it is missing.
     """
     alias = router.db_for_write(SystemMetric)
