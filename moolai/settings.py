@@ -209,7 +209,7 @@ INDEPENDENCE_JSON_FILE = Path(first("INDEPENDENCE_JSON_FILE", default=str(DATA_D
 
 # --- Measurements (docs/monitoring.md); 0 days keeps them ---------------------------------------------------------
 AUTO_COLLECT = flag("AUTO_COLLECT", default=True)
-METRICS_COLLECTION_INTERVAL = number("METRICS_COLLECTION_INTERVAL", default=30)
+METRICS_COLLECTION_INTERVAL = max(1, number("METRICS_COLLECTION_INTERVAL", default=30))
 METRICS_ROLLUP_SECONDS = 60
 METRICS_RETENTION_DAYS = number("METRICS_RETENTION_DAYS", default=7)
 METRICS_HOURLY_RETENTION_DAYS = number("METRICS_HOURLY_RETENTION_DAYS", default=90)

@@ -42,7 +42,12 @@ def collect(organization_id: str, *, collected_by: str) -> SystemMetric:
 
 
 def tick(*, holder: str, now: datetime) -> SystemMetric | None:
-    """Do the clock's run, for DEFAULT_ORGANIZATION_ID; None when another process does or did it just now."""
+    """Do the clock's run, for DEFAULT_ORGANIZATION_ID; None when another process does or did it just now.
+
+    Nothing without AUTO_COLLECT, too: beat keeps its entry of a time when it was on.
+    """
+    if not settings.AUTO_COLLECT:
+        return None
     gap = settings.METRICS_COLLECTION_INTERVAL * MIN_GAP
     grant = leases.take("metrics", holder=holder, seconds=LEASE_SECONDS, min_gap_seconds=gap, now=now)
     if grant is None:

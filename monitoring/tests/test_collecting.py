@@ -49,6 +49,13 @@ def test_the_clock_collects_for_the_default_organization_once_for_two_beats() ->
     assert collecting.tick(holder="other", now=later) is not None
 
 
+def test_the_clock_collects_nothing_where_that_is_off(settings: Any) -> None:
+    settings.AUTO_COLLECT = False
+    tasks.collect()
+    assert not SystemMetric.objects.exists()
+    assert collecting.status(None)["schedule"]["enabled"] is False
+
+
 def test_the_status_before_anything_was_collected() -> None:
     found = collecting.status(None)
     assert found["schedule"] == {"enabled": True, "interval_seconds": 30, "organization_id": HOME}
