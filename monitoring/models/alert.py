@@ -68,6 +68,7 @@ class Alert(models.Model):
     is_silenced = models.BooleanField(default=False)
     is_announced = models.BooleanField(default=False, help_text="Whether its trigger was handed to the channels.")
     announced_at = models.DateTimeField(null=True, help_text="When that was last done.")
+    announce_at = models.DateTimeField(null=True, help_text="Not before this moment; children and silenced ones wait.")
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
     timeline = models.JSONField(default=list, help_text="[{at, what, who, note}], oldest first.")
     created_at = models.DateTimeField(auto_now_add=True)
