@@ -132,7 +132,8 @@ class Board:
     def renew(self, alert: Alert, finding: Finding) -> None:
         """Note that the cause is still there; the severity of an open alert only rises."""
         is_worse = RANKS[finding.rule.severity] > RANKS[alert.severity]
-        is_fresh = alert.good_since is None and self.now - alert.last_seen_at < TOUCH_EVERY
+        is_recent = alert.parent is not None or self.now - alert.last_seen_at < TOUCH_EVERY
+        is_fresh = alert.good_since is None and is_recent
         if is_fresh and not is_worse:
             return
         if is_worse:
@@ -221,7 +222,9 @@ class Board:
         Alert.objects.bulk_create([alert for alert in self._new if alert.parent is not None], batch_size=CHUNK)
         for alert in self._changed.values():
             alert.updated_at = self.now
-        Alert.objects.bulk_update(self._changed.values(), CHANGED, batch_size=CHUNK)
+        Alert.objects.bulk_create(  # one row of VALUES each; bulk_update's CASEs cost fifty times as much
+            self._changed.values(), batch_size=CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=CHANGED
+        )
         events.record_many(self._events)
         for alert, action in self._told:
             outbox.enqueue(alert, action)

@@ -24,6 +24,11 @@ class Beat:
         )
         self.tick()
 
+    @property
+    def heard(self) -> datetime:
+        """When a fleet was last heard of that is about to be declared dark."""
+        return self.now - timedelta(seconds=settings.HEARTBEAT_TTL_SEC - 25)
+
     def tick(self) -> None:
         leases.note(leases.BEAT, holder="beat", now=self.now + timedelta(seconds=5))
         presence.sweep(holder="beat", now=self.now)
