@@ -53,13 +53,16 @@ def sample(beat: Beat, cpu: float, *, age: float = 0.0) -> None:
 
 def test_the_issues_defaults_are_there_and_a_change_is_kept() -> None:
     thresholds = {row.rule_key: (row.threshold, row.severity) for row in Rule.objects.all()}
-    assert thresholds["health_check.warning"] == (2, "warning")
-    assert thresholds["health_check.critical"] == (3, "critical")
-    assert thresholds["response_time.error"] == (3000, "error")
-    assert thresholds["memory.error"] == (95, "error")
-    assert thresholds["authentication.error"] == (200, "error")
-    assert thresholds["redis_disconnected"] == (1, "critical")
-    assert thresholds["budget.warning"] == (80, "warning")
+    expected = {
+        "health_check.warning": (2, "warning"),
+        "health_check.critical": (3, "critical"),
+        "response_time.error": (3000, "error"),
+        "memory.error": (95, "error"),
+        "authentication.error": (200, "error"),
+        "redis_disconnected": (1, "critical"),
+        "budget.warning": (80, "warning"),
+    }
+    assert {key: thresholds[key] for key in expected} == expected
     rules.change(Rule.objects.get(rule_key="cpu.warning"), threshold=50.0, acting_user=None)
     Rule.objects.filter(rule_key="cpu.error").update(threshold=91)  # as an older version had it
     Rule.objects.filter(rule_key="disk.error").delete()
@@ -167,9 +170,7 @@ def test_a_rule_that_is_switched_off_resolves_its_alert(beat: Beat, number: dict
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_takes_goes_up_level_by_level(
-    beat: Beat, number: dict[Subject, float], settings: Any
-) -> None:
+def test_what_nobody_takes_goes_up_level_by_level(beat: Beat, number: dict[Subject, float], settings: Any) -> None:
     settings.ALERT_ESCALATION_MINUTES = 1
     rule("dial", 5)
     number[CONTROLLER] = 9
