@@ -17,11 +17,11 @@ class MonitoringConfig(AppConfig):
         post_migrate.connect(_seed, sender=self)
 
 
-def _seed(using: str, apps: Any, **_: Any) -> None:
+def _seed(using: str, apps: Any = None, **_: Any) -> None:
     from monitoring.alerts import defaults
     from monitoring.models import Rule
 
-    if using == "default" and _has(apps, Rule._meta.object_name or ""):
+    if using == "default" and (apps is None or _has(apps, Rule.__name__)):
         defaults.seed()
 
 
