@@ -8,7 +8,7 @@ from django.conf import settings
 
 from monitoring.alerts import outbox
 from monitoring.alerts.judging import Finding
-from monitoring.alerts.probes import CONTROLLER, OWN
+from monitoring.alerts.probes import CONTROLLER
 from monitoring.models import RANKS, Alert, Severity
 from orgs import events
 from orgs.models import Event
@@ -232,8 +232,7 @@ class Board:
 
 def _grouping(finding: Finding) -> timedelta:
     """Return how long is waited whether an alert turns out to be part of an incident."""
-    is_single = finding.subject != CONTROLLER and finding.rule.metric not in OWN
-    return timedelta(seconds=settings.ALERT_GROUPING_SECONDS if is_single else 0)
+    return timedelta(seconds=settings.ALERT_GROUPING_SECONDS if finding.subject != CONTROLLER else 0)
 
 
 def close(alert: Alert, *, at: datetime, who: str, text: str = "") -> None:

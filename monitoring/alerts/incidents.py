@@ -31,8 +31,8 @@ JOIN: Final = timedelta(minutes=5)  # who goes dark later than this after the la
 def group(board: Board, book: Rulebook) -> None:
     """Fold the orchestrators that went dark into incidents, and close incidents that are over."""
     if any(alert.alert_type == SINGLE for alert in board.fired):
-        _begin(board, book)
         _join(board)
+        _begin(board, book)
     _fold_empty(board)
     for incident in _incidents(board):
         _review(board, incident)
@@ -43,9 +43,16 @@ def forming(board: Board) -> set[str]:
     """Return the dedup keys of those nobody is told of yet: so many went dark together that more may follow."""
     dark = [row for row in _dark(board) if not row.is_announced and board.now - row.started_at < patience()]
     together = Counter(row.organization_id for row in dark)
-    held = {name for name, number in together.items() if number >= FEWEST or len(dark) >= FEWEST}
-    rows = (row for row in board.open.values() if row.alert_type in (SINGLE, EMPTY))
-    return {row.dedup_key for row in rows if row.organization_id in held and board.now - row.started_at < patience()}
+    found: set[str] = set()
+    for row in board.open.values():
+        if board.now - row.started_at >= patience() or not row.organization_id:
+            continue
+        if row.alert_type in (SINGLE, EMPTY):
+            is_held = together[row.organization_id] >= FEWEST or len(dark) >= FEWEST
+        else:  # an organization's incident, while others go dark too, may turn out to be the installation's
+            is_held = row.alert_type == KEY and len(dark) > together[row.organization_id]
+        found |= {row.dedup_key} if is_held else set()
+    return found
 
 
 def patience() -> timedelta:
@@ -74,23 +81,30 @@ def _living() -> Counter[str]:
 
 
 def _begin(board: Board, book: Rulebook) -> None:
+    """Open an incident for each organization that is hit, or one for the installation when that is what happened."""
     dark, living = _dark(board), _living()
-    if len(dark) < FEWEST:
-        return
-    by_organization: dict[str, list[Alert]] = {}
+    groups: dict[str, list[Alert]] = {}
     for alert in dark:
-        by_organization.setdefault(alert.organization_id, []).append(alert)
+        groups.setdefault(alert.organization_id, []).append(alert)
     hit = {
         organization_id: finding
-        for organization_id, rows in by_organization.items()
+        for organization_id, rows in groups.items()
         if (finding := _finding(book, (organization_id, ""), dark=len(rows), living=living[organization_id]))
     }
-    whole = _finding(book, CONTROLLER, dark=len(dark), living=living.total(), is_certain=len(hit) > 1)
-    if whole is not None and len(by_organization) > 1:
-        _open(board, whole, [*dark, *(row for row in _incidents(board) if row.parent is None and row.organization_id)])
-        return
+    fresh = [row for row in _incidents(board) if row.organization_id and row.parent is None]
+    fresh = [row for row in fresh if board.now - row.started_at < WINDOW]
+    is_wide = len(hit) + len(fresh) > 1 and bool(hit)
+    rest = [row for row in dark if row.organization_id not in hit]
+    others = sum(number for organization_id, number in living.items() if organization_id not in hit)
+    if is_wide or (
+        len({row.organization_id for row in rest}) > 1 and _finding(book, CONTROLLER, dark=len(rest), living=others)
+    ):
+        whole = _finding(book, CONTROLLER, dark=len(dark), living=living.total(), is_certain=True)
+        if whole is not None:
+            _open(board, whole, [*dark, *fresh])
+            return
     for organization_id, finding in hit.items():
-        _open(board, finding, by_organization[organization_id])
+        _open(board, finding, groups[organization_id])
 
 
 def _finding(book: Rulebook, subject: Subject, *, dark: int, living: int, is_certain: bool = False) -> Finding | None:

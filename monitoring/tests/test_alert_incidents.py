@@ -81,6 +81,21 @@ def test_several_organizations_that_vanish_are_one_incident_of_the_installation(
     assert Alert.objects.exclude(pk=incident.pk).filter(parent=None).count() == 0
 
 
+@pytest.mark.parametrize("lead", [5, 15])
+def test_organizations_that_vanish_one_after_the_other_are_one_incident(beat: Beat, lead: int) -> None:
+    for index in range(3):
+        fleet(organization(f"org-{index}"), 100, now=beat.heard + timedelta(seconds=lead * index))
+    beat.run(SOON + 2 * lead + 90)
+    assert announced() == ["fleet_offline"]
+
+
+def test_a_stray_orchestrator_elsewhere_makes_no_incident_of_the_installation(beat: Beat, acme: Organization) -> None:
+    fleet(acme, 20, now=beat.heard)
+    names = fleet(organization("other"), 10, now=beat.heard)
+    beat.run(SOON + 90, beating=names[1:])
+    assert announced() == ["fleet_offline acme", "orchestrator_inactive other"]
+
+
 def test_a_few_of_many_are_alerts_of_their_own(beat: Beat, acme: Organization) -> None:
     names = fleet(acme, 100, now=beat.heard)
     beat.run(SOON + 90, beating=names[4:])
