@@ -33,10 +33,16 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if "metric" in self.fields:
             self.fields["metric"].choices = [(name, _metric(name)) for name in probes.metrics()]  # type: ignore[attr-defined]
+        if "for_seconds" in self.fields:
+            self.fields["for_seconds"].required = False
         if "organization_id" in self.fields:
             homes = Organization.objects.values_list("pk", "name")[:1000]
             choices = [("", "Everywhere"), *((pk, f"{name} ({pk})") for pk, name in homes)]
             self.fields["organization_id"].choices = choices  # type: ignore[attr-defined]
+
+    def clean_for_seconds(self) -> int:
+        """Take nothing for at once."""
+        return self.cleaned_data["for_seconds"] or 0
 
 
 def _metric(name: str) -> str:
