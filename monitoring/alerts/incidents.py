@@ -158,9 +158,17 @@ def _review(board: Board, incident: Alert) -> None:
     dark = [row for row in _children(board, incident) if row.good_since is None and row.alert_type in (SINGLE, KEY)]
     if len(dark) < FEWEST and all(row.alert_type == SINGLE for row in dark):
         board.ease(incident)
-    elif incident.good_since is not None:
-        incident.good_since = None
+        return
+    number = sum(_is_below(row, incident) for row in board.open.values() if row.alert_type == SINGLE)
+    detail = f"{number} orchestrators of {incident.organization_id or 'the installation'} are dark."
+    if incident.good_since is not None or incident.detail != detail:
+        incident.good_since, incident.detail, incident.last_seen_at = None, detail, board.now
         board.change(incident)
+
+
+def _is_below(alert: Alert, incident: Alert) -> bool:
+    parent = alert.parent
+    return parent is incident or (parent is not None and parent.parent is incident)
 
 
 def _release(board: Board) -> None:

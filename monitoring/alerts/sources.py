@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.db.models import Count, Max, Q
@@ -29,26 +29,26 @@ Values = Mapping[Subject, float | Reading]
 def inactive(moment: Moment) -> Values:
     """Return 1 for each managed orchestrator that was declared inactive and still is; a goodbye is none."""
     rows = Q(MANAGED, OPEN, status=Instance.Status.INACTIVE, deadline_at__isnull=False)
-    return dict.fromkeys(_still(moment, "orchestrator_inactive", "orchestrator.inactive", rows), 1.0)
+    found = _still(moment, "orchestrator_inactive", "orchestrator.inactive", rows, column="last_seen")
+    return {subject: Reading(1.0, f"Last heard of at {at:%Y-%m-%d %H:%M:%S} UTC.") for subject, at in found.items()}
 
 
 def config_failed(moment: Moment) -> Values:
     """Return 1 for each orchestrator that refused its configuration and took none since, with its words."""
-    found = _still(moment, "config_failed", "config.failed", Q(config_status=Instance.ConfigStatus.FAILED))
+    rows = Q(config_status=Instance.ConfigStatus.FAILED)
+    found = _still(moment, "config_failed", "config.failed", rows, column="config_error")
     return {subject: Reading(1.0, error) for subject, error in found.items()}
 
 
-def _still(moment: Moment, metric: str, kind: str, condition: Q) -> dict[Subject, str]:
-    """Return those of new events and of open alerts that the condition holds for now, with their config_error."""
+def _still(moment: Moment, metric: str, kind: str, condition: Q, *, column: str) -> dict[Subject, Any]:
+    """Return those of new events and of open alerts that the condition holds for now, with one of their columns."""
     names = {event.orchestrator_id for event in moment.told(kind)}
     names |= {orchestrator_id for _, orchestrator_id in moment.suspects.get(metric, ())}
     ids, found = sorted(names), {}
     for start in range(0, len(ids), CHUNK):
         rows = Instance.objects.present().filter(condition, orchestrator_id__in=ids[start : start + CHUNK])
-        for organization_id, orchestrator_id, error in rows.values_list(
-            "organization_id", "orchestrator_id", "config_error"
-        ):
-            found[organization_id, orchestrator_id] = error
+        for organization_id, orchestrator_id, value in rows.values_list("organization_id", "orchestrator_id", column):
+            found[organization_id, orchestrator_id] = value
     return found
 
 

@@ -93,7 +93,7 @@ class Alert(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.severity} {self.title}"
+        return self.title
 
     @property
     def is_open(self) -> bool:
