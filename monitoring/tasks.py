@@ -5,7 +5,7 @@ import os
 from celery import shared_task
 from django.utils import timezone
 
-from monitoring.alerts import engine, retention
+from monitoring.alerts import engine, pruning
 from monitoring.metrics import collecting, rollups
 from orchestrators import nodes
 
@@ -35,4 +35,4 @@ def alerts() -> None:
 @shared_task(name="monitoring.prune_alerts")
 def prune_alerts() -> None:
     """Delete alerts and silences that served their time."""
-    retention.sweep(holder=_holder(), now=timezone.now())
+    pruning.sweep(holder=_holder(), now=timezone.now())
