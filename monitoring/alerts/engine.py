@@ -49,17 +49,17 @@ def run(*, holder: str, now: datetime | None = None) -> Outcome | None:
 
 
 def _run(*, now: datetime, ran_at: datetime | None) -> Outcome:
-    state = _state(now=now)
-    version = (state.last_event_id, state.ran_at)
+    state = _state()
+    version = state.ran_at
     late = max(timedelta(0), now - ran_at - timedelta(seconds=INTERVAL_SECONDS)) if ran_at else timedelta(0)
     is_settling = _settle(state, late=late if late > LATE else None, now=now)
-    happened = place.read(state, now=now)
+    happened = place.read(state)
     book = Rulebook.load()
     moment = Moment(now, late.total_seconds(), happened, _suspects(book), state.memory)
     values = probes.read(book.metrics(), moment, is_settling=is_settling)
     with transaction.atomic():
         held = EngineState.objects.select_for_update().get(pk=state.pk)
-        if (held.last_event_id, held.ran_at) != version:  # another process was quicker than our lease
+        if held.ran_at != version:  # another process was quicker than our lease
             return Outcome(0, 0, 0, late.total_seconds())
         if late > LATE:
             judging.extend(late)
@@ -69,11 +69,11 @@ def _run(*, now: datetime, ran_at: datetime | None) -> Outcome:
     return Outcome(len(happened), len(board.fired), len(board.open), late.total_seconds())
 
 
-def _state(*, now: datetime) -> EngineState:
+def _state() -> EngineState:
     state = EngineState.objects.filter(pk="engine").first()
     if state is None:
         state = EngineState(name="engine")
-        place.open_at_the_end(state, now=now)
+        place.open_at_the_end(state)
         EngineState.objects.bulk_create([state], ignore_conflicts=True)
         state = EngineState.objects.get(pk="engine")
     return state

@@ -80,8 +80,7 @@ class EngineState(models.Model):
     """Where the alert engine stands: its place among the events, and what it remembers between runs."""
 
     name = models.CharField(primary_key=True, max_length=30)
-    last_event_id = models.BigIntegerField(default=0)
-    gaps = models.JSONField(default=dict, help_text="{event id not seen yet: until when it is looked for (epoch s)}.")
+    place = models.JSONField(default=dict, help_text="Its place among the events, as orgs.events.Cursor saves it.")
     memory = models.JSONField(default=dict)
     ran_at = models.DateTimeField(null=True)
 
@@ -89,4 +88,4 @@ class EngineState(models.Model):
         db_table = "alert_engine"
 
     def __str__(self) -> str:
-        return f"{self.name} at {self.last_event_id}"
+        return f"{self.name} at {self.place.get('last')}"

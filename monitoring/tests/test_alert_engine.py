@@ -325,11 +325,11 @@ def _event(kind: str) -> Event:
 def test_what_a_failed_run_read_is_read_again(beat: Beat, number: dict[Subject, float]) -> None:
     [name] = fleet(organization("other"), 1, now=beat.now, config_status="failed")
     events.record("config.failed", organization_id="other", orchestrator_id=name)
-    before = EngineState.objects.get().last_event_id
+    before = EngineState.objects.get().place
     Rule.objects.filter(rule_key="config_failed").update(comparison="!")  # what cannot be judged breaks the run
     with pytest.raises(KeyError):
         engine.run(holder="x", now=beat.now + timedelta(seconds=90))
-    assert EngineState.objects.get().last_event_id == before
+    assert EngineState.objects.get().place == before
     Rule.objects.filter(rule_key="config_failed").update(comparison=">=")
     engine.run(holder="x", now=beat.now + timedelta(seconds=200))
     assert f"config_failed/other/{name}" in kinds()
