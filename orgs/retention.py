@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from orgs import counters, idempotency
-from orgs.models import Counter, Event, IdempotencyKey, RefreshToken
+from orgs.models import Counter as Refusals
+from orgs.models import Event, IdempotencyKey, RefreshToken
 
 BATCH: Final = 1000
 GRACE: Final = timedelta(days=1)  # a refresh token that is replayed a little late still ends its sign-in
@@ -30,7 +31,7 @@ def rules(*, now: datetime) -> list[Rule]:
     found = [
         Rule("idempotency_keys", IdempotencyKey.objects.filter(created_at__lt=now - idempotency.KEPT), "created_at"),
         Rule("refresh_tokens", RefreshToken.objects.filter(expires_at__lt=now - GRACE), "expires_at"),
-        Rule("counters", Counter.objects.filter(minute__lt=now - counters.KEPT), "minute"),
+        Rule("counters", Refusals.objects.filter(minute__lt=now - counters.KEPT), "minute"),
     ]
     if settings.EVENT_RETENTION_DAYS:
         cutoff = now - timedelta(days=settings.EVENT_RETENTION_DAYS)
