@@ -5,6 +5,7 @@ import os
 from celery import shared_task
 from django.utils import timezone
 
+from monitoring.alerts import engine, pruning
 from monitoring.metrics import collecting, rollups
 from orchestrators import nodes
 
@@ -19,3 +20,19 @@ def collect() -> None:
 def rollup() -> None:
     """Compute the hours and days that are due."""
     rollups.run(now=timezone.now())
+
+
+def _holder() -> str:
+    return f"{nodes.HOSTNAME}:{os.getpid()}"
+
+
+@shared_task(name="monitoring.alerts")
+def alerts() -> None:
+    """Read what happened, judge by the rules, keep the alerts true."""
+    engine.run(holder=_holder())
+
+
+@shared_task(name="monitoring.prune_alerts")
+def prune_alerts() -> None:
+    """Delete alerts and silences that served their time."""
+    pruning.sweep(holder=_holder(), now=timezone.now())

@@ -202,6 +202,9 @@ MESSAGE_WINDOW = 32
 MESSAGE_RETENTION_DAYS = number("MESSAGE_RETENTION_DAYS", default=30)
 MESSAGE_DEDUPE_DAYS = number("MESSAGE_DEDUPE_DAYS", default=7)
 EVENT_RETENTION_DAYS = number("EVENT_RETENTION_DAYS", default=30)
+ALERT_GROUPING_SECONDS = number("ALERT_GROUPING_SECONDS", default=10)
+ALERT_ESCALATION_MINUTES = number("ALERT_ESCALATION_MINUTES", default=15)
+ALERT_RETENTION_DAYS = number("ALERT_RETENTION_DAYS", default=90)
 RECONNECT_MIN_MS, RECONNECT_MAX_MS = 1_000, 30_000
 SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
 INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
@@ -246,6 +249,8 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
+    "alerts": {"task": "monitoring.alerts", "schedule": 10, "options": {"expires": 20}},
+    "prune alerts": {"task": "monitoring.prune_alerts", "schedule": 3600, "options": {"expires": 600}},
     "prune": {"task": "orchestrators.prune", "schedule": 600, "options": {"expires": 600}},
     "jobs": {
         "task": "orchestrators.jobs",

@@ -5,6 +5,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from monitoring import overview_api as overview
+from monitoring.alerts import api as alerts
+from monitoring.alerts import rules_api as alert_rules
+from monitoring.alerts import silences_api as silences
 from moolai import console, errors, health, health_api
 from moolai.console import lost
 from moolai.openapi import views as openapi
@@ -90,6 +93,15 @@ urlpatterns = [
     re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/read/?$", recommendations.Reading.as_view()),
     re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/accept/?$", recommendations.Accepting.as_view()),
     re_path(rf"^{OWN}/recommendations/(?P<pk>[0-9]{{1,18}})/dismiss/?$", recommendations.Dismissal.as_view()),
+    re_path(r"^api/v1/system/alerts/?$", alerts.Alerts.as_view()),
+    re_path(r"^api/v1/system/alerts/organization/(?P<organization_id>[^/]+)/?$", alerts.OrganizationAlerts.as_view()),
+    re_path(r"^api/v1/system/alerts/(?P<alert_id>[^/]+)/?$", alerts.OneAlert.as_view()),
+    re_path(r"^api/v1/system/alerts/(?P<alert_id>[^/]+)/acknowledge/?$", alerts.Acknowledgement.as_view()),
+    re_path(r"^api/v1/system/alerts/(?P<alert_id>[^/]+)/resolve/?$", alerts.Resolution.as_view()),
+    re_path(r"^api/v1/system/alert-rules/?$", alert_rules.Rules.as_view()),
+    re_path(r"^api/v1/system/alert-rules/(?P<rule_id>[0-9]{1,18})/?$", alert_rules.OneRule.as_view()),
+    re_path(r"^api/v1/system/silences/?$", silences.Silences.as_view()),
+    re_path(r"^api/v1/system/silences/(?P<silence_id>[^/]+)/?$", silences.OneSilence.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

@@ -3,8 +3,10 @@
 from operator import attrgetter
 
 from monitoring import frames, overview
+from monitoring.alerts import counts, probes, sources
 from monitoring.dashboard import feed
 from monitoring.metrics import retention as measurements
+from moolai import alert_probes
 from moolai import wakeups as workers
 from orchestrators import bulk, configuration, hub, jobs, retention, wakeups
 from orchestrators.configuration import rollouts, tracking
@@ -24,14 +26,17 @@ FRAME_HANDLERS = {
 JOB_HANDLERS = {**bulk.HANDLERS}
 TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and cancelled by their own rooms
 
-# What counts calls, tokens, costs and alerts for the overview: the gateway's ledger and the alerts, once there are any.
-OVERVIEW_SOURCES: tuple[overview.Source, ...] = ()
+# What counts calls, tokens, costs and alerts for the overview: the alerts, and the gateway's ledger once there is one.
+OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
+# Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
+ALERT_PROBES = {**sources.SOURCES, **alert_probes.SOURCES}
 
 
 def connect() -> None:
     """Install the table; called once per process, when the apps are ready."""
     hub.install(FRAME_HANDLERS)
     overview.install(OVERVIEW_SOURCES)
+    probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
     retention.install([measurements.rules])
     jobs.on_wake(workers.jobs)

@@ -24,6 +24,7 @@ from orchestrators import hub as hubs
 from orchestrators.limiter import Limiter
 from orchestrators.protocol import FrameError
 from orchestrators.session import Receive, Send, Session, new_id
+from orgs import counters
 
 logger = logging.getLogger(__name__)
 QUERY_CREDENTIALS: Final = frozenset({"token", "access_token", "api_key", "key", "authorization"})
@@ -82,6 +83,7 @@ def _remote_address(scope: dict[str, Any]) -> str:
 
 async def _reject(scope: dict[str, Any], receive: Receive, send: Send, status: int) -> None:
     if status == 403:
+        counters.add("origin.refused", _remote_address(scope))
         logger.warning("denied /ws: forbidden", extra={"remote_address": _remote_address(scope)})
     await receive()
     if "websocket.http.response" in scope.get("extensions", {}):
@@ -215,6 +217,8 @@ class Opening:
 
     def log_denied(self, problem: FrameError) -> None:
         """Leave a line about a credential or a right that is missing, as HTTP does."""
+        if problem.close == protocol.UNAUTHENTICATED:
+            counters.add("credential.refused", self.remote_address)
         if problem.close in (protocol.UNAUTHENTICATED, protocol.FORBIDDEN):
             logger.warning("denied /ws: %s", problem.code, extra={"remote_address": self.remote_address})
 

@@ -19,7 +19,7 @@ from orchestrators import configuration, database, limits, mirror, nodes, notice
 from orchestrators.messages import outbox
 from orchestrators.presence import Sighting
 from orchestrators.session import Session
-from orgs import events
+from orgs import counters, events
 
 if TYPE_CHECKING:
     from orchestrators.hub import Hub
@@ -116,9 +116,11 @@ class Clock:
     async def _tick(self, ticks: int) -> None:
         if time.monotonic() - self._beaten_at >= BUCKET_SECONDS - 0.5:
             await self._beat()
-        works = [self._flush_now()]
+        works: list[Callable[[], Any]] = [self._flush_now()]
         if ticks % DELIVERY_SWEEP_TICKS == 0:
             works.append(self._find_overdue)
+        if counters.is_pending():
+            works.append(counters.flush)
         if self.is_mirror_due:
             self.is_mirror_due = False
             works.append(mirror.write)

@@ -31,12 +31,13 @@ def start(node_id: str) -> None:
     now = timezone.now()
     row = {"hostname": HOSTNAME, "pid": os.getpid(), "started_at": now, "beat_at": now}
     Node.objects.update_or_create(node_id=node_id, defaults=row)
+    events.record("process.started", data={"node": node_id})
     killed = [
         node.node_id
         for node in Node.objects.filter(hostname=HOSTNAME).exclude(node_id=node_id)
         if not _is_running(node, now=now)
     ]
-    clear(killed, now=now)
+    _bury(killed, now=now)
 
 
 def _is_running(node: Node, *, now: datetime) -> bool:
@@ -107,8 +108,16 @@ def clear_dead(*, now: datetime) -> int:
     """Clear the sessions of every node whose beat stopped or that is not known; return how many sessions that were."""
     dead = Node.objects.filter(beat_at__lt=now - timedelta(seconds=DEAD_AFTER_SECONDS))
     unknown = Instance.objects.filter(is_connected=True).exclude(node__in=Node.objects.values("node_id"))
-    names = {*dead.values_list("node_id", flat=True), *unknown.order_by().values_list("node", flat=True).distinct()}
-    return clear(sorted(names), now=now)
+    cleared = _bury(sorted(dead.values_list("node_id", flat=True)), now=now)
+    return cleared + clear(sorted(unknown.order_by().values_list("node", flat=True).distinct()), now=now)
+
+
+def _bury(names: Sequence[str], *, now: datetime) -> int:
+    """Close the books of nodes that ended without a goodbye, with an event for each; return how many sessions."""
+    with transaction.atomic():
+        known = list(Node.objects.filter(node_id__in=names).select_for_update().values_list("node_id", flat=True))
+        events.record_many(Event(kind="process.crashed", data={"node": name}) for name in known)
+        return clear(names, now=now)
 
 
 @transaction.atomic

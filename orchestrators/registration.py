@@ -14,7 +14,7 @@ from orchestrators import configuration, mirror, nodes
 from orchestrators.claims import Claim
 from orchestrators.models import Instance
 from orchestrators.protocol import FORBIDDEN, OVERLOAD, UNAUTHENTICATED, FrameError
-from orgs import audit, events, keys
+from orgs import audit, counters, events, keys
 from orgs.models import ApiKey, Event, Organization
 
 MAX_TAKEOVERS_PER_MINUTE: Final = 2
@@ -255,6 +255,8 @@ def _note_refusal(item: Claim, problem: FrameError, world: _World) -> None:
     credential = world.credentials.get(item.secret)
     if credential is None or problem.code not in ("forbidden", "duplicate_instance"):
         return
+    if problem.code == "duplicate_instance":
+        counters.add("session.duplicate_instance", f"{credential.organization_id}/{item.orchestrator_id}")
     audit.record(
         f"session.{'duplicate_instance' if problem.code == 'duplicate_instance' else 'refused'}",
         acting_user=None,

@@ -10,7 +10,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 
 from moolai.errors import AppError, Forbidden
-from orgs import keys, tokens
+from orgs import counters, keys, tokens
 from orgs.keys import Credential
 from orgs.models import Role, User
 
@@ -63,6 +63,7 @@ class BearerAuthentication(BaseAuthentication):
         except tokens.ExpiredError:
             raise AppError("token_expired") from None
         if caller is None:
+            counters.add("credential.refused", str(request.META.get("REMOTE_ADDR", "")))
             raise _refused(request, "The credential is wrong, expired or revoked.")
         return caller, "credential"
 
@@ -110,6 +111,7 @@ class ConsoleSessionAuthentication(SessionAuthentication):
             # Django's own request: DRF's would read the body to look for a form in it.
             super().enforce_csrf(request._request)  # type: ignore[arg-type]
         except Exception:
+            counters.add("origin.refused", str(request.META.get("REMOTE_ADDR", "")))
             raise AppError("csrf_failed") from None
 
 

@@ -77,6 +77,24 @@ class Cursor:
         pairs = pairwise(reversed([*recent, *below]))
         self._gaps = Gaps([Gap(a + 1, b - 1, until) for a, b in pairs if a + 1 < b][-MAX_GAPS:], most=MAX_GAPS)
 
+    def saved(self) -> dict[str, Any]:
+        """Return the place as JSON, for `restored` in another process: {"last", "gaps": [[first, last, until], …]}.
+
+        `until` is in seconds since 1970 there.
+        """
+        shift = time.time() - time.monotonic()
+        return {"last": self._last, "gaps": [[gap.first, gap.last, round(gap.until + shift, 3)] for gap in self._gaps]}
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> "Cursor":
+        """Return a cursor at a place out of `saved`; gaps that are overdue meanwhile are asked for once more."""
+        shift = time.time() - time.monotonic()
+        cursor = cls.__new__(cls)
+        cursor.is_behind = cursor.is_waiting = False
+        cursor._last = int(saved["last"])
+        cursor._gaps = Gaps([Gap(first, last, until - shift) for first, last, until in saved["gaps"]], most=MAX_GAPS)
+        return cursor
+
     @property
     def missing(self) -> int:
         """How many ranges of ids below the newest one read have not appeared yet."""

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from moolai import errors
 from moolai.errors import AppError, InvalidInput, NotFound
-from orgs import access, audit, operations, parsing, rates
+from orgs import access, audit, counters, operations, parsing, rates
 from orgs.negotiation import Negotiation
 from orgs.operations import PAGING, Parameter, Shape, one_of, operation
 from orgs.rates import Verdict
@@ -87,6 +87,7 @@ class View(APIView):
         bucket = f"{self.__class__.__module__}.{self.__class__.__qualname__}.{request.method}.{who}"
         self.verdict = rates.count(bucket, rates.parse(settings.RATE_LIMITS[self.rate]))
         if self.verdict.is_over:
+            counters.add("rate_limit.hit", who)
             problem = AppError("rate_limited")
             problem.retry_after_seconds = self.verdict.reset_seconds
             raise problem

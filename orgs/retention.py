@@ -9,7 +9,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.db.models import QuerySet
 
-from orgs import idempotency
+from orgs import counters, idempotency
+from orgs.models import Counter as Refusals
 from orgs.models import Event, IdempotencyKey, RefreshToken
 
 BATCH: Final = 1000
@@ -30,6 +31,7 @@ def rules(*, now: datetime) -> list[Rule]:
     found = [
         Rule("idempotency_keys", IdempotencyKey.objects.filter(created_at__lt=now - idempotency.KEPT), "created_at"),
         Rule("refresh_tokens", RefreshToken.objects.filter(expires_at__lt=now - GRACE), "expires_at"),
+        Rule("counters", Refusals.objects.filter(minute__lt=now - counters.KEPT), "minute"),
     ]
     if settings.EVENT_RETENTION_DAYS:
         cutoff = now - timedelta(days=settings.EVENT_RETENTION_DAYS)

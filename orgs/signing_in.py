@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from moolai import errors
 from moolai.errors import AppError
+from orgs import counters
 from orgs.models import User
 
 AT_ONCE: Final = 2  # per process
@@ -38,6 +39,8 @@ def check(request: HttpRequest, *, username: str, password: str) -> User:
     """Return the active user these words belong to; raises `invalid_login`, `locked_out` or `overloaded`."""
     with turn():
         user = authenticate(request, username=username, password=password)
+    if not isinstance(user, User) or not user.is_active:
+        counters.add("credential.refused", address(request))
     if getattr(request, "axes_locked_out", False):
         raise LockedOutError
     if not isinstance(user, User) or not user.is_active:

@@ -7,6 +7,7 @@ They are the same in every run: `MOOLAI_SCHEMATHESIS_EXAMPLES=200` looks deeper 
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import hypothesis
@@ -15,6 +16,7 @@ import schemathesis
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
 from django.db import close_old_connections
+from django.utils import timezone
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import (
@@ -28,6 +30,8 @@ from schemathesis.config import (
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from monitoring.alerts import rules, silences
+from monitoring.models import Alert
 from moolai.openapi.document import document
 from orchestrators import bulk, configuration, instances, messages
 from orchestrators.models import Message, Rollout
@@ -117,7 +121,18 @@ def known(cast: Cast) -> dict[str, Any]:
         "messages": message.pk,
         "api-keys": key.key_id,
         "users": person.user_id,
+        **alerts(),
     }
+
+
+def alerts() -> dict[str, Any]:
+    """Make an alert, a rule and a silence."""
+    now, end = timezone.now(), timezone.now() + timedelta(days=1)
+    names = {"organization_id": "org-001", "alert_type": "cpu", "severity": "error", "title": "Busy"}
+    alert = Alert.objects.create(dedup_key="cpu/org-001", started_at=now, last_seen_at=now, **names)
+    rule = rules.create("cpu.warning", organization_id="org-001", threshold=60, acting_user=None)
+    silence = silences.create(kind="silence", organization_id="org-001", ends_at=end, acting_user=None)
+    return {"alerts": alert.alert_id, "alert-rules": rule.pk, "silences": silence.silence_id}
 
 
 def more(ours: Organization) -> tuple[int, str, int]:

@@ -1,5 +1,5 @@
 """Monitoring in the console; each file registers its models on import."""
 
-from monitoring.admin import samples
+from monitoring.admin import alerts, rules, samples, silences
 
-__all__ = ["samples"]
+__all__ = ["alerts", "rules", "samples", "silences"]

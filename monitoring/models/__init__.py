@@ -1,7 +1,24 @@
 """The tables of monitoring, one file per noun; measurements may live in a database of their own (moolai/routers.py)."""
 
+from monitoring.models.alert import RANKS, Alert, Severity
 from monitoring.models.collection import Collection
 from monitoring.models.rollup import ALL, MetricMark, MetricRollup
+from monitoring.models.rule import EngineState, Holding, Rule
 from monitoring.models.sample import NUMBERS, SystemMetric
+from monitoring.models.silence import Silence
 
-__all__ = ["ALL", "NUMBERS", "Collection", "MetricMark", "MetricRollup", "SystemMetric"]
+__all__ = [
+    "ALL",
+    "NUMBERS",
+    "RANKS",
+    "Alert",
+    "Collection",
+    "EngineState",
+    "Holding",
+    "MetricMark",
+    "MetricRollup",
+    "Rule",
+    "Severity",
+    "Silence",
+    "SystemMetric",
+]

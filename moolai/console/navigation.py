@@ -3,9 +3,12 @@
 from typing import Any
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
+
+from monitoring.alerts import counts
 
 Item = dict[str, Any]
 
@@ -34,6 +37,17 @@ def _list(title: str, icon: str, model: str) -> Item:
     return {"title": title, "icon": icon, "link": reverse(f"admin:{model}_changelist")}
 
 
+def _open_alerts(request: HttpRequest) -> Item:
+    """Count the open alerts for those who see them; a page that says that the database is away has no badge."""
+    if not getattr(getattr(request, "user", None), "is_superuser", False):
+        return {}
+    try:
+        number = counts.visible()
+    except (DatabaseError, InterfaceError):
+        return {}
+    return {"badge": str(number) if number < 1000 else "999+", "badge_variant": "danger"} if number else {}
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups."""
     home = reverse("admin:index")
@@ -43,6 +57,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 {"title": "Dashboard", "icon": "space_dashboard", "link": home, "active": request.path == home},
                 _list("Orchestrators", "hub", "orchestrators_instance"),
+                {**_list("Alerts", "notifications", "monitoring_alert"), **_open_alerts(request)},
                 _list("Messages", "mail", "orchestrators_message"),
                 _list("Recommendations", "lightbulb", "orchestrators_recommendation"),
                 _list("Configuration", "tune", "orchestrators_configversion"),
@@ -51,6 +66,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
+            ],
+        },
+        {
+            "title": "Alerting",
+            "separator": True,
+            "items": [
+                _list("Rules", "rule", "monitoring_rule"),
+                _list("Silences", "notifications_paused", "monitoring_silence"),
             ],
         },
         {

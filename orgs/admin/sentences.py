@@ -63,6 +63,10 @@ def _job(what: str) -> Words:
     return say
 
 
+def _alert(what: str) -> Words:
+    return lambda who, data: f"The alert “{data.get('title', who)}” {what}"
+
+
 WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
     "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
@@ -98,6 +102,12 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "job.completed": ("checklist", "green", _job("is done")),
     "job.failed": ("checklist", "red", _job("failed")),
     "job.cancelled": ("checklist", "gray", _job("was cancelled")),
+    "process.started": ("memory", "gray", lambda who, data: f"The process {data.get('node')} started"),
+    "process.crashed": ("error", "red", lambda who, data: f"The process {data.get('node')} ended without a goodbye"),
+    "alert.fired": ("notifications_active", "red", _alert("fires")),
+    "alert.escalated": ("notification_important", "red", _alert("became more severe")),
+    "alert.acknowledged": ("notifications_paused", "blue", _alert("was acknowledged")),
+    "alert.resolved": ("notifications_off", "green", _alert("is resolved")),
     "organization.created": ("domain_add", "green", lambda who, data: f"{who} was added"),
     "organization.updated": ("domain", "gray", _changed),
     "organization.suspended": ("block", "red", lambda who, data: f"{who} was suspended"),

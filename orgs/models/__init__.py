@@ -2,6 +2,7 @@
 
 from orgs.models.api_key import ApiKey
 from orgs.models.audit import AuditEntry, AuditHead
+from orgs.models.counter import Counter
 from orgs.models.event import Event
 from orgs.models.idempotency import IdempotencyKey
 from orgs.models.lease import Lease
@@ -13,6 +14,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "AuditHead",
+    "Counter",
     "Event",
     "IdempotencyKey",
     "Lease",

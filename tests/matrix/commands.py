@@ -14,6 +14,7 @@ CHANGES: Final = {
     "import_config": ["{file}"],
     "rotate_encryption_key": [],
     "config": ["set", "{organization}", "{file}"],
+    "alerts": ["acknowledge", "{alert}"],
     "rollout": ["start", "{organization}", "{file}"],
 }
 IMPORTED: Final = json.dumps({"organizations": {"initech": {"name": "Initech"}}})

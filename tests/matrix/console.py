@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
+from monitoring.models import Alert, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
 from orgs.models import ApiKey, Membership, User
 from tests.matrix.place import PASSWORD, Place
@@ -21,6 +22,7 @@ READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
+    "monitoring_alert_panel",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -184,6 +186,19 @@ DEEDS: Final[dict[str, Deed]] = {
     "orchestrators.Rollout orchestrators_rollout_steer": _steer,
     "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
         reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
+    ),
+    "monitoring.Alert monitoring_alert_handle": _post(
+        "monitoring_alert_handle", lambda place: Alert.objects.get(alert_id=place.alert).pk, {"verdict": "acknowledge"}
+    ),
+    "monitoring.Rule add": _add(
+        "monitoring_rule", rule_key="own", organization_id="{organization}", alert_type="own", title="Own",
+        metric="cpu_usage_percent", comparison=">=", threshold="50", severity="info", scope="orchestrator",
+    ),
+    "monitoring.Rule change": _change("monitoring_rule", lambda place: int(place.rule), threshold="55"),
+    "monitoring.Rule delete": _post("monitoring_rule_delete", lambda place: int(place.rule), {"post": "yes"}),
+    "monitoring.Silence add": _add("monitoring_silence", kind="maintenance", organization_id="{organization}"),
+    "monitoring.Silence monitoring_silence_end": _post(
+        "monitoring_silence_end", lambda place: Silence.objects.get(silence_id=place.silence).pk, {}
     ),
     "own password": lambda client, _: client.post(
         reverse("admin:password_change"),

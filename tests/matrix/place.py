@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.utils import timezone
 
 from monitoring.metrics import storage
-from monitoring.models import NUMBERS, Collection, MetricRollup, SystemMetric
+from monitoring.models import NUMBERS, Alert, Collection, MetricRollup, Rule, Silence, SystemMetric
 from orchestrators import bulk, configuration, instances
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
 from orgs import audit, events, keys, organizations, tokens
@@ -33,6 +33,9 @@ class Place:
     rollout: str
     job: str
     recommendation: str
+    alert: str
+    rule: str
+    silence: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -47,6 +50,7 @@ NOWHERE: Final = Place(
     organization="nowhere", orchestrator="nowhere-1", neighbour="nowhere-2", idle="nowhere-3",
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
     refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
+    alert="alr_0", rule="999999996", silence="sil_0",
 )  # fmt: skip
 
 
@@ -75,6 +79,7 @@ def make(organization_id: str, *, word: str) -> Place:
         str(open_one.pk), str(settled.pk), tokens.sign_in(user, now=timezone.now()).refresh_token,
         str(_rollout(organization, word=word).pk),
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
+        *_alerts(organization, ids[0], word=word),
     )  # fmt: skip
 
 
@@ -185,6 +190,26 @@ def _job(organization: Organization, *, word: str) -> str:
     problem = {"orchestrator_id": word, "error": f"{word} broke"}
     Job.objects.filter(pk=job.pk).update(errors=[problem], result={word: word}, lease_until=lease)
     return job.job_id
+
+
+def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> tuple[str, str, str]:
+    """Leave an alert that fires, a rule of its own and a silence; return their ids."""
+    now = timezone.now()
+    at = {"organization_id": organization.pk, "orchestrator_id": orchestrator_id}
+    alert = Alert.objects.create(
+        dedup_key=f"{word}/{organization.pk}", alert_type=f"{word}_type", rule_key=f"{word}_rule", severity="error",
+        title=f"{word} is wrong", detail=f"{word} broke", started_at=now, last_seen_at=now, is_announced=True,
+        acknowledged_by=f"{word} actor", timeline=[{"at": now.isoformat(), "what": "fired", "note": word}], **at,
+    )  # fmt: skip
+    rule = Rule.objects.create(
+        rule_key=f"{word}_rule", organization_id=organization.pk, alert_type=word, title=f"{word} rule",
+        metric="cpu_usage_percent", threshold=70, severity="info", scope="orchestrator", changed_by=f"{word} actor",
+    )  # fmt: skip
+    silence = Silence.objects.create(
+        organization_id=organization.pk, labels={"word": word}, rule_key=word, reason=f"because {word}",
+        created_by=f"{word} actor", starts_at=now, ends_at=now + timedelta(days=1),
+    )  # fmt: skip
+    return alert.alert_id, str(rule.pk), silence.silence_id
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:

@@ -14,6 +14,7 @@ from tests.matrix.place import NOWHERE
 COLUMNS: Final = ("AN", "MV", "MO", "AA", "B", "SA", "OA", "OU", "OB")
 HIDING: Final = ("/api/v1/controller/", "/api/v1/internal/")  # where a failing credential is 403 (API §2)
 CONTROLLER, INTERNAL = "/api/v1/controller", "/api/v1/internal"
+SYSTEM: Final = "/api/v1/system"
 OWN: Final = "/api/v1/orchestrators/{organization}"
 PASSWORD: Final = "correct horse battery staple"
 NEW_PASSWORD: Final = "another long secret 17"
@@ -199,4 +200,27 @@ ROWS: Final = [
     Row("POST", f"{OWN}/config/rollouts/{{rollout}}/pause",     "401 403 403 409 404 409 403 403 404", {}),
     Row("POST", f"{OWN}/config/rollouts/{{rollout}}/resume", CHANGE, {}, audit=1, rollout="paused"),
     Row("POST", f"{OWN}/config/rollouts/{{rollout}}/cancel", CHANGE, {}, audit=1, rollout="running"),
+    Row("GET", f"{SYSTEM}/alerts",                              "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/alerts?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/alerts/organization/{{organization}}", MEMBERS),
+    Row("GET", f"{SYSTEM}/alerts/{{alert}}", MEMBERS),
+    Row("POST", f"{SYSTEM}/alerts/{{alert}}/acknowledge", CHANGE, {"reason": "looking"}, audit=1),
+    Row("POST", f"{SYSTEM}/alerts/{{alert}}/resolve", CHANGE, {}, audit=1),
+    Row("GET", f"{SYSTEM}/alert-rules",                         "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/alert-rules?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("POST", f"{SYSTEM}/alert-rules",                        "401 403 403 201 404 201 403 403 404",
+        {"rule_key": "disk.error", "organization_id": "{organization}", "threshold": 80}, audit=1),
+    Row("GET", f"{SYSTEM}/alert-rules/{{rule}}", MEMBERS),
+    Row("PATCH", f"{SYSTEM}/alert-rules/{{rule}}", CHANGE, {"threshold": 60}, audit=1),
+    Row("DELETE", f"{SYSTEM}/alert-rules/{{rule}}",             "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{SYSTEM}/silences",                            "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/silences?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("POST", f"{SYSTEM}/silences",                           "401 403 403 201 404 201 403 403 404",
+        {"organization_id": "{organization}", "orchestrator_id": "{orchestrator}", "ends_at": "2999-01-01T00:00:00Z"},
+        audit=1),
+    Row("GET", f"{SYSTEM}/silences/{{silence}}", MEMBERS),
+    Row("DELETE", f"{SYSTEM}/silences/{{silence}}",             "401 403 403 204 404 204 403 403 404", audit=1),
 ]  # fmt: skip

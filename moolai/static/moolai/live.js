@@ -287,6 +287,9 @@
     if (/^orchestrator\.(registered|created|deleted)$/.test(frame.kind)) {
       for (const hint of document.querySelectorAll("[data-list-changed]")) hint.hidden = false;
     }
+    for (const hint of document.querySelectorAll("[data-changed-kinds]")) {
+      if (frame.kind.startsWith(hint.dataset.changedKinds)) hint.hidden = false;
+    }
   }
 
   // --- the dashboard session -----------------------------------------------------------------------------------------

@@ -1,0 +1,161 @@
+"""Silences in the console: what nobody is told of, until when, and why."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import SimpleListFilter, display
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from monitoring.alerts import silences
+from monitoring.models import Severity, Silence
+from moolai.errors import AppError
+from orchestrators import labels
+from orgs.admin.base import LongListAdmin, ago, badge, exact, until, user
+from orgs.models import Organization
+
+SPANS = [("15", "15 minutes"), ("60", "1 hour"), ("240", "4 hours"), ("1440", "1 day"), ("10080", "1 week")]
+KINDS = [("silence", "Silence: it is known"), ("maintenance", "Maintenance: it is planned")]
+
+
+class SilenceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What is silenced, and for how long from now on."""
+
+    kind = forms.ChoiceField(choices=KINDS, widget=UnfoldAdminSelectWidget)
+    minutes = forms.ChoiceField(choices=SPANS, initial="60", label="For", widget=UnfoldAdminSelectWidget)
+    organization_id = forms.ChoiceField(widget=UnfoldAdminSelectWidget, required=False, label="Organization")
+    named_labels = forms.CharField(
+        required=False, label="Labels", help_text="Such as env=prod, region=eu", widget=UnfoldAdminTextInputWidget
+    )
+    severity = forms.ChoiceField(
+        choices=[("", "All"), *((word, f"{word.capitalize()} and milder") for word in Severity.values)],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    class Meta:
+        model = Silence
+        fields = ["kind", "organization_id", "orchestrator_id", "rule_key", "severity", "reason"]
+        help_texts = {"rule_key": "A rule's key, or a type of alerts such as cpu."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        homes = Organization.objects.values_list("pk", "name")[:1000]
+        choices = [("", "All"), *((pk, f"{name} ({pk})") for pk, name in homes)]
+        self.fields["organization_id"].choices = choices  # type: ignore[attr-defined]
+
+    def clean_named_labels(self) -> dict[str, str]:
+        """Read the labels."""
+        return labels.parse(self.cleaned_data["named_labels"])
+
+
+class HoldsFilter(SimpleListFilter):
+    """Those that hold, unless others are asked for."""
+
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return what may be chosen."""
+        return [("over", "Over"), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Any:
+        """Call the default by its name."""
+        first, *rest = super().choices(changelist)
+        return [{**first, "display": "Holding, or to come"}, *rest]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the chosen one."""
+        now = timezone.now()
+        if self.value() == "all":
+            return queryset
+        return queryset.filter(ends_at__lte=now) if self.value() == "over" else queryset.filter(ends_at__gt=now)
+
+
+@admin.register(Silence)
+class SilenceAdmin(LongListAdmin):
+    """Spans of time in which nobody is told of some alerts; the alerts are shown all the same."""
+
+    may_add = True
+    form = SilenceForm
+    list_display = ["what", "state", "span", "reason", "created_by", "end_"]
+    list_display_links = None
+    list_filter = [HoldsFilter]
+    search_fields = ["=organization_id", "=orchestrator_id", "=rule_key", "created_by"]
+    ordering = ["-starts_at", "-id"]
+    fields = [
+        "kind", "minutes", "organization_id", "orchestrator_id", "named_labels", "rule_key", "severity", "reason",
+    ]  # fmt: skip
+
+    @display(description="Silenced")
+    def what(self, row: Silence) -> SafeString:
+        """Show what it covers."""
+        named = [f"{name.removesuffix('_id').replace('_', ' ')} {getattr(row, name)}" for name in silences.MATCHERS
+                 if name != "labels" and getattr(row, name)]  # fmt: skip
+        named += [labels.text(row.labels)] if row.labels else []
+        text = ", ".join(named) or "everything"
+        return format_html('<span class="mo-name"><b>{}</b><small>{}</small></span>', text, row.kind)
+
+    @display(description="State")
+    def state(self, row: Silence) -> SafeString:
+        """Show whether it holds."""
+        now = timezone.now()
+        if row.is_active(now=now):
+            return badge("amber", "●", "Holds")
+        return badge("gray", "○", "Over") if row.ends_at <= now else badge("blue", "◌", "To come")
+
+    @display(description="Ends")
+    def span(self, row: Silence) -> SafeString:
+        """Show when it ends or ended."""
+        now = timezone.now()
+        if row.ends_at <= now:
+            return ago(row.ends_at)
+        return format_html('<span title="{}">{}</span>', exact(row.ends_at), until(row.ends_at, now=now))
+
+    @display(description="")
+    def end_(self, row: Silence) -> SafeString:
+        """Offer to end it."""
+        if row.ends_at <= timezone.now():
+            return SafeString("")
+        url = reverse("admin:monitoring_silence_end", args=[row.pk])
+        return format_html(
+            '<button class="mo-button mo-button-quiet" type="submit" form="end" formaction="{}">End</button>', url
+        )
+
+    list_after_template = "admin/monitoring/silence/end.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the button calls."""
+        own = path("<int:pk>/end/", self.admin_site.admin_view(self.end_view), name="monitoring_silence_end")
+        return [own, *super().get_urls()]
+
+    def end_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """End one (POST)."""
+        row = Silence.objects.filter(pk=pk).first() if self.has_view_permission(request) else None
+        if row is None:
+            raise Http404("There is no such silence.")
+        if request.method != "POST":
+            return HttpResponse(status=405)
+        try:
+            silences.end(row, acting_user=user(request))
+        except AppError as problem:
+            messages.error(request, problem.detail)
+        else:
+            messages.success(request, "The silence is over; what still fires is announced.")
+        return HttpResponseRedirect(reverse("admin:monitoring_silence_changelist"))
+
+    def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:
+        """Make it by the room's own function."""
+        wish = form.cleaned_data
+        names = ("organization_id", "orchestrator_id", "rule_key", "severity", "reason")
+        row = silences.create(
+            kind=wish["kind"], ends_at=timezone.now() + timedelta(minutes=int(wish["minutes"])),
+            acting_user=user(request), labels=wish["named_labels"], **{name: wish[name] for name in names},
+        )  # fmt: skip
+        obj.__dict__.update(row.__dict__)

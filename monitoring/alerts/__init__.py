@@ -1,0 +1,1 @@
+"""Alerts: rules, the engine that reads them, silences, incidents, and telling people."""

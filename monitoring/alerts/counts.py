@@ -1,0 +1,25 @@
+"""How many alerts are open, for the overview and the console."""
+
+from collections.abc import Collection, Mapping
+
+from django.db.models import Count
+
+from monitoring.models import Alert
+from monitoring.periods import Period
+
+
+def overview(organizations: Collection[str] | None, period: Period) -> Mapping[str, Mapping[str, int]]:
+    """Return {organization id: {"alerts_open": …}} as of now; what is part of an incident is not counted beside it.
+
+    The controller's own alerts stand under "" and are counted for superadmins alone (`organizations` None).
+    """
+    rows = Alert.objects.unresolved().filter(parent__isnull=True)
+    if organizations is not None:
+        rows = rows.filter(organization_id__in=organizations)
+    found = rows.order_by().values_list("organization_id").annotate(number=Count("pk"))
+    return {organization_id: {"alerts_open": number} for organization_id, number in found}
+
+
+def visible() -> int:
+    """Return how many alerts are open, incidents without their children."""
+    return Alert.objects.unresolved().filter(parent__isnull=True).count()

@@ -1,0 +1,111 @@
+"""Alerts, rules and silences in the console: what the pages show, and what their buttons do."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from monitoring.models import Alert, Rule, Silence
+from orgs.models import User
+
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
+
+
+@pytest.fixture
+def browser() -> Client:
+    found = Client()
+    found.force_login(User.objects.create_superuser("root"))
+    return found
+
+
+def alert(key: str, **columns: Any) -> Alert:
+    now = timezone.now()
+    values = {"alert_type": "cpu", "severity": "error", "title": f"About {key}", "organization_id": "acme"}
+    return Alert.objects.create(dedup_key=key, started_at=now, last_seen_at=now, **(values | columns))
+
+
+def page(browser: Client, name: str, *args: Any, **query: str) -> str:
+    answer = browser.get(reverse(f"admin:monitoring_{name}", args=args), query)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_the_list_shows_what_is_open_and_the_sidebar_counts_it(browser: Client) -> None:
+    incident = alert("fleet", severity="critical")
+    alert("part", parent=incident), alert("over", status="resolved")
+    shown = page(browser, "alert_changelist")
+    assert "About fleet" in shown
+    assert "About part" not in shown
+    assert "About over" not in shown
+    assert "mo-badge-critical" in shown
+    assert "About part" in page(browser, "alert_changelist", state="parts")
+    assert "About over" in page(browser, "alert_changelist", state="resolved")
+    [item] = [
+        item
+        for group in browser.get(reverse("admin:index")).context["sidebar_navigation"]
+        for item in group["items"]
+        if item["title"] == "Alerts"
+    ]
+    assert item["badge"] == "1"
+
+
+def test_the_page_shows_parts_and_timeline_escaped(browser: Client) -> None:
+    line = {"at": "2026-11-21T12:00:00Z", "what": "fired", "note": "<script>x</script>"}
+    incident = alert("fleet", timeline=[line], title="<b>fleet</b>")
+    alert("part", parent=incident, organization_id="", title="The part")
+    shown = page(browser, "alert_change", incident.pk)
+    assert "The part" in shown
+    assert "&lt;script&gt;x" in shown
+    assert "&lt;b&gt;fleet" in shown
+    assert "2026-11-21 12:00:00 UTC" in shown
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "kinds"),
+    [
+        ("acknowledge", "acknowledged", []),
+        ("resolve", "resolved", []),
+        ("snooze", "firing", ["snooze"]),
+        ("silence", "firing", ["silence"]),
+    ],
+)
+def test_the_buttons(browser: Client, verdict: str, status: str, kinds: list[str]) -> None:
+    row = alert("one")
+    answer = browser.post(
+        reverse("admin:monitoring_alert_handle", args=[row.pk]), {"verdict": verdict, "minutes": "240"}, follow=True
+    )
+    assert answer.status_code == 200
+    row.refresh_from_db()
+    assert row.status == status
+    silences = list(Silence.objects.all())
+    assert [silence.kind for silence in silences] == kinds
+    assert all(silence.ends_at > timezone.now() + timedelta(hours=3) for silence in silences)
+
+
+def test_a_button_that_came_too_late_says_so(browser: Client) -> None:
+    row = alert("one", status="resolved")
+    url = reverse("admin:monitoring_alert_handle", args=[row.pk])
+    answer = browser.post(url, {"verdict": "acknowledge"}, follow=True)
+    assert "The alert is resolved." in answer.content.decode()
+    assert browser.post(url, {"verdict": "explode"}).status_code == 400
+    assert browser.get(url).status_code == 405
+
+
+def test_the_rules_say_what_waits_and_what_was_changed(browser: Client) -> None:
+    Rule.objects.filter(rule_key="cpu.error").update(is_changed=True, changed_by="ann")
+    shown = page(browser, "rule_changelist")
+    assert "waits for the gateway&#x27;s budgets" in shown
+    assert "changed by ann" in shown
+    assert "default" in shown
+
+
+def test_a_silence_is_ended(browser: Client) -> None:
+    now = timezone.now()
+    row = Silence.objects.create(starts_at=now, ends_at=now + timedelta(hours=1), labels={"env": "prod"})
+    assert "env=prod" in page(browser, "silence_changelist")
+    browser.post(reverse("admin:monitoring_silence_end", args=[row.pk]))
+    assert "env=prod" not in page(browser, "silence_changelist")
+    assert "env=prod" in page(browser, "silence_changelist", state="over")
