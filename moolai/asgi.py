@@ -10,6 +10,7 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
+from monitoring.metrics import flushing
 from moolai import daphne_close, ws
 
 daphne_close.mend()
@@ -20,4 +21,5 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "websocket":
         await ws.endpoint(scope, receive, send)
     else:
+        flushing.start()
         await django_application(scope, receive, send)

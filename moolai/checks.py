@@ -31,6 +31,9 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             token
         )
         and (token.lower() in WELL_KNOWN or len(token) < 24),
+        "METRICS_TOKEN is short; unset it or make it 24 or more random characters.": 0
+        < len(settings.METRICS_TOKEN)
+        < 24,
         "MOOLAI_ADMIN_PASSWORD is a well-known or short value.": bool(settings.MOOLAI_ADMIN_PASSWORD)
         and (settings.MOOLAI_ADMIN_PASSWORD.lower() in WEAK_PASSWORDS or len(settings.MOOLAI_ADMIN_PASSWORD) < 10),
         "ALLOW_ANONYMOUS_REGISTRATION must be off.": settings.ALLOW_ANONYMOUS_REGISTRATION,

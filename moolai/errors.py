@@ -26,6 +26,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "token_expired": (401, "The access token is too old; refresh it."),
     "invalid_login": (401, "The user name or the password is wrong."),
     "forbidden": (403, "Your role does not allow this."),
+    "organization_required": (403, "Say for which of your organizations, in X-Organization-Id."),
     "csrf_failed": (403, "The form's token is missing or stale; reload the page."),
     "not_found": (404, "There is no such object."),
     "method_not_allowed": (405, "See the Allow header."),

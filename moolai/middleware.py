@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from whitenoise.middleware import WhiteNoiseFileResponse
 
+from monitoring.metrics import requests, routes
 from moolai import errors, logs, parser
 from moolai.console.lost import LostPage
 from orgs import audit
@@ -16,7 +17,7 @@ _PAGES = ("/admin/", "/static/")
 
 
 class RequestLogMiddleware:
-    """Gives every request an id (the client's when sane), logs it, and answers API errors Django raises as JSON."""
+    """Gives every request an id (the client's when sane), logs and counts it, answers Django's API errors as JSON."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -36,6 +37,7 @@ class RequestLogMiddleware:
             level = logging.DEBUG if request.path.startswith(("/healthz", "/readyz", "/static/")) else logging.INFO
             more = {"ms": elapsed_ms, "remote_address": address}
             logger.log(level, "%s %s %s", request.method, request.path, response.status_code, extra=more)
+            _count(request, response.status_code, elapsed_ms)
             return response
         finally:
             logs.request_id.reset(token)
@@ -64,6 +66,20 @@ class RequestLogMiddleware:
         if allow := response.get("Allow"):
             answer["Allow"] = allow
         return answer
+
+
+def _count(request: HttpRequest, status: int, elapsed_ms: float) -> None:
+    """Count the call in memory, under its route and the organization it was made for."""
+    match = getattr(request, "resolver_match", None)
+    organization_id = getattr(request, "organization_id", "")
+    if not organization_id and match is not None and status < 400:  # a superadmin's call about an organization there is
+        organization_id = match.kwargs.get("organization_id", "")
+    series = requests.Series(
+        routes.of(match.route if match else None, request.path),
+        routes.method(request.method or ""),
+        f"{status // 100}xx",
+    )
+    requests.RECORDER.record(series, status=status, organization_id=organization_id, elapsed_ms=elapsed_ms)
 
 
 class ContentSecurityPolicyMiddleware:

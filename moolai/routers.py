@@ -6,7 +6,7 @@ from django.conf import settings
 
 # The models of the app `monitoring` that hold measurements, in lower case. They have no foreign keys; what needs
 # an audit row or an event in its transaction is no measurement (docs/decisions/0009-measurements.md).
-MEASUREMENTS: Final = frozenset({"systemmetric", "metricrollup", "metricmark"})
+MEASUREMENTS: Final = frozenset({"systemmetric", "metricrollup", "metricmark", "requestmetric", "activity"})
 
 
 class MonitoringRouter:

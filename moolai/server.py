@@ -11,6 +11,7 @@ from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
+from monitoring.metrics import flushing
 from moolai import wire, ws
 from orchestrators import hub
 from orchestrators.limiter import Limiter
@@ -134,6 +135,7 @@ class Server(uvicorn.Server):
             server.close()
         await ws.shut_down()
         await super().shutdown(sockets)
+        await asyncio.to_thread(flushing.stop)
         self._captured_signals.clear()  # uvicorn would raise them again: an ordered end is exit code 0
 
 

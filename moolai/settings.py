@@ -30,6 +30,7 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = first("SECRET_KEY") or ("missing" if IS_PRODUCTION else kept_secret(DATA_DIR / "secret_key"))
 ENCRYPTION_KEY = first("ENCRYPTION_KEY") or ("" if IS_PRODUCTION else kept_secret(DATA_DIR / "encryption_key"))
 DEV_BEARER_TOKEN = first("DEV_BEARER_TOKEN")
+METRICS_TOKEN = first("METRICS_TOKEN")
 MOOLAI_ADMIN_PASSWORD = first("MOOLAI_ADMIN_PASSWORD")
 
 # --- Databases and Redis -----------------------------------------------------------------------------------------
@@ -171,9 +172,9 @@ IS_SECURE = IS_PRODUCTION or TLS_ENABLED
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_SECURE
 SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PRODUCTION
-# Health checks inside a cluster speak plain HTTP to the container, so they are not redirected.
+# Health checks and scrapes inside a cluster speak plain HTTP to the container, so they are not redirected.
 SECURE_SSL_REDIRECT = IS_PRODUCTION and flag("SECURE_SSL_REDIRECT", default=True)
-SECURE_REDIRECT_EXEMPT = [r"^health$", r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_PROXY_SSL_HEADER = None  # the server takes the scheme from TRUSTED_PROXIES; Django would from anybody
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -4,7 +4,12 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
+from monitoring import activity_api as activity
+from monitoring import export_api as export
+from monitoring import metrics_api as metrics
 from monitoring import overview_api as overview
+from monitoring import performance_api as performance
+from monitoring import system_api as system
 from monitoring.alerts import api as alerts
 from monitoring.alerts import rules_api as alert_rules
 from monitoring.alerts import silences_api as silences
@@ -35,6 +40,7 @@ urlpatterns = [
     re_path(r"^health/?$", health.health),
     re_path(r"^healthz/?$", health.healthz),
     re_path(r"^readyz/?$", health.readyz),
+    re_path(r"^metrics/?$", metrics.Scrape.as_view()),
     re_path(r"^auth/token/?$", flat_auth.TokenDoor.as_view()),
     re_path(r"^api/schema/?$", openapi.Schema.as_view()),
     re_path(r"^api/docs/?$", openapi.Docs.as_view()),
@@ -43,6 +49,26 @@ urlpatterns = [
     re_path(r"^api/v1/internal/auth/logout/?$", auth.Logout.as_view()),
     re_path(r"^api/v1/controller/health/?$", health_api.ControllerHealth.as_view()),
     re_path(r"^api/v1/internal/health/?$", health_api.InternalHealth.as_view()),
+    re_path(r"^api/v1/system/health/?$", system.SystemHealth.as_view()),
+    re_path(r"^api/v1/system/metrics/?$", system.Metrics.as_view()),
+    re_path(r"^api/v1/system/metrics/organization/(?P<organization_id>[^/]+)/?$", system.OrganizationMetrics.as_view()),
+    re_path(
+        r"^api/v1/system/metrics/organization/(?P<organization_id>[^/]+)/latest/?$", system.LatestMetrics.as_view()
+    ),
+    re_path(r"^api/v1/system/metrics/summary/(?P<kind>[^/]+)/?$", system.MetricsSummary.as_view()),
+    re_path(r"^api/v1/system/collect/immediate/?$", system.Collect.as_view()),
+    re_path(r"^api/v1/system/collect/organization/(?P<organization_id>[^/]+)/?$", system.CollectFor.as_view()),
+    re_path(r"^api/v1/system/status/background/?$", system.CollectionStatus.as_view()),
+    re_path(r"^api/v1/system/status/collection/?$", system.CollectionStatus.as_view()),
+    re_path(r"^export/metrics/?$", export.ExportMetrics.as_view()),
+    re_path(r"^v1/performance/health/?$", performance.PerformanceHealth.as_view()),
+    re_path(r"^v1/performance/metrics/current/?$", system.Metrics.as_view()),
+    re_path(r"^v1/performance/metrics/history/?$", performance.History.as_view()),
+    re_path(r"^v1/performance/metrics/summary/?$", performance.PerformanceSummary.as_view()),
+    re_path(r"^v1/performance/status/?$", performance.PerformanceStatus.as_view()),
+    re_path(r"^v1/performance/optimize/?$", performance.Optimization.as_view()),
+    re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),
+    re_path(r"^v1/performance/activity/track/?$", activity.Tracking.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),

@@ -74,6 +74,12 @@ def chosen(request: Request) -> str:
     return request.headers.get("X-Organization-Id") or request.headers.get("OpenAI-Organization") or ""
 
 
+def home(who: Caller) -> str:
+    """Return the caller's only organization, "" where it has none or several."""
+    own = [who.key.organization_id] if who.key else list(who.roles)
+    return own[0] if len(own) == 1 else ""
+
+
 def check(request: Request, wanted: str) -> None:
     """Raise NotFound unless `wanted` names an organization of the caller's."""
     key = caller(request).key

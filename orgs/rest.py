@@ -1,5 +1,6 @@
 """What every API view shares: the envelope, pages, bodies, rate limits and who a change is attributed to (API §1)."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -30,6 +31,7 @@ __all__ = [
     "one_of",
     "operation",
     "page",
+    "page_of",
 ]
 
 
@@ -65,11 +67,13 @@ class View(APIView):
         except Exception:
             self.count(request, request.META.get("REMOTE_ADDR", ""))
             raise
+        request._request.organization_id = access.home(who)  # type: ignore[attr-defined]  # it is counted there
         place = f"@{request.META.get('REMOTE_ADDR', '')}" if self.is_counted_by_address else ""
         self.count(request, who.caller_id + place)
         audit.attribute(who.name)
         if wanted := access.chosen(request):
             access.check(request, wanted)
+            request._request.organization_id = wanted  # type: ignore[attr-defined]
         self.read_url(request, kwargs)
 
     def read_url(self, request: Request, parts: dict[str, Any]) -> None:
@@ -128,9 +132,17 @@ def answer(data: Any, *, status: int = 200) -> Response:
 
 def page(request: Request, rows: QuerySet[Any], serializer: type[BaseSerializer[Any]]) -> Response:
     """Answer one page of `rows`: `?page=1&page_size=100` (at most 1000); past the end it is empty."""
+    return _paged(request, rows, rows.count(), serializer)
+
+
+def page_of(request: Request, rows: Sequence[Any], serializer: type[BaseSerializer[Any]]) -> Response:
+    """Answer one page of rows that are read already."""
+    return _paged(request, rows, len(rows), serializer)
+
+
+def _paged(request: Request, rows: Any, total: int, serializer: type[BaseSerializer[Any]]) -> Response:
     query = request.parser_context["view"].query
     number, size = query["page"], query["page_size"]
-    total = rows.count()
     pages = -(-total // size)
     items = serializer(rows[(number - 1) * size : number * size], many=True).data if number <= pages else []
     return answer(

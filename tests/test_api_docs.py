@@ -8,7 +8,12 @@ import pytest
 from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
+from monitoring import activity_api as activity
+from monitoring import export_api as export
 from monitoring import overview_api as overview
+from monitoring import performance_api as performance
+from monitoring import rows as measured
+from monitoring import system_api as system
 from moolai import health_api as health
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
@@ -49,6 +54,9 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
     [tenants.NewOrganization, tenants.OrganizationRow, fleet.Flag, fleet.NewMessage, registry.NewInstance,
      registry.EnrolledInstance, registry.LiveRow, fleet.MessageRow, audit.AuditRow, overview.OverviewRow,
      overview.TopOrganization, health.HealthRow, health.InternalHealthRow, health.NodeRow, health.LifeSign,
+     system.MonitoringHealth, system.Watch, system.Summary, measured.CollectionRow, measured.Statistics,
+     performance.Component, performance.HistoryRow, performance.CallsRow, performance.StatusRow, performance.Advice,
+     performance.Measured, performance.OptimizationWish, activity.Deed, activity.ActivitySummaryRow, export.Exported,
      tenants.OrganizationHealthRow, jobs.JobRow, jobs.BulkWish, recommendations.RecommendationRow,
      recommendations.Acceptance],
 )  # fmt: skip

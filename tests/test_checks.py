@@ -29,6 +29,7 @@ UNSAFE = {
     "all-hosts": ({"ALLOWED_HOSTS": "a.example,*"}, "Set ALLOWED_HOSTS"),
     "well-known-token": ({"DEV_BEARER_TOKEN": "fake-dev-token"}, "DEV_BEARER_TOKEN"),
     "short-token": ({"DEV_BEARER_TOKEN": "x" * 23}, "DEV_BEARER_TOKEN"),
+    "short-metrics-token": ({"METRICS_TOKEN": "x" * 23}, "METRICS_TOKEN is short"),
     "weak-password": ({"MOOLAI_ADMIN_PASSWORD": "Admin123"}, "MOOLAI_ADMIN_PASSWORD"),
     "anonymous": ({"ALLOW_ANONYMOUS_REGISTRATION": "true"}, "ALLOW_ANONYMOUS_REGISTRATION"),
     "all-origins": ({"CORS_ALLOWED_ORIGINS": "*"}, "CORS_ALLOWED_ORIGINS"),

@@ -79,5 +79,6 @@ def test_every_line_has_a_meaning() -> None:
 
 
 def test_nothing_in_it_is_a_secret() -> None:
-    for name in ("SECRET_KEY", "ENCRYPTION_KEY", "DEV_BEARER_TOKEN", "MOOLAI_ADMIN_PASSWORD", "DATABASE_PASSWORD"):
+    tokens = ("DEV_BEARER_TOKEN", "METRICS_TOKEN")
+    for name in ("SECRET_KEY", "ENCRYPTION_KEY", *tokens, "MOOLAI_ADMIN_PASSWORD", "DATABASE_PASSWORD"):
         assert re.search(rf"^# {name}=\s", EXAMPLE + "\n", re.MULTILINE), name

@@ -112,6 +112,8 @@ def known(cast: Cast) -> dict[str, Any]:
     rollout, job, suggestion = more(ours)
     return {
         "organization_id": "org-001",
+        "org": "org-001",
+        "kind": "cpu",
         "versions": 1,
         "rollouts": rollout,
         "jobs": job,

@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 
 from monitoring.metrics import sources
-from monitoring.models import MetricRollup, SystemMetric
+from monitoring.models import Activity, MetricRollup, RequestMetric, SystemMetric
 from orgs.models import Organization
 from orgs.retention import Rule
 
@@ -18,8 +18,8 @@ MAX_DAYS: Final = 365
 
 
 def rules(*, now: datetime) -> list[Rule]:
-    """Return what may go now: samples along the index of their organization, roll-ups by resolution."""
-    return [*_samples(now), *_rollups(now)]
+    """Return what may go now: samples by organization, roll-ups by resolution, calls of our API, activities."""
+    return [*_samples(now), *_rollups(now), *_of_people(now)]
 
 
 def days_of(organization: Organization | None) -> int:
@@ -54,3 +54,12 @@ def _rollups(now: datetime) -> list[Rule]:
         for resolution, days in kept.items()
         if days
     ]
+
+
+def _of_people(now: datetime) -> list[Rule]:
+    """Return the calls of our API, which are kept as long as samples, and activities, as long as hours."""
+    calls_days, activities_days = settings.METRICS_RETENTION_DAYS, settings.METRICS_HOURLY_RETENTION_DAYS
+    calls = RequestMetric.objects.filter(minute_at__lt=now - timedelta(days=calls_days))
+    activities = Activity.objects.filter(created_at__lt=now - timedelta(days=activities_days))
+    found = [Rule("request_metrics", calls, "minute_at")] if calls_days else []
+    return [*found, Rule("activities", activities, "created_at")] if activities_days else found

@@ -1,7 +1,9 @@
 """The tables of monitoring, one file per noun; measurements may live in a database of their own (moolai/routers.py)."""
 
+from monitoring.models.activity import Activity
 from monitoring.models.alert import RANKS, Alert, Severity
 from monitoring.models.collection import Collection
+from monitoring.models.request_metric import RequestMetric
 from monitoring.models.rollup import ALL, MetricMark, MetricRollup
 from monitoring.models.rule import EngineState, Holding, Rule
 from monitoring.models.sample import NUMBERS, SystemMetric
@@ -11,12 +13,14 @@ __all__ = [
     "ALL",
     "NUMBERS",
     "RANKS",
+    "Activity",
     "Alert",
     "Collection",
     "EngineState",
     "Holding",
     "MetricMark",
     "MetricRollup",
+    "RequestMetric",
     "Rule",
     "Severity",
     "Silence",

@@ -96,7 +96,8 @@ def success(operation: Operation, data: Part, *, is_write: bool, is_limited: boo
     }
     if operation.content_types:
         answer["content"] = {
-            name: {"schema": data if name.endswith("json") else {}} for name in operation.content_types
+            name: {"schema": data if name.endswith("json") and operation.data else {}}
+            for name in operation.content_types
         }
     elif operation.shape is not Shape.EMPTY:
         schema = data if operation.shape is Shape.FLAT else envelope(data)

@@ -56,7 +56,7 @@ def tag(path: str) -> str:
 
 def _words(path: str) -> list[str]:
     """Return what a path is about: no identifiers, no version, and no area where the rest says enough."""
-    rest = path.removeprefix(OWN).removeprefix(PREFIX).removeprefix("/api/")
+    rest = path.removeprefix(OWN).removeprefix(PREFIX).removeprefix("/api/").removeprefix("/v1/")
     words = [word for word in rest.split("/") if word and not word.startswith("{")]
     has_area = words[:1] in (["controller"], ["internal"]) and words[1:] != ["health"]
     return words[1:] if has_area else words

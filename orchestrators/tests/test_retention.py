@@ -89,7 +89,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     gone = retention.prune(now=NOW)
     assert gone == {
         "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "events": 1,
-        "metrics_hourly": 0, "metrics_daily": 0,
+        "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0, "activities": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
@@ -132,6 +132,7 @@ def test_every_rule_reads_along_an_index() -> None:
         "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
         "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
+        "request_metrics": "request_metrics_by_time", "activities": "activities_by_time",
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()

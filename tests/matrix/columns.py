@@ -22,13 +22,16 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "orchestrators.Message": {"content_hash"},
     "orchestrators.ConfigVersion": {"config_hash"},
     "orchestrators.Rollout": {"outcome"},
-    "monitoring.SystemMetric": {"message_hash"},
+    "monitoring.Activity": {"activity_id"},
     "monitoring.MetricRollup": {"columns"},
+    "monitoring.SystemMetric": {"message_hash"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door
     "orgs.Lease": "the beat's own",
     "orgs.IdempotencyKey": "read only by the caller whose key it is (test_matrix_side_channels.py)",
     "orchestrators.Node": "the processes' own",
+    "monitoring.MetricMark": "read by the roll-ups only",
+    "monitoring.RequestMetric": "read as sums only; routes are ours",
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
+from monitoring import activities
 from monitoring.metrics import storage
 from monitoring.models import NUMBERS, Alert, Collection, MetricRollup, Rule, Silence, SystemMetric
 from orchestrators import bulk, configuration, instances
@@ -258,4 +259,5 @@ def _traces(organization: Organization, orchestrator_id: str, *, word: str) -> N
     )
     storage.insert([sample])
     MetricRollup.objects.create(resolution="hourly", start_at=storage.hour_of(sample.timestamp), samples=1, **at)
+    activities.track("feature", organization_id=organization.pk, user_id=word, metadata={word: word})
     Collection.objects.create(organization_id=organization.pk, failures=1, last_error=f"{word} broke")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.urls import resolve
 
-from monitoring.models import SystemMetric
+from monitoring.models import Activity, SystemMetric
 from orchestrators.models import Instance
 from orgs import operations
 from orgs.models import AuditEntry, Event, Organization, User
@@ -17,7 +17,16 @@ from tests.matrix.place import NOWHERE, Place
 from tests.matrix.rows import Row
 from tests.matrix.stage import CANARY, Stage
 
-MOVING: Final = {"timestamp", "request_id", "uptime_seconds", "start_date", "end_date"}  # the time of the call
+MOVING: Final = {
+    "timestamp",
+    "request_id",
+    "uptime_seconds",
+    "start_date",
+    "end_date",
+    "since",
+    "until",
+    "lag_seconds",
+}  # the time of the call
 CSRF_TOKEN: Final = re.compile(rb"[A-Za-z0-9]{64}")
 CHANGING: Final = ("X-Request-ID", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Set-Cookie", "Content-Length")
 BY_KIND: Final = {
@@ -81,7 +90,7 @@ def says_canary(answer: Any) -> bool:
 def erase(place: Place) -> None:
     """Make as if the organization had never been."""
     home = {"organization_id": place.organization}
-    for model in (SystemMetric, Event, AuditEntry, Instance):
+    for model in (SystemMetric, Activity, Event, AuditEntry, Instance):
         model._default_manager.filter(**home).delete()
     User.objects.filter(memberships__organization=place.organization).delete()
     Organization.objects.filter(pk=place.organization).delete()

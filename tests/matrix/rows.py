@@ -14,7 +14,7 @@ from tests.matrix.place import NOWHERE
 COLUMNS: Final = ("AN", "MV", "MO", "AA", "B", "SA", "OA", "OU", "OB")
 HIDING: Final = ("/api/v1/controller/", "/api/v1/internal/")  # where a failing credential is 403 (API §2)
 CONTROLLER, INTERNAL = "/api/v1/controller", "/api/v1/internal"
-SYSTEM: Final = "/api/v1/system"
+SYSTEM, PERFORMANCE = "/api/v1/system", "/v1/performance"
 OWN: Final = "/api/v1/orchestrators/{organization}"
 PASSWORD: Final = "correct horse battery staple"
 NEW_PASSWORD: Final = "another long secret 17"
@@ -106,6 +106,7 @@ ROWS: Final = [
     public("GET", "/health"),
     public("GET", "/healthz"),
     public("GET", "/readyz"),
+    Row("GET", "/metrics",                                      "401 403 403 403 403 200 403 403 403"),
     public("POST", f"{INTERNAL}/auth/login", LOGIN),
     public("POST", f"{INTERNAL}/auth/refresh", REFRESH),
     public("POST", f"{INTERNAL}/auth/logout", REFRESH),
@@ -119,6 +120,32 @@ ROWS: Final = [
     Row("GET", "/api/docs/",                                    "401 200 200 200 200 200 200 200 200"),
     *organizations(CONTROLLER),
     *organizations("/api/v1"),
+    public("GET", f"{SYSTEM}/health"),
+    Row("GET", f"{SYSTEM}/metrics",                             "401 200 200 200 200 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/metrics?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("GET", f"{SYSTEM}/metrics/organization/{{organization}}", MEMBERS),
+    Row("GET", f"{SYSTEM}/metrics/organization/{{organization}}/latest", MEMBERS),
+    *(Row("GET", f"{SYSTEM}/metrics/summary/{kind}?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for kind in ("cpu", "memory", "storage")),
+    Row("POST", f"{SYSTEM}/collect/immediate",                  "401 403 403 403 403 200 403 403 403", {}),
+    Row("POST", f"{SYSTEM}/collect/organization/{{organization}}",
+                                                                "401 403 403 403 404 200 403 403 404", {}),
+    *(Row("GET", f"{SYSTEM}/status/{kind}?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for kind in ("background", "collection")),
+    *(Row("GET", f"/export/metrics?org_id={{organization}}&format={kind}",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for kind in ("json", "csv", "prometheus", "grafana")),
+    *(Row("GET", f"{PERFORMANCE}/{name}?organization_id={{organization}}",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for name in ("health", "metrics/current", "metrics/history", "metrics/summary", "status", "activity/summary")),
+    Row("POST", f"{PERFORMANCE}/optimize",                      "401 200 200 200 404 200 403 403 403",
+        {"organization_id": "{organization}"}),
+    Row("POST", f"{PERFORMANCE}/activity/track?organization_id={{organization}}",
+                                                                "401 403 200 200 404 200 403 403 403",
+        {"activity_type": "feature"}),
     Row("GET", f"{CONTROLLER}/overview",                        "401 200 200 200 200 200 403 403 403"),
     Row("GET", f"{CONTROLLER}/overview?organization_id={{organization}}",
                                                                 "401 200 200 200 404 200 403 403 403"),

@@ -10,7 +10,7 @@ import monitoring.models.silence
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0003_mark_what_is_stored"),
+        ("monitoring", "0004_request_metrics_and_activities"),
     ]
 
     operations = [

@@ -1,0 +1,71 @@
+"""Calls that real web processes answered are in the table: of all processes, after their end, after an outage."""
+
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moolai.testing.postgres import Postgres
+from moolai.testing.processes import wait_until
+from moolai.testing.product import Installation, ServerProcess
+
+COUNTED = (
+    "from monitoring.models import RequestMetric; from django.db.models import Sum; "
+    "rows = RequestMetric.objects.filter(route='/readyz'); "
+    "print(rows.values('node').distinct().count(), rows.aggregate(n=Sum('count'))['n'])"
+)
+
+
+def call(web: ServerProcess, times: int) -> None:
+    for _ in range(times):
+        with urllib.request.urlopen(web.url("/readyz"), timeout=5) as answer:
+            assert answer.status == 200
+
+
+def is_well(web: ServerProcess) -> bool:
+    try:
+        with urllib.request.urlopen(web.url("/health"), timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def counted(place: Installation) -> list[str]:
+    return place.manage("shell", "--no-imports", "-c", COUNTED).stdout.split()
+
+
+@pytest.mark.services
+def test_two_processes_count_apart_and_nothing_is_lost_when_they_end(
+    installation: Callable[..., Installation],
+) -> None:
+    place = installation()
+    webs = [place.serve(), place.serve()]
+    for web, times in zip(webs, (7, 5), strict=True):
+        call(web, times)
+    assert [web.terminate() for web in webs] == [0, 0]
+    assert counted(place) == ["2", "12"]
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(200)
+def test_counts_outlive_an_outage_of_the_database(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.create_database("request_metrics_outage")
+    place = Installation(data_dir=tmp_path / "data", database_url=url)
+    try:
+        place.manage("migrate", "--verbosity", "0")
+        web = place.serve()
+        call(web, 3)
+        postgres.stop()
+        assert wait_until(lambda: "request metrics wait for the database" in web.output(), timeout_seconds=30)
+        for _ in range(4):
+            with pytest.raises(OSError, match="503"):
+                urllib.request.urlopen(web.url("/readyz"), timeout=10)
+        postgres.start()
+        assert wait_until(lambda: is_well(web), timeout_seconds=30)
+        call(web, 2)
+        assert wait_until(lambda: "request metrics are stored again" in web.output(), timeout_seconds=30)
+        assert web.terminate() == 0
+        assert counted(place) == ["1", "9"]
+    finally:
+        place.close()
