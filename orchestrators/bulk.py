@@ -5,6 +5,7 @@ follow are in the job and in their events. Rows are done in the order of their k
 the selector behind the job's position are left out, those that do not match any more when it gets there, too.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,7 +81,8 @@ def start(
         targets=sorted(found.values_list("pk", flat=True)) if is_chosen else None,
         problems=problems,
     )
-    _audit(job, counts or {organization_id: 0}, acting_user=acting_user)
+    named = _named(found) if is_chosen and not organization_id else {}
+    _audit(job, counts or {organization_id: 0}, named=named, acting_user=acting_user)
     return job
 
 
@@ -108,15 +110,27 @@ def _brief(selector: Mapping[str, Any]) -> dict[str, Any]:
     return {**selector, "orchestrator_ids": ids[:SHOWN_IDS], "more": len(ids) - SHOWN_IDS}
 
 
-def _audit(job: Job, counts: Mapping[str, int], *, acting_user: User | None) -> None:
+def _named(rows: QuerySet[Instance]) -> dict[str, list[str]]:
+    """Return the ids of each organization: its own are all that it may read of those that were chosen with them."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for organization_id, orchestrator_id in rows.order_by("pk").values_list("organization_id", "orchestrator_id"):
+        found[organization_id].append(orchestrator_id)
+    return found
+
+
+def _audit(job: Job, counts: Mapping[str, int], *, named: Mapping[str, list[str]], acting_user: User | None) -> None:
     parameters = {name: value for name, value in job.request["parameters"].items() if name != "message_content"}
     for organization_id, count in sorted(counts.items()):
+        selector = job.request["selector"]
+        if organization_id in named:
+            others = {name: value for name, value in selector.items() if name != "more"}
+            selector = _brief({**others, "orchestrator_ids": named[organization_id]})
         audit.record(
             job.kind,
             acting_user=acting_user,
             organization_id=organization_id,
             target=("job", job.job_id),
-            after={"selector": job.request["selector"], "parameters": parameters, "orchestrators": count},
+            after={"selector": selector, "parameters": parameters, "orchestrators": count},
             reason=str(parameters.get("reason") or parameters.get("comment", "")),
         )
 

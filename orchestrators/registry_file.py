@@ -18,7 +18,7 @@ from django.db import transaction
 from moolai.errors import AppError
 from orchestrators import independence, instances, protocol, tenants
 from orchestrators.models import Instance, OverrideVersion
-from orgs import parsing, sealed, vault
+from orgs import organizations, parsing, sealed, vault
 from orgs.models import Organization
 from orgs.models.organization import validate_identifier
 
@@ -164,6 +164,7 @@ def apply(homes: list[Home], *, only_missing: bool = False, dry_run: bool = Fals
     and takes it back. What the file does not name is left alone. Raises InvalidFile; then nothing is changed.
     """
     work = _Work([], [], only_missing)
+    organizations.lock_many(home.key for home in homes)  # all at first, in the order every writer takes them in
     for home in homes:
         work.organization(home)
     if work.problems:

@@ -22,7 +22,7 @@ from orgs.admin.trail import pretty
 TONES = {"queued": "amber", "running": "blue", "completed": "green", "failed": "red", "cancelled": "gray"}
 WORDS = {
     "bulk.message": "Send a message", "bulk.independence": "Set independence", "bulk.labels": "Set labels",
-    tracking.KIND: "Roll out a configuration",
+    "bulk.configuration": "Change their own configuration", tracking.KIND: "Roll out a configuration",
 }  # fmt: skip
 
 

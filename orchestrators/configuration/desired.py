@@ -130,7 +130,9 @@ def bodies(instances: Sequence[Instance]) -> list[Body]:
         own = protocol.dump(document.pop("metadata"))
         overrides = (protocol.dump(row.features), protocol.dump(row.session_config))
         switches = (row.privacy_mode, row.monitoring_enabled)
-        key = (row.organization_id, row.config_base_id, *overrides, *switches)
+        # A row that was read again (`readable`) may start from a newer base than its neighbours.
+        base = (row.organization_id, row.organization.updated_at, row.config_base_id)
+        key = (*base, *overrides, *switches)
         if key not in texts:
             texts[key] = protocol.dump(document)[1:]
         found.append(Body(row.config_version, row.config_hash, own, texts[key]))

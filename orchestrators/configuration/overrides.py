@@ -6,6 +6,7 @@ for its own document. So an orchestrator without an override fits wherever the o
 """
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -95,10 +96,11 @@ class Checker:
         Its depth and its values are known then, its size mostly tells itself, and equal ones are looked at once.
         """
         text = protocol.encode(override, option=orjson.OPT_SORT_KEYS)
-        if text not in self._known:
+        key = hashlib.sha256(text).digest()  # not the text: a fleet's overrides are too much to keep
+        if key not in self._known:
             check = self._fits if len(text) < self._room else self._check
-            self._known[text] = self._first(check, override)
-        return self._known[text]
+            self._known[key] = self._first(check, override)
+        return self._known[key]
 
     def _first(self, check: Callable[[Document], list[Problem]], override: Document) -> list[Problem]:
         if override == BLANK:

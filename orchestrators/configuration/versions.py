@@ -1,8 +1,8 @@
 """Versions: the history of an organization's configuration. Written in the transaction of the change, never changed."""
 
-from typing import Any
+from typing import Any, Final
 
-from django.db.models import Exists, Max, OuterRef
+from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from moolai.errors import AppError, NotFound
@@ -13,6 +13,8 @@ from orgs import audit
 from orgs.models import Organization, User
 
 Source = ConfigVersion.Source
+_ALL_APPLIED: Final = Q(outcome__waiting=0, outcome__lost=0, outcome__failed=0, outcome__applied__gt=0)
+TAKEN: Final = Q(status=Rollout.Status.COMPLETED) | Q(_ALL_APPLIED, status=Rollout.Status.CANCELLED, is_staged=False)
 
 
 def current(organization: Organization) -> ConfigVersion:
@@ -45,13 +47,14 @@ def get(organization: Organization, version: int) -> ConfigVersion:
 
 
 def proven(organization: Organization, *, before: ConfigVersion) -> ConfigVersion | None:
-    """Return the newest version older than `before` whose rollout completed, or that is older than rollouts are.
+    """Return the newest version older than `before` that the fleet took, or that is older than rollouts are.
 
-    One that was halted, or that something newer replaced before the fleet had answered, is not among them.
+    Its rollout completed, or something newer replaced it when all who were there had applied it. One that was halted,
+    or that somebody had not answered or had refused by then, is not among them.
     """
     ways = Rollout.objects.filter(target=OuterRef("pk"))
     rows = organization.config_versions.filter(released_at__isnull=False, version__lt=before.version)
-    return rows.filter(Exists(ways.filter(status=Rollout.Status.COMPLETED)) | ~Exists(ways)).first()
+    return rows.filter(Exists(ways.filter(TAKEN)) | ~Exists(ways)).first()
 
 
 def keep(organization: Organization, *, document: dict[str, Any]) -> ConfigVersion | None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
+from orchestrators import protocol
 from orchestrators.models import Instance, Message
 from orgs import events
 from orgs.models import Event, User
+
+STATEMENT_BYTES: Final = 4 * 1024 * 1024  # contents in one statement: each row has its own copy there
 
 
 def queue_many(
@@ -31,18 +34,22 @@ def queue_many(
     there = set(known.values_list("message_id", flat=True))
     fresh = [row for row in instances if ids[row.orchestrator_id] not in there]
     now = timezone.now()
+    size = len(protocol.encode({"content": content}))
     Message.objects.bulk_create(
-        Message(
-            orchestrator_id=row.orchestrator_id,
-            message_id=ids[row.orchestrator_id],
-            message_type=message_type,
-            message_content=content,
-            expires_at=expires_at,
-            created_by=acting_user,
-            created_at=now,
-            updated_at=now,
-        )
-        for row in fresh
+        (
+            Message(
+                orchestrator_id=row.orchestrator_id,
+                message_id=ids[row.orchestrator_id],
+                message_type=message_type,
+                message_content=content,
+                expires_at=expires_at,
+                created_by=acting_user,
+                created_at=now,
+                updated_at=now,
+            )
+            for row in fresh
+        ),
+        batch_size=max(1, STATEMENT_BYTES // size),
     )
     events.record_many(
         Event(

@@ -173,10 +173,12 @@ def _pack(rows: Sequence[Message], *, now: datetime) -> tuple[dict[str, list[Par
 
 
 def _mark_sent(message: Message, *, now: datetime) -> bool:
-    message.attempts += 1
-    pause = min(settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
-    changed: dict[str, Any] = {"status": Status.SENT, "attempts": message.attempts, "sent_at": now, "updated_at": now}
-    changed["next_attempt_at"] = now + timedelta(seconds=pause)
+    """Note another attempt; behind the last one, new sessions get it at once without putting its end off."""
+    changed: dict[str, Any] = {"status": Status.SENT, "sent_at": now, "updated_at": now}
+    if message.attempts < settings.MESSAGE_MAX_ATTEMPTS:
+        message.attempts += 1
+        pause = min(settings.MESSAGE_ACK_TIMEOUT_SEC * 2 ** (message.attempts - 1), MAX_BACKOFF_SECONDS)
+        changed |= {"attempts": message.attempts, "next_attempt_at": now + timedelta(seconds=pause)}
     return bool(Message.objects.filter(OPEN, pk=message.pk).update(**changed))
 
 

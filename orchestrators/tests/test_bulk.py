@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from moolai.errors import Conflict
@@ -104,6 +105,28 @@ def test_across_organizations_each_has_its_own_audit_row(people: Cast) -> None:
     found = AuditEntry.objects.order_by("organization_id").values_list("organization_id", "after__orchestrators")
     assert list(found) == [("org-001", 3), ("org-002", 1)]
     assert data(people.alice.get(JOBS))["items"] == []
+
+
+def test_an_organizations_audit_row_names_no_orchestrator_of_another_one(people: Cast) -> None:
+    chosen = {"orchestrator_ids": ["a-1", "b-1", "a-2", "nobody"]}
+    data(people.root.call("POST", BULK, {**ORDER, "selector": chosen}), 202)
+    rows = AuditEntry.objects.order_by("organization_id").values_list("organization_id", "after__selector")
+    assert list(rows) == [("org-001", {"orchestrator_ids": ["a-1", "a-2"]}), ("org-002", {"orchestrator_ids": ["b-1"]})]
+    assert "b-1" not in people.alice.get("/api/v1/internal/audit").content.decode()
+
+
+def test_a_large_message_to_many_is_written_in_small_statements(people: Cast) -> None:
+    content = {"text": ["x" * 60_000] * 4}
+    post(selector={"labels": {"env": "prod"}}, parameters={"message_type": "x", "message_content": content})
+    Instance.objects.bulk_create(
+        Instance(orchestrator_id=f"more-{number}", organization_id="org-001", labels={"env": "prod"})
+        for number in range(40)
+    )
+    Job.objects.update(last=Instance.objects.latest("pk").pk)
+    with CaptureQueriesContext(connection) as asked:
+        jobs.drain()
+    assert Message.objects.count() == 44
+    assert max(len(row["sql"]) for row in asked.captured_queries) < 6 * 1024 * 1024
 
 
 @pytest.mark.parametrize(

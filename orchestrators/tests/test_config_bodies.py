@@ -20,3 +20,15 @@ def test_a_fleet_shares_the_text_of_its_configuration_until_it_is_sent(db: None)
         frame = json.loads(configuration.head(row.config_version, is_update=True) + body.text())
         assert frame["config"] == frame["data"] == row.config_document()
         assert (frame["version"], configuration.digest(frame["config"])) == (row.config_version, frame["config_hash"])
+
+
+def test_rows_read_before_and_after_a_change_have_each_their_own_text(db: None) -> None:
+    home = organizations.create("acme", name="Acme", acting_user=None, settings={"config": {"level": 1}})
+    for name in ("a", "b"):
+        instances.create(name, organization=home, acting_user=None)
+    before = configuration.readable(["a"])
+    configuration.publish(home, {"level": 2}, acting_user=None)
+    rows = [*before, *configuration.readable(["b"])]
+    for row, body in zip(rows, configuration.bodies(rows), strict=True):
+        frame = json.loads(configuration.head(row.config_version, is_update=True) + body.text())
+        assert configuration.digest(frame["config"]) == frame["config_hash"] == row.config_hash

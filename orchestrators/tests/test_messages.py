@@ -291,6 +291,20 @@ def test_the_pause_between_attempts_doubles(instance: Instance) -> None:
     assert pauses == [15, 30, 60, 120]
 
 
+def test_a_client_that_comes_back_all_the_time_does_not_put_the_end_off(instance: Instance) -> None:
+    row = queue("a")
+    for _ in range(8):
+        take()
+    row.refresh_from_db()
+    due_at = row.next_attempt_at
+    for _ in range(3):
+        assert take() == [row.pk]
+    row.refresh_from_db()
+    assert (row.attempts, row.next_attempt_at) == (8, due_at)
+    assert due_at is not None
+    assert due_at > timezone.now() + timedelta(seconds=290)
+
+
 def test_after_the_last_attempt_it_is_failed(instance: Instance) -> None:
     row = queue("a")
     for _ in range(8):

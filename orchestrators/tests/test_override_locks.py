@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from moolai.errors import InvalidInput
-from orchestrators import configuration, instances, recommendations
+from orchestrators import configuration, instances, recommendations, registry_file
 from orchestrators.messages import inbox
 from orchestrators.messages.inbox import Inbound
 from orchestrators.models import Instance, Recommendation
@@ -83,3 +83,16 @@ def test_a_version_and_an_override_that_do_not_go_together_are_not_both_stored()
     assert isinstance(refused, InvalidInput)
     is_published = "config" in Organization.objects.get().settings
     assert is_published != bool(Instance.objects.get().features)
+
+
+def test_a_registry_file_locks_organizations_in_the_order_of_all_writers_not_in_its_own() -> None:
+    for name in ("acme", "org-001"):
+        organizations.create(name, name=name, acting_user=None)
+    found = registry_file.parse('{"organizations": {"org-001": {"name": "One"}, "acme": {"name": "Two"}}}')
+
+    def change_both() -> None:
+        with transaction.atomic():
+            organizations.lock_many(["org-001", "acme"])
+
+    assert at_once([lambda: registry_file.apply(found), change_both]) == []
+    assert dict(Organization.objects.values_list("pk", "name")) == {"org-001": "One", "acme": "Two"}

@@ -1,6 +1,7 @@
 """Overrides: whether they fit the organization's schema and limits, their versions, and the way back."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -298,3 +299,15 @@ def test_versions_go_with_their_orchestrator(people: Cast) -> None:
     with pytest.raises(ObjectDoesNotExist):
         OverrideVersion.objects.get()
     assert organizations.lock_many(["org-001", "nowhere"]).keys() == {"org-001"}
+
+
+def test_what_was_looked_at_is_not_kept(people: Cast) -> None:
+    set_schema(None)
+    check = overrides.Checker(home())
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            assert check.problems({**overrides.BLANK, "features": {"text": str(number) * 100_000}}) == []
+        assert tracemalloc.get_traced_memory()[0] < 1024 * 1024
+    finally:
+        tracemalloc.stop()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrators import instances, recommendations, retention
@@ -149,3 +150,13 @@ def test_the_command_counts_and_deletes() -> None:
     call_command("prune", stdout=out)
     assert "events: 1 deleted" in out.getvalue()
     assert not Event.objects.filter(kind="x").exists()
+
+
+def test_no_content_is_read_to_delete_it() -> None:
+    message("old", age=31)
+    Job.objects.create(job_id="j", kind="x", created_at=days(31), finished_at=days(31), status="completed")
+    with CaptureQueriesContext(connection) as asked:
+        gone = retention.prune(now=NOW)
+    assert (gone["messages"], gone["jobs"]) == (1, 1)
+    read = [row["sql"] for row in asked.captured_queries if row["sql"].startswith("SELECT")]
+    assert not [sql for sql in read if '"message_content"' in sql or '"targets"' in sql]

@@ -119,6 +119,27 @@ def test_a_version_that_was_rolled_out_in_stages_is_proven(home: Organization) -
     assert Rollout.objects.select_related("previous").latest("pk").previous_version == 2
 
 
+def test_a_version_that_all_who_are_there_applied_is_proven_though_somebody_is_away(home: Organization) -> None:
+    Instance.objects.filter(orchestrator_id="orch-00").update(is_connected=False)
+    configuration.publish(home, NEW, acting_user=None)
+    report(rolling.fleet(is_connected=True))
+    configuration.publish(home, WORST, acting_user=None)
+    report(running(3), "failed")
+    assert released(home) == NEW
+
+
+def test_a_version_that_one_of_them_has_not_answered_or_refused_is_not(home: Organization) -> None:
+    here = rolling.fleet()
+    for version, last in ((2, ""), (3, "failed")):
+        configuration.publish(home, {"features": {"n": 10 + version}}, acting_user=None)
+        report(here[1:])
+        if last:
+            Instance.objects.filter(pk=here[2].pk).update(is_connected=False, config_status="pending")
+            report(here[:1], last)
+        configuration.publish(home, {"features": {"n": 20 + version}}, acting_user=None)
+        assert Rollout.objects.select_related("previous").latest("pk").previous_version == 1
+
+
 def test_where_nothing_is_proven_the_version_before_is_the_way_back(db: None) -> None:
     home = organizations.create("org-001", name="Acme", acting_user=None)
     instances.create("orch-00", organization=home, acting_user=None)
