@@ -65,6 +65,7 @@ urlpatterns = [
     re_path(r"^v1/performance/metrics/current/?$", system.Metrics.as_view()),
     re_path(r"^v1/performance/metrics/history/?$", performance.History.as_view()),
     re_path(r"^v1/performance/metrics/summary/?$", performance.PerformanceSummary.as_view()),
+    re_path(r"^v1/performance/alerts/?$", alerts.Alerts.as_view()),
     re_path(r"^v1/performance/status/?$", performance.PerformanceStatus.as_view()),
     re_path(r"^v1/performance/optimize/?$", performance.Optimization.as_view()),
     re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),

@@ -120,9 +120,11 @@ def the_other_lines_answer(up: ServerProcess) -> None:
         "healthy", "warning", "critical",
     }  # fmt: skip
     assert data(up, f"{PERFORMANCE}/metrics/current")["total_items"] >= 1
-    assert len(data(up, f"{PERFORMANCE}/metrics/history?hours_back=1")["series"]["cpu_usage_percent"]) >= 2
+    history = f"{PERFORMANCE}/metrics/history?hours_back=1&columns=cpu_usage_percent"  # a point every five seconds
+    assert wait_until(lambda: len(data(up, history)["series"]["cpu_usage_percent"]) >= 2, timeout_seconds=20)
     assert data(up, f"{PERFORMANCE}/metrics/summary?hours_back=1")["columns"]["memory_percent"]["sample_count"] >= 3
-    wait_until(lambda: data(up, f"{PERFORMANCE}/status")["requests"]["count"] > 0, timeout_seconds=20)
+    status = f"{PERFORMANCE}/status"  # counts are stored every ten seconds
+    assert wait_until(lambda: data(up, status)["requests"]["count"] > 0, timeout_seconds=20)
     assert data(up, f"{PERFORMANCE}/status")["requests"]["p95_ms"] > 0
     deed = {"activity_type": "feature", "metadata": {"name": "export"}}
     assert data(up, f"{PERFORMANCE}/activity/track", "POST", deed)["organization_id"] == "org-001"

@@ -76,7 +76,7 @@ def _page(view: rest.View, request: Request, rows: QuerySet[Alert]) -> Response:
 
 
 class Alerts(rest.View):
-    """`/api/v1/system/alerts`."""
+    """`/api/v1/system/alerts` and `/v1/performance/alerts`."""
 
     @rest.operation(
         AlertRow,

@@ -140,7 +140,8 @@ ROWS: Final = [
       for kind in ("json", "csv", "prometheus", "grafana")),
     *(Row("GET", f"{PERFORMANCE}/{name}?organization_id={{organization}}",
                                                                 "401 200 200 200 404 200 403 403 403")
-      for name in ("health", "metrics/current", "metrics/history", "metrics/summary", "status", "activity/summary")),
+      for name in ("health", "metrics/current", "metrics/history", "metrics/summary", "alerts", "status",
+                   "activity/summary")),
     Row("POST", f"{PERFORMANCE}/optimize",                      "401 200 200 200 404 200 403 403 403",
         {"organization_id": "{organization}"}),
     Row("POST", f"{PERFORMANCE}/activity/track?organization_id={{organization}}",
