@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from monitoring.dashboard import topics
+from monitoring.dashboard import snapshots
 from moolai.testing.world import World
 from orchestrators import independence, instances, messages
 from orchestrators.tests.live import Live, Peer, eventually, running
@@ -39,7 +39,7 @@ def watch(live: Live, world_stage: Stage, part: Part) -> Peer:
         peer = live.peer(Cookie=f"moolai_session_{port}={cookie}", Origin=f"http://127.0.0.1:{port}")
     else:
         peer = live.peer(Authorization=caller.headers["Authorization"])
-    peer.ask({"type": "subscribe", "topics": sorted(topics.SNAPSHOTS)}, "subscribed")
+    peer.ask({"type": "subscribe", "topics": sorted(snapshots.SNAPSHOTS)}, "subscribed")
     return peer
 
 
