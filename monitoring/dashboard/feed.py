@@ -89,7 +89,7 @@ class Feed:
     async def join(self, subscriber: Subscriber) -> None:
         """Begin to offer frames to `subscriber`; what happens from here on reaches it."""
         has_metrics = bool(METRICS & subscriber.topics)
-        if self._cursor is None or (has_metrics and self._samples is None):
+        while self._cursor is None or (has_metrics and self._samples is None):  # the last one out forgets them
             await self.run(partial(self._open, has_metrics=has_metrics))
         self.subscribers.add(subscriber)
         if not self._tasks:
