@@ -56,21 +56,23 @@ class Desk:
                 subscriber.tick(self.loop.time())
 
     async def _guard(self) -> None:
-        """End the streams of credentials that died or see something else now: a few queries for all of them."""
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            shown = {subscriber.plan.credential for subscriber in self.subscribers}
             try:
-                reached = await feed.current().run(partial(reaches.of_all, shown))
+                await self.check()
             except (DatabaseError, InterfaceError):
                 continue
             except Exception:
                 logger.exception("credentials of streams could not be checked")
-                continue
-            for subscriber in self.subscribers:
-                plan = subscriber.plan
-                if plan.credential in reached and not plan.may_go_on(reached[plan.credential]):
-                    subscriber.end("unauthenticated", GONE)
+
+    async def check(self) -> None:
+        """End the streams of credentials that died or see something else now: a few queries for all of them."""
+        shown = {subscriber.plan.credential for subscriber in self.subscribers}
+        reached = await feed.current().run(partial(reaches.of_all, shown))
+        for subscriber in self.subscribers:
+            plan = subscriber.plan
+            if plan.credential in reached and not plan.may_go_on(reached[plan.credential]):
+                subscriber.end("unauthenticated", GONE)
 
     async def shut_down(self) -> None:
         """Tell everybody that the server restarts and when to come back, and wait a moment until it is written."""
