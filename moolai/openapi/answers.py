@@ -45,6 +45,7 @@ HEADERS: Final[dict[str, Part]] = {
     "WWW-Authenticate": {"description": "How to present a credential.", "schema": _TEXT},
     "Idempotency-Replayed": {"description": "True when an earlier answer is repeated.", "schema": _TEXT},
 }
+TEXTS: Final[dict[str, Part]] = {"text/event-stream": _TEXT}
 LIMITS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 ALWAYS: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
@@ -96,7 +97,7 @@ def success(operation: Operation, data: Part, *, is_write: bool, is_limited: boo
     }
     if operation.content_types:
         answer["content"] = {
-            name: {"schema": data if name.endswith("json") else {}} for name in operation.content_types
+            name: {"schema": data if name.endswith("json") else TEXTS.get(name, {})} for name in operation.content_types
         }
     elif operation.shape is not Shape.EMPTY:
         schema = data if operation.shape is Shape.FLAT else envelope(data)
