@@ -12,6 +12,9 @@ from benchmarks.stage import Stage
 NAMES = ("heartbeats", "sessions", "connects", "sql", "messages", "configs", "metrics")
 ASKED_FOR = ("ledger",)  # only when named: it proves, and takes a quarter of an hour
 WITHOUT_GENERATOR = {"messages", "ledger", "metrics"}
+NAMES = ("heartbeats", "sessions", "connects", "sql", "messages", "configs", "streams")
+ASKED_FOR = ("ledger",)  # only when named: it proves, and takes a quarter of an hour
+WITHOUT_GENERATOR = {"messages", "ledger", "streams"}
 
 
 def main() -> int:

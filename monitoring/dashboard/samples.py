@@ -1,18 +1,21 @@
 """The topics of metrics: samples as they arrive, whole or the part about CPU or memory. Reads rows."""
 
+import time
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from monitoring.dashboard.topics import Frame, Scope
 from monitoring.models import NUMBERS, SystemMetric
 from orchestrators.protocol import iso
-from orgs.events import RowCursor
 
 RECENT: Final = 1000
 PAGE_ROWS: Final = 2000
 MAX_PAGES: Final = 3
+GAP_SECONDS: Final = 10.0
+GAPS_AT_START: Final = 100
+MAX_GAPS: Final = 1000
 CPU: Final = tuple(name for name in NUMBERS if name.startswith("cpu_"))
 MEMORY: Final = tuple(name for name in NUMBERS if name.startswith(("memory_", "swap_")))
 PARTS: Final = {"system_metrics": (*NUMBERS, "custom"), "cpu_usage": CPU, "memory_usage": MEMORY}
@@ -54,22 +57,47 @@ def after(sample: int, scope: Scope, *, limit: int) -> list[Frame]:
 
 
 class Samples:
-    """Follows the samples of all processes by their ids, one query a look unless they pour in."""
+    """Follows the samples of all processes by their ids: one query a look, unless they pour in.
+
+    Ids are given before the commit, so some may appear below the newest one read: they are asked for again until they
+    are GAP_SECONDS old. Unlike an event, a sample that comes later still is only in the table.
+    """
 
     def __init__(self) -> None:
-        self._cursor: RowCursor[SystemMetric] = RowCursor(SystemMetric.objects.all())
+        self._begin()
+
+    def _begin(self) -> None:
+        recent = list(SystemMetric.objects.order_by("-pk").values_list("pk", flat=True)[:GAPS_AT_START])
+        self._last = recent[0] if recent else 0
+        missing = set(range(min(recent, default=1), self._last)) - set(recent)
+        self._gaps = dict.fromkeys(sorted(missing), time.monotonic() + GAP_SECONDS)
 
     @property
     def floor(self) -> int:
         """The id up to which everything was read."""
-        return self._cursor.floor
+        return min(self._gaps, default=self._last + 1) - 1
 
     def read(self) -> list[Frame]:
         """Return what is new; of a flood (a load of old rows) only what one look can take, and then what comes."""
-        found: list[dict[str, Any]] = []
+        found: list[Frame] = []
         for _ in range(MAX_PAGES):
-            found += [frame(row) for row in self._cursor.read(limit=PAGE_ROWS)]
-            if not self._cursor.is_behind:
+            page = self._page()
+            found += page
+            if len(page) < PAGE_ROWS:
                 return found
-        self._cursor = RowCursor(SystemMetric.objects.all())
+        self._begin()
         return found
+
+    def _page(self) -> list[Frame]:
+        rows = SystemMetric.objects.filter(Q(pk__gt=self._last) | Q(pk__in=list(self._gaps)))
+        found = list(rows.order_by("pk")[:PAGE_ROWS])
+        now = time.monotonic()
+        for row in found:
+            self._gaps.pop(row.pk, None)
+            if row.pk > self._last:
+                first = max(self._last + 1, row.pk - MAX_GAPS)
+                self._gaps |= dict.fromkeys(range(first, row.pk), now + GAP_SECONDS)
+                self._last = row.pk
+        kept = [(pk, until) for pk, until in self._gaps.items() if until > now]
+        self._gaps = dict(kept[-MAX_GAPS:])
+        return [frame(row) for row in found]

@@ -16,9 +16,11 @@ from monitoring.dashboard.topics import Frame
 from monitoring.streams import history
 from monitoring.streams.plans import TOPICS, Plan, Stream
 from orchestrators.models import Instance, Message
+from orgs.events import GAP_SECONDS
 from orgs.models import Event
 
 KEPT: Final = timedelta(minutes=10)  # how long ago a client may have been here to be told what it missed
+LATE: Final = timedelta(seconds=GAP_SECONDS)  # an event appears within this time of being made
 MAX_MISSED: Final = 2000
 
 
@@ -42,7 +44,8 @@ def missed(plan: Plan, after: Place) -> list[Frame] | None:
         return None
     found = samples.after(after.sample, plan.scope, limit=MAX_MISSED)
     if plan.stream is Stream.EVERYTHING:
-        rows = list(Event.objects.filter(id__gt=after.event).order_by("id")[: MAX_MISSED + 1])
+        recent = Event.objects.filter(id__gt=after.event, created_at__gte=since - LATE)
+        rows = list(recent.order_by("id")[: MAX_MISSED + 1])
         if len(rows) > MAX_MISSED:
             return None
         ours = [row for row in rows if plan.scope.reaches(row.organization_id)]

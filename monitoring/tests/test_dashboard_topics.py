@@ -140,6 +140,19 @@ def test_a_flood_of_samples_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db
+def test_a_sample_that_is_committed_out_of_order_is_told_once() -> None:
+    before = sample("before")
+    following = samples.Samples()
+    sample("second", pk=before.pk + 2)
+    assert [frame["metric_id"] for frame in following.read()] == ["second"]
+    assert following.floor == before.pk
+    sample("first", pk=before.pk + 1)
+    assert [frame["metric_id"] for frame in following.read()] == ["first"]
+    assert following.read() == []
+    assert following.floor == before.pk + 2
+
+
+@pytest.mark.django_db
 def test_the_newest_samples_are_read_within_a_scope(django_assert_num_queries: Any) -> None:
     sample("a-1")
     sample("a-2")
