@@ -17,6 +17,7 @@ from monitoring.streams.subscriber import BODIES, Subscriber
 logger = logging.getLogger(__name__)
 TICK_SECONDS: Final = 1.0
 RECHECK_SECONDS: Final = 2.0  # what is taken away ends within five
+OPENING_AT_ONCE: Final = 4  # when everybody comes back at once they wait, and leave connections for other calls
 FAREWELL_SECONDS: Final = 1.0
 GONE: Final = "The credential expired or was revoked, or may no longer see this; connect again."
 
@@ -26,6 +27,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.doorway = asyncio.Semaphore(OPENING_AT_ONCE)
         self.subscribers: set[Subscriber] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()

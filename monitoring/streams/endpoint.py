@@ -37,7 +37,8 @@ async def serve(door: Application, scope: Message, receive: Receive, send: Send)
             await send(message)
 
     try:
-        await door({**scope, SLOT: slot}, receive, pass_on)
+        async with desk.current().doorway:
+            await door({**scope, SLOT: slot}, receive, pass_on)
         if opening:
             await _stream(slot[0], opening[0], receive, send)
     finally:
