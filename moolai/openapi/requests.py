@@ -13,8 +13,8 @@ COMPONENTS: Final[Part] = {
     "LastEventId": {
         "name": "Last-Event-ID",
         "in": "header",
-        "description": "The id of the last event that was received: what was missed is told, or all of it anew.",
-        "schema": {"type": "string", "pattern": f"^{ids.PATTERN}$"},
+        "description": "The id of the last event you have: what was missed is told, or everything anew. Empty is none.",
+        "schema": {"type": "string", "pattern": f"^({ids.PATTERN})?$"},
     },
     "OrganizationId": {
         "name": "X-Organization-Id",
