@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from monitoring.dashboard import alerts, health, samples
 from monitoring.dashboard.topics import Scope
-from monitoring.models import NUMBERS, SystemMetric
+from monitoring.models import NUMBERS, Alert, SystemMetric
 from monitoring.tests.test_dashboard import watch
 from moolai.testing.world import World
 from orchestrators import instances
@@ -168,6 +168,22 @@ def test_an_event_without_a_table_of_alerts_tells_what_it_knows() -> None:
     row = Event(kind="alert.fired", organization_id="acme", data={"alert_id": "alr_9"}, created_at=timezone.now())
     [frame] = alerts.frames([row, Event(kind="config.applied", data={}, created_at=timezone.now())])
     assert (frame["type"], frame["event"], frame["alert_id"]) == ("alert", "fired", "alr_9")
+
+
+@pytest.mark.django_db
+def test_open_alerts_are_the_snapshot_and_an_event_tells_its_alert_as_it_is_now() -> None:
+    now = timezone.now()
+    made = {"severity": "error", "alert_type": "cpu", "title": "The CPU is busy", "started_at": now}
+    for name, home, status in (("a", "acme", "firing"), ("b", "globex", "firing"), ("c", "acme", "resolved")):
+        ended = now if status == "resolved" else None
+        Alert.objects.create(
+            alert_id=name, dedup_key=name, organization_id=home, status=status, last_seen_at=now, resolved_at=ended,
+            **made,
+        )  # fmt: skip
+    assert [frame["alert_id"] for frame in alerts.open_ones(Scope(frozenset({"acme"})))] == ["a"]
+    row = Event(kind="alert.resolved", organization_id="acme", data={"alert_id": "c"}, created_at=now)
+    [frame] = alerts.frames([row])
+    assert (frame["event"], frame["status"], frame["title"]) == ("resolved", "resolved", "The CPU is busy")
 
 
 def test_health_asks_once_for_everybody_and_again_when_that_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
