@@ -1,4 +1,4 @@
-"""Every async door: `/ws` sockets, and Django for HTTP."""
+"""Every async door: `/ws` sockets, the streams of events, and Django for the rest of HTTP."""
 
 import os
 from typing import Any
@@ -11,6 +11,7 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 from monitoring.metrics import flushing
+from monitoring.streams import endpoint as streams
 from moolai import daphne_close, ws
 
 daphne_close.mend()
@@ -20,6 +21,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Hand a connection to the door for its kind (ASGI)."""
     if scope["type"] == "websocket":
         await ws.endpoint(scope, receive, send)
+    elif scope["type"] == "http" and streams.is_stream(scope):
+        flushing.start()
+        await streams.serve(django_application, scope, receive, send)
     else:
         flushing.start()
         await django_application(scope, receive, send)

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -75,6 +76,39 @@ def celery(*, now: datetime) -> Celery:
     if worker.word == "stale" and beat.word == "stale":
         worker = Sign("unknown", worker.age_seconds, worker.process)
     return Celery(word, worker, beat)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the controller is, and what it needs."""
+
+    database: Dependency
+    redis: Dependency
+    celery: Celery
+
+    @property
+    def word(self) -> str:
+        """Return unhealthy without a database, degraded without Redis or Celery, else healthy."""
+        if not self.database.is_well:
+            return "unhealthy"
+        return "healthy" if self.redis.is_well and self.celery.word == "running" else "degraded"
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Return each dependency in a word, for everybody."""
+        return {"database": self.database.word, "redis": self.redis.word, "celery": self.celery.word}
+
+
+def health(*, now: datetime) -> Health:
+    """Ask all of them."""
+    asked = database()
+    return Health(asked, redis_server(), celery(now=now) if asked.is_well else UNKNOWN)
+
+
+def words() -> dict[str, Any]:
+    """Return what everybody may know of this moment: `status`, and `dependencies` by name."""
+    found = health(now=timezone.now())
+    return {"status": found.word, "dependencies": found.words}
 
 
 def _sign(last: tuple[str, datetime] | None, *, now: datetime) -> Sign:

@@ -1,7 +1,6 @@
 """REST doors of the controller's health: for everybody, and in detail for superadmins (API §3, §4)."""
 
 import time
-from datetime import datetime
 from typing import Any, Final
 
 from django.conf import settings
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from moolai import dependencies, errors
-from moolai.dependencies import Celery, Dependency, Sign
+from moolai.dependencies import Sign
 from orchestrators import nodes
 from orgs import access, rest
 from orgs.authentication import Caller
@@ -114,11 +113,7 @@ class ControllerHealth(rest.View):
     @rest.operation(HealthRow, errors=("database_unavailable",))
     def get(self, request: Request) -> Response:
         """Answer the controller's health: unhealthy (503) without a database, degraded without Redis or Celery."""
-        database, redis, celery = _ask(timezone.now())
-        body: dict[str, Any] = {
-            "status": _word(database, redis, celery),
-            "dependencies": {"database": database.word, "redis": redis.word, "celery": celery.word},
-        }
+        body = dependencies.words()
         if self.who is not None:
             body |= _process()
         return _answer(request, body)
@@ -134,9 +129,10 @@ class InternalHealth(rest.View):
         """Answer the controller's health in detail, with every process's last sign of life (superadmin)."""
         access.require_superadmin(request)
         now = timezone.now()
-        database, redis, celery = _ask(now)
+        found = dependencies.health(now=now)
+        database, redis, celery = found.database, found.redis, found.celery
         body = {
-            "status": _word(database, redis, celery),
+            "status": found.word,
             **_process(),
             "database": {"status": database.word, "latency_ms": database.latency_ms},
             "redis": {"status": redis.word, "latency_ms": redis.latency_ms},
@@ -144,18 +140,6 @@ class InternalHealth(rest.View):
             "websockets": nodes.report(now=now) if database.is_well else {"sessions": 0, "nodes": []},
         }
         return _answer(request, InternalHealthRow(body).data)
-
-
-def _ask(now: datetime) -> tuple[Dependency, Dependency, Celery]:
-    database = dependencies.database()
-    celery = dependencies.celery(now=now) if database.is_well else dependencies.UNKNOWN
-    return database, dependencies.redis_server(), celery
-
-
-def _word(database: Dependency, redis: Dependency, celery: Celery) -> str:
-    if not database.is_well:
-        return "unhealthy"
-    return "healthy" if redis.is_well and celery.word == "running" else "degraded"
 
 
 def _process() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from monitoring.metrics import flushing
+from monitoring.streams import desk as streams
 from moolai import wire, ws
 from orchestrators import hub
 from orchestrators.limiter import Limiter
@@ -130,10 +131,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[sockets.socket] | None = None) -> None:
-        """Stop listening, send `server_shutdown` and 1012 to all sessions, then shut down as uvicorn does."""
+        """Stop listening, send `server_shutdown` to all sessions and streams, then shut down as uvicorn does."""
         for server in self.servers:
             server.close()
-        await ws.shut_down()
+        await asyncio.gather(ws.shut_down(), streams.shut_down())
         await super().shutdown(sockets)
         await asyncio.to_thread(flushing.stop)
         self._captured_signals.clear()  # uvicorn would raise them again: an ordered end is exit code 0

@@ -152,6 +152,7 @@ DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")
 CORS_ALLOWED_ORIGINS = items("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_HEADERS = [
     *default_headers, "x-api-key", "x-organization-id", "x-request-id", "idempotency-key", "if-match",
+    "last-event-id",
 ]  # fmt: skip
 CORS_EXPOSE_HEADERS = [
     "etag", "idempotency-replayed", "retry-after", "x-request-id",
@@ -162,6 +163,8 @@ TRUSTED_PROXIES = items("TRUSTED_PROXIES")
 ADMIN_ALLOWED_CIDRS = items("ADMIN_ALLOWED_CIDRS")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
+STREAMS_MAX = number("STREAMS_MAX", default=5_000)  # open event streams of a web process (monitoring/streams)
+STREAMS_PER_CALLER = number("STREAMS_PER_CALLER", default=20)  # … and of one credential's owner in it
 RATE_LIMITS = {"API": first("RATE_LIMIT_API", default="600/minute")}  # per credential and route; orgs/rates.py
 
 # --- Transport security ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from monitoring import system_api as system
 from monitoring.alerts import api as alerts
 from monitoring.alerts import rules_api as alert_rules
 from monitoring.alerts import silences_api as silences
+from monitoring.streams import api as streams
 from moolai import console, errors, health, health_api
 from moolai.console import lost
 from moolai.openapi import views as openapi
@@ -95,6 +96,9 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
+    re_path(r"^api/v1/stream/?$", streams.Everything.as_view()),
+    re_path(r"^api/v1/stream/system/health/?$", streams.Health.as_view()),
+    re_path(r"^api/v1/stream/metrics/organization/?$", streams.Metrics.as_view()),
     re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
     re_path(r"^api/v1/internal/bulk/?$", jobs.Bulk.as_view()),
     re_path(r"^api/v1/internal/jobs/?$", jobs.Jobs.as_view()),

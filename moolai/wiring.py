@@ -4,9 +4,10 @@ from operator import attrgetter
 
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources
-from monitoring.dashboard import feed
+from monitoring.dashboard import alerts, feed, health
 from monitoring.metrics import retention as measurements
-from moolai import alert_probes
+from monitoring.models import Alert
+from moolai import alert_probes, dependencies
 from moolai import wakeups as workers
 from orchestrators import bulk, configuration, hub, jobs, retention, wakeups
 from orchestrators.configuration import rollouts, tracking
@@ -35,6 +36,8 @@ ALERT_PROBES = {**sources.SOURCES, **alert_probes.SOURCES}
 def connect() -> None:
     """Install the table; called once per process, when the apps are ready."""
     hub.install(FRAME_HANDLERS)
+    health.install(dependencies.words)
+    alerts.install(Alert.objects.all)
     overview.install(OVERVIEW_SOURCES)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)

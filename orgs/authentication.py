@@ -52,10 +52,9 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, str] | None:
         """Return the caller; None without such a header; raises what `_refused` says for one that fails."""
-        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        secret = secret.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "").strip()
+        secret = presented(request)
         if not secret:
-            if scheme:
+            if request.headers.get("Authorization", ""):
                 raise _refused(request, "Send `Authorization: Bearer …`.")
             return None
         try:
@@ -85,6 +84,12 @@ class BearerAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
         return 'Bearer realm="moolai"'
+
+
+def presented(request: Request) -> str:
+    """Return the secret in the request's headers, "" without one."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "").strip()
 
 
 def _refused(request: Request, detail: str) -> AppError:

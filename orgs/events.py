@@ -100,6 +100,11 @@ class Cursor:
         """How many ranges of ids below the newest one read have not appeared yet."""
         return len(self._gaps)
 
+    @property
+    def floor(self) -> int:
+        """The id up to which everything was read: nothing at or below it can still appear."""
+        return next((gap.first - 1 for gap in self._gaps), self._last)
+
     def place(self) -> tuple[int, Gaps]:
         """Return where the cursor is, for `go_back`."""
         return self._last, self._gaps

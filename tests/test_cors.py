@@ -8,13 +8,14 @@ from django.test import Client
 pytestmark = pytest.mark.django_db
 PATH = "/api/v1/controller/orchestrators"
 OURS = "https://console.example"
+SENT = ("authorization", "idempotency-key", "x-organization-id", "x-api-key", "last-event-id")
 
 
 def preflight(origin: str) -> Any:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization, idempotency-key, x-organization-id, x-api-key",
+        "Access-Control-Request-Headers": "authorization, idempotency-key, x-organization-id, x-api-key, last-event-id",
     }
     return Client().options(PATH, headers=headers)
 
@@ -29,7 +30,7 @@ def test_a_named_origin_may_send_our_headers_and_read_them(settings: Any) -> Non
     answer = preflight(OURS)
     assert answer.headers["Access-Control-Allow-Origin"] == OURS
     allowed = answer.headers["Access-Control-Allow-Headers"]
-    assert all(name in allowed for name in ("authorization", "idempotency-key", "x-organization-id", "x-api-key"))
+    assert all(name in allowed for name in SENT)
     exposed = Client().get(PATH, headers={"Origin": OURS}).headers["Access-Control-Expose-Headers"]
     assert all(name in exposed for name in ("x-request-id", "x-ratelimit-remaining", "retry-after"))
     assert "Access-Control-Allow-Credentials" not in answer.headers

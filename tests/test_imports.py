@@ -22,6 +22,7 @@ ALLOWED = {
     ("orchestrators/tests/test_ws_bad_input.py", "moolai.asgi"),
     ("orchestrators/tests/test_presence.py", "moolai.asgi"),
     ("monitoring/tests/test_dashboard.py", "moolai.asgi"),
+    ("monitoring/tests/test_streams.py", "moolai.asgi"),
     ("orchestrators/tests/test_registry_file.py", "moolai.bootstrap"),
     ("orchestrators/tests/test_registry_file.py", "moolai.checks"),
 }

@@ -14,6 +14,8 @@ from tests.matrix.rows import HIDING, ROWS, Row
 from tests.matrix.stage import Stage
 
 pytestmark = pytest.mark.django_db
+READS = [row for row in ROWS if row.method == "GET"]
+STREAMS = [row for row in READS if row.path.startswith("/api/v1/stream")]
 CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
 
 
@@ -89,9 +91,16 @@ def test_a_dead_credential_opens_nothing(world_stage: Stage, row: Row) -> None:
     assert wrong_cells(world_stage, row, DEAD) == {}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "GET"], ids=str)
+@pytest.mark.parametrize("row", [row for row in READS if row not in STREAMS], ids=str)
 def test_head_is_answered_like_get(world_stage: Stage, row: Row) -> None:
     assert wrong_cells(world_stage, row, PARTS, method="HEAD") == {}
+
+
+@pytest.mark.parametrize("row", STREAMS, ids=str)
+def test_a_stream_has_no_head(world_stage: Stage, row: Row) -> None:
+    for part in (Part("SA", "token"), Part("MV")):
+        answer = world_stage.callers[part].call("HEAD", world_stage.a.fill(row.path))
+        assert (answer.status_code, answer["Allow"]) == (405, "GET")
 
 
 @pytest.mark.parametrize(("path", "method"), list(routes.refused()))

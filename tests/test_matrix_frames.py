@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from monitoring.dashboard import topics
+from monitoring.dashboard import snapshots
 from monitoring.models import SystemMetric
 from moolai import wiring, ws
 from moolai.testing.world import World
@@ -60,7 +60,7 @@ def code_of(peer: Peer) -> int:
 
 def test_every_frame_type_and_topic_has_a_row() -> None:
     assert set(frames.SESSION) == set(protocol.RESERVED_TYPES) | set(wiring.FRAME_HANDLERS)
-    assert set(frames.TOPICS) == set(topics.SNAPSHOTS)
+    assert set(frames.TOPICS) == set(snapshots.SNAPSHOTS)
     assert frames.FIRST == ws.OPENING_TYPES == set(frames.OPENING) | {"subscribe"}
 
 

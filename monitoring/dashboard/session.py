@@ -13,7 +13,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from monitoring.dashboard import feed, reaches, topics
+from monitoring.dashboard import feed, reaches, snapshots
+from monitoring.dashboard.place import Place
 from monitoring.dashboard.topics import Frame, Scope
 from orchestrators import protocol
 from orchestrators.protocol import FrameError
@@ -140,7 +141,7 @@ class Watcher:
     async def _show(self, topic: str) -> None:
         """Queue the snapshot of a topic, however large, once there is room: who reads nothing gets no second one."""
         await self._has_room.wait()
-        frames = await feed.current().run(partial(topics.SNAPSHOTS[topic], self.scope))
+        frames = await feed.current().run(partial(snapshots.SNAPSHOTS[topic], self.scope))
         self._bound = len(self._queue) + len(frames) + MAX_WAITING
         for frame in frames:
             self._put(frame)
@@ -153,6 +154,9 @@ class Watcher:
     def offer(self, frame: Frame) -> None:
         """Queue a change; a dashboard that lags too far behind is closed and loads anew."""
         self._put(frame)
+
+    def settle(self, place: Place) -> None:
+        """Need no place: who comes back gets a snapshot."""
 
     def _put(self, frame: Frame) -> None:
         if len(self._queue) >= max(self._bound, MAX_WAITING + FLEET_ROOM * ("orchestrators" in self.topics)):
@@ -253,6 +257,6 @@ def _topics(frame: Frame) -> set[str]:
     for topic in wanted:
         if type(topic) is not str or not _TOPIC.fullmatch(topic):
             raise FrameError("invalid_topic", "A topic is a name of lower-case letters and underscores.", path="topics")
-        if topic not in topics.SNAPSHOTS:
+        if topic not in snapshots.SNAPSHOTS:
             raise FrameError("unknown_topic", "There is no such topic.", path="topics")
     return set(wanted)

@@ -1,6 +1,6 @@
 """What dashboards can subscribe to: per topic a snapshot, and the frames that follow. Reads rows, runs in threads."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -38,7 +38,9 @@ class Scope:
         return self.organizations is None or organization_id in self.organizations
 
     def allows(self, frame: Frame) -> bool:
-        """Whether a frame that names its organization and its orchestrator may be shown."""
+        """Whether a frame may be shown: by the organization and the orchestrator it names; one without is nobody's."""
+        if "organization_id" not in frame:
+            return True
         named = frame["orchestrator_id"]
         is_ours = self.orchestrator_id is None or (named and self.orchestrator_id in ("", named))
         return bool(is_ours) and self.reaches(frame["organization_id"])
@@ -130,21 +132,6 @@ def heartbeat_series(*, now: datetime) -> list[list[float]]:
         for start, count in buckets:
             totals[start] = totals.get(start, 0) + count
     return [[start, round(totals[start] / BEAT_SECONDS, 2)] for start in sorted(totals)]
-
-
-def messages(scope: Scope) -> list[Frame]:
-    """Return the newest messages."""
-    from monitoring.dashboard import mail
-
-    return mail.recent(scope)
-
-
-SNAPSHOTS: Final[dict[str, Callable[[Scope], list[Frame]]]] = {
-    "orchestrators": orchestrators,
-    "events": recent_events,
-    "fleet": fleet,
-    "messages": messages,
-}
 
 
 def named(orchestrator_ids: Collection[str], organizations: Collection[str]) -> list[Frame]:

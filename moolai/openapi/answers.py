@@ -45,6 +45,21 @@ HEADERS: Final[dict[str, Part]] = {
     "WWW-Authenticate": {"description": "How to present a credential.", "schema": _TEXT},
     "Idempotency-Replayed": {"description": "True when an earlier answer is repeated.", "schema": _TEXT},
 }
+EVENTS: Final = (
+    "orchestrator_status", "message", "alert", "system_metrics", "system_health", "history", "resync", "end",
+)  # fmt: skip
+STREAM: Final[Part] = {
+    "type": "object",
+    "description": "One event of the stream; what `data` holds by `event` is in docs/streams.md.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": list(EVENTS)},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "description": "Send the last one as Last-Event-ID to go on."},
+        "retry": _COUNT,
+    },
+}
+TEXTS: Final[dict[str, Part]] = {"text/event-stream": STREAM}
 LIMITS: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 ALWAYS: Final = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
@@ -96,7 +111,7 @@ def success(operation: Operation, data: Part, *, is_write: bool, is_limited: boo
     }
     if operation.content_types:
         answer["content"] = {
-            name: {"schema": data if name.endswith("json") and operation.data else {}}
+            name: {"schema": data if name.endswith("json") and operation.data else TEXTS.get(name, {})}
             for name in operation.content_types
         }
     elif operation.shape is not Shape.EMPTY:

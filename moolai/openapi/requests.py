@@ -3,12 +3,19 @@
 import re
 from typing import Any, Final
 
+from monitoring.streams import ids, wire
 from orgs import idempotency, operations
 from orgs.operations import Operation, Parameter
 
 Part = dict[str, Any]
 
 COMPONENTS: Final[Part] = {
+    "LastEventId": {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The id of the last event you have: what was missed is told, or everything anew. Empty is none.",
+        "schema": {"type": "string", "pattern": f"^({ids.PATTERN})?$"},
+    },
     "OrganizationId": {
         "name": "X-Organization-Id",
         "in": "header",
@@ -40,6 +47,8 @@ def parameters(path: str, path_regex: str, operation: Operation, *, is_write: bo
     names = re.findall(r"\{(\w+)\}", path)
     found = [_of_path(name, group, pattern) for name, (group, pattern) in zip(names, groups, strict=True)]
     found += [_of_query(name, parameter) for name, parameter in operation.parameters.items()]
+    if wire.CONTENT_TYPE in operation.content_types:
+        found.append(_reference("LastEventId"))
     if not is_public:
         found += [_reference(name) for name in ("OrganizationId", *(["IdempotencyKey"] if is_write else []))]
     return found

@@ -18,8 +18,7 @@ class User(AbstractUser):
 
     def open_memberships(self) -> "models.QuerySet[Membership]":
         """Return the roles that count at this moment: those in organizations that are open (`Organization.is_open`)."""
-        open_ones = self.memberships.filter(organization__is_active=True)
-        return open_ones.exclude(organization__status=Organization.Status.SUSPENDED)
+        return self.memberships.open()
 
 
 class Role(models.TextChoices):
@@ -30,6 +29,15 @@ class Role(models.TextChoices):
     VIEWER = "viewer"
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    """Reads of roles that more than one room needs."""
+
+    def open(self) -> "MembershipQuerySet":
+        """Return those in organizations that are open (`Organization.is_open`)."""
+        open_ones = self.filter(organization__is_active=True)
+        return open_ones.exclude(organization__status=Organization.Status.SUSPENDED)
+
+
 class Membership(models.Model):
     """One user's role in one organization."""
 
@@ -37,6 +45,8 @@ class Membership(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role, default=Role.VIEWER)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MembershipQuerySet.as_manager()
 
     class Meta:
         db_table = "memberships"

@@ -12,11 +12,16 @@ OPENING: Final = {
 
 # subscribe to a topic of A, with `organization_id`: the close code, 0 for `subscribed`, 1 for `unknown_topic`.
 TOPICS: Final = {
-    #                AN   MV MO AA B SA OA OU OB
-    "orchestrators": "4401 0  0  0  1 0  0  0  1",
-    "events":        "4401 0  0  0  1 0  0  0  1",
-    "fleet":         "4401 0  0  0  1 0  0  0  1",
-    "messages":      "4401 0  0  0  1 0  0  0  1",
+    #                 AN   MV MO AA B SA OA OU OB
+    "orchestrators":  "4401 0  0  0  1 0  0  0  1",
+    "events":         "4401 0  0  0  1 0  0  0  1",
+    "fleet":          "4401 0  0  0  1 0  0  0  1",
+    "messages":       "4401 0  0  0  1 0  0  0  1",
+    "alerts":         "4401 0  0  0  1 0  0  0  1",
+    "cpu_usage":      "4401 0  0  0  1 0  0  0  1",
+    "memory_usage":   "4401 0  0  0  1 0  0  0  1",
+    "system_metrics": "4401 0  0  0  1 0  0  0  1",
+    "system_health":  "4401 0  0  0  1 0  0  0  1",
 }  # fmt: skip
 
 # Every other type: what it is on a session of A's own orchestrator. As a first frame it is `not_registered`, on a

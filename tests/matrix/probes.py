@@ -28,6 +28,7 @@ MOVING: Final = {
     "lag_seconds",
 }  # the time of the call
 CSRF_TOKEN: Final = re.compile(rb"[A-Za-z0-9]{64}")
+MOMENT: Final = re.compile(rb'"(since|until)":"[^"]*"')  # in a stream's history
 CHANGING: Final = ("X-Request-ID", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Set-Cookie", "Content-Length")
 BY_KIND: Final = {
     "integer": ("1", "2", "1000", "0"),
@@ -72,7 +73,7 @@ def essence(answer: Any) -> tuple[int, Any, dict[str, str]]:
     try:
         body = json.loads(answer.content)
     except ValueError:
-        body = CSRF_TOKEN.sub(b"", answer.content)
+        body = MOMENT.sub(b"", CSRF_TOKEN.sub(b"", answer.content))
     return answer.status_code, _lasting(body), {name: text for name, text in answer.items() if name not in CHANGING}
 
 
