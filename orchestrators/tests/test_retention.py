@@ -89,7 +89,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     before = AuditEntry.objects.count()
     gone = retention.prune(now=NOW)
     assert gone == {
-        "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "events": 1,
+        "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "counters": 0, "events": 1,
         "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0, "activities": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
@@ -102,7 +102,7 @@ def test_zero_keeps_for_ever(settings: Any) -> None:
     settings.METRICS_HOURLY_RETENTION_DAYS = settings.METRICS_DAILY_RETENTION_DAYS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
-    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens"}
+    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens", "counters"}
     assert names() == {"old"}
 
 
@@ -131,7 +131,7 @@ def test_every_rule_reads_along_an_index() -> None:
             cursor.execute("SET LOCAL enable_seqscan = off")
     indexes = {
         "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
-        "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
+        "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry", "counters": "counters_by_time",
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
         "request_metrics": "request_metrics_by_time", "activities": "activities_by_time",
     }  # fmt: skip
