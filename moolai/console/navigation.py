@@ -1,6 +1,6 @@
 """Brand and navigation of the console."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -11,6 +11,7 @@ from django.urls import reverse
 from monitoring.alerts import counts
 
 Item = dict[str, Any]
+MOST_ALERTS: Final = 1000  # the badge counts no further
 
 
 def environment_badge(request: HttpRequest) -> list[str]:
@@ -42,10 +43,11 @@ def _open_alerts(request: HttpRequest) -> Item:
     if not getattr(getattr(request, "user", None), "is_superuser", False):
         return {}
     try:
-        number = counts.visible()
+        number = counts.visible(most=MOST_ALERTS)
     except (DatabaseError, InterfaceError):
         return {}
-    return {"badge": str(number) if number < 1000 else "999+", "badge_variant": "danger"} if number else {}
+    words = f"{MOST_ALERTS - 1}+" if number == MOST_ALERTS else str(number)
+    return {"badge": words, "badge_variant": "danger"} if number else {}
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
