@@ -131,7 +131,8 @@ def test_every_rule_reads_along_an_index() -> None:
             cursor.execute("SET LOCAL enable_seqscan = off")
     indexes = {
         "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
-        "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry", "counters": "counters_by_time",
+        "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
+        "counters": "counters_by_time",
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
         "request_metrics": "request_metrics_by_time", "activities": "activities_by_time",
     }  # fmt: skip
