@@ -68,14 +68,22 @@ def tls_files_exist(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register("moolai")
 def console_networks_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse networks that cannot be read: the console would be closed to everybody, or open to too many."""
+    return _unreadable("ADMIN_ALLOWED_CIDRS", "moolai.E006")
+
+
+@register("moolai")
+def outbound_networks_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse networks that cannot be read: no channel could be called."""
+    return _unreadable("OUTBOUND_ALLOWED_CIDRS", "moolai.E019")
+
+
+def _unreadable(setting: str, number: str) -> list[CheckMessage]:
     wrong: list[CheckMessage] = []
-    for text in settings.ADMIN_ALLOWED_CIDRS:
+    for text in getattr(settings, setting):
         try:
             networks.parse(text)
         except ValueError as error:
-            wrong.append(
-                Error(f"ADMIN_ALLOWED_CIDRS must name networks such as 10.0.0.0/8: {error}.", id="moolai.E006")
-            )
+            wrong.append(Error(f"{setting} must name networks such as 10.0.0.0/8: {error}.", id=number))
     return wrong
 
 

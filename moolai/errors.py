@@ -21,6 +21,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "invalid_parameter": (400, "A query parameter is unknown or has an unusable value."),
     "unknown_field": (400, "Leave out the fields named in `fields`."),
     "reserved_message_type": (400, "This type belongs to the protocol; choose another name."),
+    "destination_not_allowed": (400, "This address may not be called from here."),
     "bad_request": (400, "The request could not be understood."),
     "unauthenticated": (401, "Send a valid credential: `Authorization: Bearer …`."),
     "token_expired": (401, "The access token is too old; refresh it."),

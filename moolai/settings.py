@@ -161,6 +161,7 @@ CORS_EXPOSE_HEADERS = [
 ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
 ADMIN_ALLOWED_CIDRS = items("ADMIN_ALLOWED_CIDRS")
+OUTBOUND_ALLOWED_CIDRS = items("OUTBOUND_ALLOWED_CIDRS")
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
 STREAMS_MAX = number("STREAMS_MAX", default=5_000)  # open event streams of a web process (monitoring/streams)
@@ -316,6 +317,10 @@ if email_url := first("EMAIL_URL"):
     vars().update({key: value for key, value in env.email_url_config(email_url).items() if key.startswith("EMAIL_")})
 else:
     EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+DEFAULT_FROM_EMAIL = first("EMAIL_FROM", default="moolai@localhost")
+EMAIL_TIMEOUT = 10
+PAGERDUTY_BASE_URL = first("PAGERDUTY_BASE_URL", default="https://events.pagerduty.com")
+PUBLIC_URL = first("PUBLIC_URL").rstrip("/")
 
 # --- Logs and errors ---------------------------------------------------------------------------------------------
 LOG_LEVEL = first("LOG_LEVEL", default="INFO").upper()

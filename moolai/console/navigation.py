@@ -86,6 +86,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("API keys", "key", "orgs_apikey"),
                 _list("Users", "person", "orgs_user"),
                 _list("Memberships", "badge", "orgs_membership"),
+                _list("Allowed networks", "lan", "orgs_allowednetwork"),
             ],
         },
         {

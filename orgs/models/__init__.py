@@ -1,5 +1,6 @@
 """Tables of the organizations' room: who exists, who may do what, what happened."""
 
+from orgs.models.allowed_network import AllowedNetwork
 from orgs.models.api_key import ApiKey
 from orgs.models.audit import AuditEntry, AuditHead
 from orgs.models.counter import Counter
@@ -11,6 +12,7 @@ from orgs.models.refresh_token import RefreshToken
 from orgs.models.user import Membership, Role, User
 
 __all__ = [
+    "AllowedNetwork",
     "ApiKey",
     "AuditEntry",
     "AuditHead",
