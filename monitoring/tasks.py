@@ -5,7 +5,7 @@ import os
 from celery import shared_task
 from django.utils import timezone
 
-from monitoring.alerts import engine, pruning
+from monitoring.alerts import dispatch, engine, pruning, retention
 from monitoring.metrics import collecting, rollups
 from orchestrators import nodes
 
@@ -36,3 +36,15 @@ def alerts() -> None:
 def prune_alerts() -> None:
     """Delete alerts and silences that served their time."""
     pruning.sweep(holder=_holder(), now=timezone.now())
+
+
+@shared_task(name="monitoring.deliveries")
+def deliver() -> None:
+    """Send what waits for channels: new deliveries, retries, and those whose worker was killed."""
+    dispatch.drain()
+
+
+@shared_task(name="monitoring.prune_deliveries")
+def prune_deliveries() -> None:
+    """Delete deliveries that served their time."""
+    retention.sweep(holder=_holder(), now=timezone.now())

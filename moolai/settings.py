@@ -267,6 +267,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": METRICS_ROLLUP_SECONDS,
         "options": {"expires": METRICS_ROLLUP_SECONDS * 2},
     },
+    "deliveries": {
+        "task": "monitoring.deliveries",
+        "schedule": SWEEP_INTERVAL_SECONDS,
+        "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
+    },
+    "prune-deliveries": {"task": "monitoring.prune_deliveries", "schedule": 3600, "options": {"expires": 600}},
 }
 if AUTO_COLLECT:
     CELERY_BEAT_SCHEDULE["collect"] = {

@@ -2,13 +2,30 @@
 
 import logging
 import threading
+import time
+from typing import Final
 
 logger = logging.getLogger(__name__)
+BURST_SECONDS: Final = 0.1
+_is_pending = threading.Event()
 
 
 def jobs() -> None:
     """Ask a worker to look at the jobs; nobody waits for the broker."""
     threading.Thread(target=_send, args=("orchestrators.jobs",), daemon=True).start()
+
+
+def deliveries() -> None:
+    """Ask a worker to look at what channels are to be told; a burst of alerts is one wake-up."""
+    if not _is_pending.is_set():
+        _is_pending.set()
+        threading.Thread(target=_send_soon, args=("monitoring.deliveries",), daemon=True).start()
+
+
+def _send_soon(task: str) -> None:
+    time.sleep(BURST_SECONDS)
+    _is_pending.clear()
+    _send(task)
 
 
 def _send(task: str) -> None:

@@ -4,6 +4,7 @@ from operator import attrgetter
 
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources
+from monitoring.alerts import outbox as alert_outbox
 from monitoring.dashboard import alerts, feed, health
 from monitoring.metrics import retention as measurements
 from monitoring.models import Alert
@@ -45,5 +46,6 @@ def connect() -> None:
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)
+    alert_outbox.on_wake(workers.deliveries)
     events.on_wake(wakeups.publish)
     events.on_wake(feed.wake)

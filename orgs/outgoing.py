@@ -72,7 +72,7 @@ def dial(destination: Destination, *, until: float) -> socket.socket:
 
 def secure(link: socket.socket, host: str, *, until: float) -> ssl.SSLSocket:
     """Begin TLS on a connection and check that the certificate is for `host`; raises Failed, the connection closed."""
-    shielded = _trust().wrap_socket(link, server_hostname=host, do_handshake_on_connect=False)
+    shielded = trust().wrap_socket(link, server_hostname=host, do_handshake_on_connect=False)
     try:
         with hanging_up(shielded, until=until):
             shielded.do_handshake()
@@ -134,7 +134,8 @@ def _cut(link: socket.socket) -> None:
 
 
 @lru_cache(maxsize=1)
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
+    """Return whom TLS trusts: the system's authorities, or those of SSL_CERT_FILE."""
     return ssl.create_default_context()
 
 

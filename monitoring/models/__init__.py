@@ -2,7 +2,9 @@
 
 from monitoring.models.activity import Activity
 from monitoring.models.alert import RANKS, Alert, Severity
+from monitoring.models.channel import Channel
 from monitoring.models.collection import Collection
+from monitoring.models.delivery import Delivery
 from monitoring.models.request_metric import RequestMetric
 from monitoring.models.rollup import ALL, MetricMark, MetricRollup
 from monitoring.models.rule import EngineState, Holding, Rule
@@ -15,7 +17,9 @@ __all__ = [
     "RANKS",
     "Activity",
     "Alert",
+    "Channel",
     "Collection",
+    "Delivery",
     "EngineState",
     "Holding",
     "MetricMark",

@@ -268,7 +268,7 @@ def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
     context.load_cert_chain(path)
     receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    outgoing._trust.cache_clear()
+    outgoing.trust.cache_clear()
     names({host: ["127.0.0.1"]})
     url = f"https://{host}:{receiver.server_address[1]}/"
     try:
@@ -280,4 +280,4 @@ def test_the_certificate_is_checked_for_the_name_and_not_for_the_address(
                 call(url)
             assert failure.value.may_have_arrived is False
     finally:
-        outgoing._trust.cache_clear()
+        outgoing.trust.cache_clear()
