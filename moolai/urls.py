@@ -5,6 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from monitoring import activity_api as activity
+from monitoring import channels_api as channels
 from monitoring import export_api as export
 from monitoring import metrics_api as metrics
 from monitoring import overview_api as overview
@@ -100,6 +101,10 @@ urlpatterns = [
     re_path(r"^api/v1/stream/system/health/?$", streams.Health.as_view()),
     re_path(r"^api/v1/stream/metrics/organization/?$", streams.Metrics.as_view()),
     re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
+    re_path(r"^api/v1/system/channels/?$", channels.Channels.as_view()),
+    re_path(r"^api/v1/system/channels/(?P<channel_id>[^/]+)/?$", channels.OneChannel.as_view()),
+    re_path(r"^api/v1/system/channels/(?P<channel_id>[^/]+)/test/?$", channels.Test.as_view()),
+    re_path(r"^api/v1/system/channels/(?P<channel_id>[^/]+)/deliveries/?$", channels.Deliveries.as_view()),
     re_path(r"^api/v1/internal/bulk/?$", jobs.Bulk.as_view()),
     re_path(r"^api/v1/internal/jobs/?$", jobs.Jobs.as_view()),
     re_path(r"^api/v1/internal/jobs/(?P<job_id>[^/]+)/?$", jobs.OneJob.as_view()),

@@ -30,12 +30,12 @@ from schemathesis.config import (
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from monitoring.alerts import rules, silences
+from monitoring.alerts import channels, rules, silences
 from monitoring.models import Alert
 from moolai.openapi.document import document
 from orchestrators import bulk, configuration, instances, messages
 from orchestrators.models import Message, Rollout
-from orgs import keys, users
+from orgs import keys, networks, users
 from orgs.models import Organization
 from orgs.tests import cast as casts
 from orgs.tests.cast import Cast
@@ -118,6 +118,7 @@ def known(cast: Cast) -> dict[str, Any]:
         "rollouts": rollout,
         "jobs": job,
         "recommendations": suggestion,
+        "channels": channel(ours),
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,
@@ -156,6 +157,14 @@ def more(ours: Organization) -> tuple[int, str, int]:
         status=Message.Status.DELIVERED,
     )
     return Rollout.objects.latest("id").pk, job.job_id, suggestion.pk
+
+
+def channel(ours: Organization) -> str:
+    """Make a channel whose network is not allowed any more: nothing is called."""
+    allowed = networks.allow(ours, "10.2.0.0/16", acting_user=None)
+    row, _ = channels.create(ours, kind="webhook", name="hook", url="https://10.2.0.1/", acting_user=None)
+    networks.refuse(allowed, acting_user=None)
+    return row.channel_id
 
 
 @thorough.parametrize()

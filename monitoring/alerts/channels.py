@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -85,13 +86,21 @@ def update(channel: Channel, *, acting_user: User | None, **wish: Any) -> tuple[
         row.save()
         if not row.is_enabled:
             outbox.forget(row, now=timezone.now())
-        changed = [name for name in after if before[name] != after[name]]
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
         _record(
-            "update", row, acting_user=acting_user,
-            before={name: before[name] for name in changed},
-            after={name: after[name] for name in changed} | ({"credentials": "changed"} if is_rewired else {}),
-        )  # fmt: skip
+            "update",
+            row,
+            acting_user=acting_user,
+            before={name: before.get(name) for name in changed},
+            after={name: after.get(name) for name in changed} | ({"credentials": "changed"} if is_rewired else {}),
+        )
     return row, draft.made
+
+
+def check(channel: Channel, **wish: Any) -> None:
+    """Raise what `create` or `update` would for `wish`; nothing is written."""
+    _check_address(channel, wish)
+    _write(copy(channel), wish)
 
 
 @transaction.atomic
@@ -110,7 +119,7 @@ def shown(row: Channel) -> dict[str, Any]:
 # --- trying ----------------------------------------------------------------------------------------------------------
 
 
-def test(channel: Channel, *, acting_user: User | None) -> Trial:
+def try_out(channel: Channel, *, acting_user: User | None, reason: str = "") -> Trial:
     """Send a test notification now, and resolve it where that is a thing; leaves one audit row."""
     trial = _try(channel)
     now = timezone.now()
@@ -120,7 +129,7 @@ def test(channel: Channel, *, acting_user: User | None) -> Trial:
     with transaction.atomic():
         Channel.objects.filter(pk=channel.pk).update(**state)
         after = {"is_delivered": trial.is_delivered, "error": trial.error}
-        _record("test", channel, acting_user=acting_user, after=after)
+        _record("test", channel, acting_user=acting_user, after=after, reason=reason)
     channel.refresh_from_db()
     return trial
 
@@ -164,6 +173,7 @@ def _write(row: Channel, wish: dict[str, Any]) -> _Draft:
     for name in PLAIN:
         setattr(row, name, wish.get(name, getattr(row, name)))
     row.settings = {**row.settings, **{name: wish[name] for name in SETTINGS if name in wish}}
+    row.settings = {name: value for name, value in row.settings.items() if value}
     draft = _Draft(row)
     _write_address(draft, wish)
     _CHECKS[row.kind](row)

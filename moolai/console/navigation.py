@@ -68,6 +68,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
+                _list("Channels", "campaign", "monitoring_channel"),
             ],
         },
         {

@@ -25,6 +25,9 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "monitoring.Activity": {"activity_id"},
     "monitoring.MetricRollup": {"columns"},
     "monitoring.SystemMetric": {"message_hash"},
+    "monitoring.Channel": {"channel_id"},
+    "monitoring.Delivery": {"delivery_id"},
+    "orgs.AllowedNetwork": {"cidr", "created_by"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door
     "orgs.Lease": "the beat's own",

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from monitoring.models import Alert, Silence
+from monitoring.models import Alert, Channel, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
-from orgs.models import ApiKey, Membership, User
+from orgs.models import AllowedNetwork, ApiKey, Membership, User
 from tests.matrix.place import PASSWORD, Place
 
 STOCK: Final = ("changelist", "add", "history", "delete", "change")
@@ -109,6 +109,14 @@ def _override(place: Place) -> int:
     return OverrideVersion.objects.get(orchestrator__orchestrator_id=place.orchestrator, version=1).pk
 
 
+def _channel(place: Place) -> int:
+    return Channel.objects.get(channel_id=place.channel).pk
+
+
+def _network(place: Place) -> int:
+    return AllowedNetwork.objects.get(organization=place.organization).pk
+
+
 def _steer(client: Client, place: Place) -> Any:
     Rollout.objects.filter(pk=place.rollout).update(status="running", finished_at=None)
     return _post("orchestrators_rollout_steer", lambda place: int(place.rollout), {"verdict": "pause"})(client, place)
@@ -200,6 +208,17 @@ DEEDS: Final[dict[str, Deed]] = {
     "monitoring.Silence monitoring_silence_end": _post(
         "monitoring_silence_end", lambda place: Silence.objects.get(silence_id=place.silence).pk, {}
     ),
+    "orgs.AllowedNetwork add": _add("orgs_allowednetwork", organization="{organization}", cidr="10.3.0.0/16"),
+    "orgs.AllowedNetwork delete": _post("orgs_allowednetwork_delete", _network, {"post": "yes"}),
+    "orgs.AllowedNetwork delete_selected": _action("orgs_allowednetwork", "delete_selected", _network),
+    "monitoring.Channel add": _add(
+        "monitoring_channel", organization="{organization}", name="ops", kind="email", recipients="ops@example.com",
+        min_severity="error",
+    ),
+    "monitoring.Channel change": _change("monitoring_channel", _channel, name="Other"),
+    "monitoring.Channel delete": _post("monitoring_channel_delete", _channel, {"post": "yes"}),
+    "monitoring.Channel delete_selected": _action("monitoring_channel", "delete_selected", _channel),
+    "monitoring.Channel monitoring_channel_test": _post("monitoring_channel_test", _channel, {}),
     "own password": lambda client, _: client.post(
         reverse("admin:password_change"),
         {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD},

@@ -7,11 +7,22 @@ from typing import Any, Final
 from django.utils import timezone
 
 from monitoring import activities
+from monitoring.alerts import channels
 from monitoring.metrics import storage
-from monitoring.models import NUMBERS, Alert, Collection, MetricRollup, Rule, Silence, SystemMetric
+from monitoring.models import (
+    NUMBERS,
+    Alert,
+    Channel,
+    Collection,
+    Delivery,
+    MetricRollup,
+    Rule,
+    Silence,
+    SystemMetric,
+)
 from orchestrators import bulk, configuration, instances
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
-from orgs import audit, events, keys, organizations, tokens
+from orgs import audit, events, keys, networks, organizations, tokens
 from orgs.models import Membership, Organization, User
 
 PASSWORD: Final = "correct horse battery staple"
@@ -37,6 +48,7 @@ class Place:
     alert: str
     rule: str
     silence: str
+    channel: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -52,6 +64,7 @@ NOWHERE: Final = Place(
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
     refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
     alert="alr_0", rule="999999996", silence="sil_0",
+    channel="chn_0000000000000000",
 )  # fmt: skip
 
 
@@ -81,6 +94,7 @@ def make(organization_id: str, *, word: str) -> Place:
         str(_rollout(organization, word=word).pk),
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
         *_alerts(organization, ids[0], word=word),
+        _channel(organization, word=word),
     )  # fmt: skip
 
 
@@ -211,6 +225,31 @@ def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> t
         created_by=f"{word} actor", starts_at=now, ends_at=now + timedelta(days=1),
     )  # fmt: skip
     return alert.alert_id, str(rule.pk), silence.silence_id
+
+
+def _channel(organization: Organization, *, word: str) -> str:
+    """Make a channel whose network is not allowed any more, so that nothing is called; with one that waits for it."""
+    allowed = networks.allow(organization, "10.2.0.0/16", acting_user=None)
+    row, _ = channels.create(
+        organization,
+        kind="email",
+        name=f"{word} mail",
+        acting_user=None,
+        recipients=[f"ops@{word}.example"],
+        username=word,
+        url=f"smtp://10.2.0.1/{word}",
+        secret=f"{word}-password",
+    )
+    networks.refuse(allowed, acting_user=None)
+    Channel.objects.filter(pk=row.pk).update(last_error=f"{word} broke")
+    now = timezone.now()
+    Delivery.objects.create(
+        channel=row, organization_id=organization.pk, alert_id=f"alr_{word}"[:32], dedup_key=f"{word}:cpu",
+        action="trigger", notice={"title": word}, error=f"{word} broke", holder=f"{word} holder", created_at=now,
+        next_attempt_at=now + timedelta(days=1), expires_at=now + timedelta(days=2),
+    )  # fmt: skip
+    networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
+    return row.channel_id
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:

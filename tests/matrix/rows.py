@@ -18,6 +18,7 @@ SYSTEM, PERFORMANCE = "/api/v1/system", "/v1/performance"
 OWN: Final = "/api/v1/orchestrators/{organization}"
 PASSWORD: Final = "correct horse battery staple"
 NEW_PASSWORD: Final = "another long secret 17"
+PUBLIC: Final = "https://93.184.215.14/hook"  # an address is looked up, and no name has one in a test
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,18 @@ ROWS: Final = [
     Row("POST", f"{INTERNAL}/bulk",                             "401 403 403 202 404 202 403 403 404",
         {"action": "labels", "selector": {"organization_id": "{organization}"},
          "parameters": {"set": {"env": "prod"}}}, audit=1),
+    Row("GET", "/api/v1/system/channels",                       "401 200 200 200 200 200 403 403 403"),
+    Row("GET", "/api/v1/system/channels?organization_id={organization}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("POST", "/api/v1/system/channels",                      "401 403 403 201 404 201 403 403 404",
+        {"organization_id": "{organization}", "kind": "webhook", "name": "ops", "url": PUBLIC}, audit=1),
+    Row("POST", "/api/v1/system/channels",                      "401 403 403 403 403 201 403 403 403",
+        {"kind": "webhook", "name": "all", "url": PUBLIC}, audit=1),
+    Row("GET", "/api/v1/system/channels/{channel}", MEMBERS),
+    Row("PATCH", "/api/v1/system/channels/{channel}", CHANGE, {"name": "Other"}, audit=1),
+    Row("DELETE", "/api/v1/system/channels/{channel}",          "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("POST", "/api/v1/system/channels/{channel}/test", CHANGE, {}, audit=1),
+    Row("GET", "/api/v1/system/channels/{channel}/deliveries", MEMBERS),
     Row("GET", f"{INTERNAL}/jobs",                              "401 200 200 200 200 200 403 403 403"),
     Row("GET", f"{INTERNAL}/jobs?organization_id={{organization}}",
                                                                 "401 200 200 200 404 200 403 403 403"),
