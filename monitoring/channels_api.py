@@ -66,7 +66,7 @@ class MadeChannel(ChannelRow):
         fields = [*ChannelRow.Meta.fields, "secret"]
 
 
-class Change(serializers.Serializer[Any]):
+class ChannelChange(serializers.Serializer[Any]):
     """The body that changes a channel. Another `url` clears the secret."""
 
     name = serializers.CharField(required=False, max_length=100)
@@ -79,7 +79,7 @@ class Change(serializers.Serializer[Any]):
     username = serializers.CharField(required=False, allow_blank=True, max_length=200)
 
 
-class NewChannel(Change):
+class NewChannel(ChannelChange):
     """The body that makes a channel; without an organization it is the superadmin's, for the alerts of all."""
 
     kind = serializers.ChoiceField(Channel.Kind.choices)
@@ -134,11 +134,11 @@ class OneChannel(rest.View):
         """Return one channel."""
         return rest.answer(ChannelRow(_row(request, channel_id)).data)
 
-    @rest.operation(MadeChannel, body=Change, errors=("destination_not_allowed",))
+    @rest.operation(MadeChannel, body=ChannelChange, errors=("destination_not_allowed",))
     def patch(self, request: Request, channel_id: str) -> Response:
         """Change what the body names; the kind and the organization stay."""
         row, who = _administered(request, channel_id)
-        row, secret = channels.update(row, acting_user=who.user, **rest.body(request, Change))
+        row, secret = channels.update(row, acting_user=who.user, **rest.body(request, ChannelChange))
         return rest.answer(_shown(row, secret))
 
     @rest.operation(status=204, shape=rest.Shape.EMPTY)

@@ -2,7 +2,7 @@
 
 A claim is a row held under a random name until its lease ends; only that name may settle it, so a worker that slept
 through its lease changes nothing. A channel is locked while its deliveries are claimed: of one dedup key there is never
-more than one on its way, and of one channel never more than PARALLEL.
+more than one on its way, and of a channel that fails never more than one at all.
 """
 
 import random
@@ -53,11 +53,10 @@ def take(channel_id: int, *, now: datetime, limit: int = PARALLEL) -> list[Claim
     )
     if channel is None or channel.is_parked(now=now):
         return []
-    held = Delivery.objects.filter(channel=channel, status=Status.PENDING, lease_until__gt=now).count()
-    slots = min(limit, (1 if channel.failures else PARALLEL) - held)
-    if slots <= 0:
-        return []
-    rows = list(_next(channel, now=now)[:slots])
+    if channel.failures:
+        held = Delivery.objects.filter(channel=channel, status=Status.PENDING, lease_until__gt=now)
+        limit = 0 if held.exists() else min(limit, 1)
+    rows = list(_next(channel, now=now)[:limit]) if limit > 0 else []
     return [claim for row in rows if (claim := _hold(row, channel, now=now)) is not None]
 
 

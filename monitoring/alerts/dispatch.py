@@ -63,9 +63,8 @@ def _loop(pool: ThreadPoolExecutor, *, until: float) -> int:
 def _begin(pool: ThreadPoolExecutor, sending: Sending) -> None:
     for channel_id in claims.waiting(now=timezone.now()):
         room = MAX_SENDS - len(sending)
-        if room <= 0:
-            return
-        for claim in claims.take(channel_id, now=timezone.now(), limit=min(room, claims.PARALLEL)):
+        busy = sum(claim.channel.pk == channel_id for claim in sending.values())
+        for claim in claims.take(channel_id, now=timezone.now(), limit=min(room, claims.PARALLEL - busy)):
             try:
                 letter = write(claim.channel, claim.delivery, until=time.monotonic() + SEND_SECONDS)
             except vault.Unreadable as problem:
