@@ -32,16 +32,24 @@ SECRET_WORDS: Final = {
 }
 
 
+NEW_HELP: Final = {
+    "url": "Of the incoming webhook, of the receiver, or of a mail server (smtp://host:587, smtps://host:465). "
+    "For mail empty: the installation's server (EMAIL_URL). Only its host is shown afterwards.",
+    "secret": "PagerDuty: the integration key. Webhook: 16 or more characters, or empty to have one made. "
+    "Mail: the password of a server of its own.",
+}
+
+
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
     """A channel's settings; which of them count, its kind says."""
 
     kind = forms.ChoiceField(choices=list(KINDS.items()), initial="slack", widget=UnfoldAdminRadioSelectWidget)
     url = forms.CharField(
-        label="Address", required=False, max_length=2000, help_text=" ".join(ADDRESS_HELP.values()),
+        label="Address", required=False, max_length=2000, help_text=NEW_HELP["url"],
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://…", "autocomplete": "off"}),
     )  # fmt: skip
     secret = forms.CharField(
-        required=False, max_length=500, strip=False, help_text=" ".join(f"{a}. {b}" for a, b in SECRET_WORDS.values()),
+        required=False, max_length=500, strip=False, help_text=NEW_HELP["secret"],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
     )  # fmt: skip
     recipients = forms.CharField(

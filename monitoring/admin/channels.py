@@ -20,6 +20,7 @@ from monitoring.models import Channel, Delivery
 from orgs.admin.base import ConsoleAdmin, ago, badge, exact, user
 
 SHOWN_DELIVERIES = 15
+_FAILING = badge("red", "✖", "Failing")
 TONES = {"delivered": "green", "pending": "amber", "failed": "red", "expired": "red", "dropped": "gray"}
 
 
@@ -28,7 +29,7 @@ class ChannelAdmin(ConsoleAdmin):
     """Where alerts are told."""
 
     form = ChannelForm
-    list_display = ["name", "kind", "organization_", "min_severity", "state", "waiting", "last_ok", "problem"]
+    list_display = ["name", "kind", "organization_", "min_severity", "state", "waiting", "last_ok"]
     list_filter = [
         ("organization", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter),
         ("min_severity", ChoicesCheckboxFilter), "is_enabled",
@@ -158,7 +159,7 @@ class ChannelAdmin(ConsoleAdmin):
         if row.is_parked(now=timezone.now()):
             return badge("amber", "◔", "Waiting")
         if row.is_failing:
-            return badge("red", "✖", "Failing")
+            return format_html('<span class="mo-name">{}<small>{}</small></span>', _FAILING, row.last_error)
         return badge("green", "●", "Working") if row.last_ok_at else badge("blue", "◇", "Not used yet")
 
     @display(description="Waiting", ordering="pending")
@@ -170,11 +171,6 @@ class ChannelAdmin(ConsoleAdmin):
     def last_ok(self, row: Channel) -> SafeString:
         """Show when it last took one."""
         return ago(row.last_ok_at)
-
-    @display(description="Last error")
-    def problem(self, row: Channel) -> str:
-        """Show what is wrong."""
-        return row.last_error or "–"
 
 
 def _facts(row: Channel) -> list[tuple[str, Any]]:

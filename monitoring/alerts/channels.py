@@ -135,12 +135,13 @@ def try_out(channel: Channel, *, acting_user: User | None, reason: str = "") -> 
 
 
 def _try(channel: Channel) -> Trial:
-    began = time.monotonic()
-    error = ""
+    began, error = time.monotonic(), ""
+    networks = destinations.allowed_networks(channel.organization_id)
     try:
         for action in ("trigger", "resolve") if channel.kind == Channel.Kind.PAGERDUTY else ("trigger",):
             delivery = Delivery(channel=channel, action=action, notice=_example(channel))
-            senders.send(dispatch.write(channel, delivery, until=began + TEST_SECONDS))
+            until = began + TEST_SECONDS
+            senders.send(dispatch.write(channel, delivery, allowed_networks=networks, until=until))
     except (Refused, Later, AppError) as problem:
         error = problem.detail if isinstance(problem, AppError) else str(problem)
     return Trial(not error, error, round((time.monotonic() - began) * 1000))

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from django.db import DatabaseError, InterfaceError
@@ -61,26 +62,29 @@ def _loop(pool: ThreadPoolExecutor, *, until: float) -> int:
 
 
 def _begin(pool: ThreadPoolExecutor, sending: Sending) -> None:
+    networks = cache(destinations.allowed_networks)
     for channel_id in claims.waiting(now=timezone.now()):
         room = MAX_SENDS - len(sending)
         busy = sum(claim.channel.pk == channel_id for claim in sending.values())
         for claim in claims.take(channel_id, now=timezone.now(), limit=min(room, claims.PARALLEL - busy)):
             try:
-                letter = write(claim.channel, claim.delivery, until=time.monotonic() + SEND_SECONDS)
+                until = time.monotonic() + SEND_SECONDS
+                allowed = networks(claim.channel.organization_id)
+                letter = write(claim.channel, claim.delivery, allowed_networks=allowed, until=until)
             except vault.Unreadable as problem:
                 claims.refused(claim, problem.detail, now=timezone.now())
                 continue
             sending[pool.submit(senders.send, letter)] = claim
 
 
-def write(channel: Channel, delivery: Delivery, *, until: float) -> Letter:
+def write(channel: Channel, delivery: Delivery, *, allowed_networks: tuple[str, ...], until: float) -> Letter:
     """Return what a sender needs to send a delivery through a channel; raises `vault.Unreadable`."""
     return Letter(
         kind=channel.kind,
         url=sealed.read(channel, "url"),
         secret=sealed.read(channel, "secret"),
         settings=channel.settings,
-        allowed_networks=destinations.allowed_networks(channel.organization_id),
+        allowed_networks=allowed_networks,
         delivery_id=delivery.delivery_id,
         action=delivery.action,
         notice=delivery.notice,
