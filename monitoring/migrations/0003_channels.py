@@ -11,7 +11,7 @@ import orgs.sealed
 class Migration(migrations.Migration):
     dependencies = [
         ("monitoring", "0002_alerts"),
-        ("orgs", "0009_allowed_network"),
+        ("orgs", "0010_allowed_network"),
     ]
 
     operations = [

@@ -68,7 +68,6 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Jobs", "checklist", "orchestrators_job"),
                 _list("Events", "bolt", "orgs_event"),
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
-                _list("Channels", "campaign", "monitoring_channel"),
             ],
         },
         {
@@ -77,6 +76,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _list("Rules", "rule", "monitoring_rule"),
                 _list("Silences", "notifications_paused", "monitoring_silence"),
+                _list("Channels", "campaign", "monitoring_channel"),
             ],
         },
         {

@@ -8,7 +8,7 @@ import orgs.models.allowed_network
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orgs", "0008_refresh_expiry"),
+        ("orgs", "0009_counters"),
     ]
 
     operations = [
