@@ -10,7 +10,7 @@ import orgs.sealed
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0002_alerts"),
+        ("monitoring", "0005_alerts"),
         ("orgs", "0010_allowed_network"),
     ]
 
