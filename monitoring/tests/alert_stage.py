@@ -10,8 +10,8 @@ from monitoring.alerts import engine
 from monitoring.models import Alert
 from orchestrators import presence
 from orchestrators.models import Instance, Node
-from orgs import leases
-from orgs.models import Organization
+from orgs import counters, leases
+from orgs.models import Counter, Organization
 
 
 class Beat:
@@ -19,6 +19,8 @@ class Beat:
 
     def __init__(self) -> None:
         self.now = timezone.now()
+        counters.flush(now=self.now)  # what other tests counted in this process
+        Counter.objects.all().delete()
         Node.objects.create(
             node_id="alive", hostname="h", pid=1, started_at=self.now, beat_at=self.now + timedelta(days=30)
         )
