@@ -13,7 +13,7 @@ from tests.matrix.people import DEAD, GOOD, PARTS, Part
 from tests.matrix.rows import HIDING, ROWS, Row
 from tests.matrix.stage import Stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 READS = [row for row in ROWS if row.method == "GET"]
 STREAMS = [row for row in READS if row.path.startswith("/api/v1/stream")]
 CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}

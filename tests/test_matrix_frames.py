@@ -18,7 +18,7 @@ from tests.matrix.people import GOOD, PARTS, Part
 from tests.matrix.rows import COLUMNS
 from tests.matrix.stage import CANARY, Stage
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 
 
 @pytest.fixture(scope="module")

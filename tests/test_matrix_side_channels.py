@@ -13,7 +13,7 @@ from orgs.models import ApiKey, IdempotencyKey, Membership, Organization, User
 from tests.matrix import probes, stage
 from tests.matrix.stage import CANARY, Stage
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 FLEET, LIVE = "/api/v1/controller/orchestrators", "/api/v1/controller/orchestrators/live"
 
 
