@@ -60,7 +60,7 @@ class ChannelRow(serializers.ModelSerializer[Channel]):
 class MadeChannel(ChannelRow):
     """A channel with the signing secret that was made for it; it is shown this once."""
 
-    secret = serializers.CharField(required=False)
+    secret = serializers.CharField(allow_null=True, default=None, help_text="Null unless one was made just now.")
 
     class Meta(ChannelRow.Meta):
         fields = [*ChannelRow.Meta.fields, "secret"]
@@ -194,4 +194,4 @@ def _administered(request: Request, channel_id: str) -> tuple[Channel, Caller]:
 
 
 def _shown(row: Channel, secret: str) -> dict[str, Any]:
-    return {**ChannelRow(row).data, **({"secret": secret} if secret else {})}
+    return {**ChannelRow(row).data, "secret": secret or None}

@@ -47,7 +47,8 @@ def test_the_canary_is_there_to_be_seen_by_b_and_by_the_superadmin(world_stage: 
 @pytest.mark.parametrize("row", READS, ids=str)
 def test_no_read_of_as_with_any_parameter_shows_the_canary_or_depends_on_b(world_stage: Stage, row: Row) -> None:
     plain, *reaching = probes.urls(row, world_stage)
-    reaching = [] if "?" in row.path else reaching
+    # The document is the same for everybody, whatever is asked, and takes a second.
+    reaching = [] if "?" in row.path or row.path.startswith("/api/schema") else reaching
     asked = [(part, plain) for part in SPIES] + [(part, url) for part in FEW for url in reaching]
     everybody = spies(world_stage, SPIES)
     answers = [everybody[part].call("GET", url) for part, url in asked]

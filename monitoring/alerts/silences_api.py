@@ -9,7 +9,8 @@ from rest_framework.response import Response
 
 from monitoring.alerts import silences
 from monitoring.alerts.rules_api import target
-from monitoring.models import Severity, Silence
+from monitoring.models import Alert, Severity, Silence
+from orchestrators.models import Instance
 from orgs import access, rest
 
 
@@ -71,6 +72,7 @@ class Silences(rest.View):
         wish = rest.body(request, NewSilence)
         organization_id = target(request, wish.pop("organization_id", ""))
         who = access.require_admin(request, organization_id)
+        _require_known(request, wish)
         kind = wish.pop("kind", Silence.Kind.SNOOZE if wish.get("alert_id") else Silence.Kind.SILENCE)
         row = silences.create(kind=kind, organization_id=organization_id, acting_user=who.user, **wish)
         return rest.answer(SilenceRow(row).data, status=201)
@@ -91,6 +93,14 @@ class OneSilence(rest.View):
         who = access.require_admin(request, row.organization_id)
         silences.end(row, acting_user=who.user)
         return Response(status=204)
+
+
+def _require_known(request: Request, wish: dict[str, Any]) -> None:
+    """Raise `not_found` when an orchestrator or an alert is named that the caller does not have."""
+    if orchestrator_id := wish.get("orchestrator_id"):
+        access.get(request, Instance.objects.present(), orchestrator_id=orchestrator_id)
+    if alert_id := wish.get("alert_id"):
+        access.get(request, Alert.objects.all(), alert_id=alert_id)
 
 
 def _silence(request: Request, silence_id: str) -> Silence:

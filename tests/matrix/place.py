@@ -214,7 +214,8 @@ def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> t
     alert = Alert.objects.create(
         dedup_key=f"{word}/{organization.pk}", alert_type=f"{word}_type", rule_key=f"{word}_rule", severity="error",
         title=f"{word} is wrong", detail=f"{word} broke", started_at=now, last_seen_at=now, is_announced=True,
-        acknowledged_by=f"{word} actor", timeline=[{"at": now.isoformat(), "what": "fired", "note": word}], **at,
+        acknowledged_by=f"{word} actor", resolved_by=f"{word} actor",
+        timeline=[{"at": now.isoformat(), "what": "fired", "note": word}], **at,
     )  # fmt: skip
     rule = Rule.objects.create(
         rule_key=f"{word}_rule", organization_id=organization.pk, alert_type=word, title=f"{word} rule",
@@ -222,7 +223,7 @@ def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> t
     )  # fmt: skip
     silence = Silence.objects.create(
         organization_id=organization.pk, labels={"word": word}, rule_key=word, reason=f"because {word}",
-        created_by=f"{word} actor", starts_at=now, ends_at=now + timedelta(days=1),
+        created_by=f"{word} actor", orchestrator_id=word, alert_id=word, starts_at=now, ends_at=now + timedelta(days=1),
     )  # fmt: skip
     return alert.alert_id, str(rule.pk), silence.silence_id
 
