@@ -140,6 +140,33 @@ def test_a_restarted_server_is_found_again(stage: Stage) -> None:
     stage.complaints.clear()  # the browser notes the refused connections
 
 
+@pytest.mark.once
+def test_a_quiet_page_keeps_its_socket_and_shows_a_job_as_it_is(stage: Stage) -> None:
+    page = stage.page
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.clock.install()
+    stage.open("/admin/orchestrators/job/")
+    page.evaluate("window.stillHere = true")
+    for _ in range(3):
+        page.clock.fast_forward(20_000)
+        time.sleep(0.3)
+    expect(page.locator(".mo-live")).to_have_text("Live")
+    assert len(sockets) == 1
+
+    stage.client("orch-001")
+    body = {"config": {"features": {"a": True}}, "stages": [{"percent": 50}], "stage_timeout_seconds": 600}
+    rollout = stage.api("/api/v1/orchestrators/org-001/config/rollouts", body)
+    line = page.get_by_role("link", name="Roll out a configuration").first
+    expect(page.locator(".mo-events").get_by_text("running")).to_be_visible(timeout=5_000)
+    line.click()
+    stage.wait_live()
+    page.evaluate("window.stillHere = true")
+    stage.api(f"/api/v1/orchestrators/org-001/config/rollouts/{rollout['id']}/cancel", {})
+    expect(page.locator(".mo-job")).to_contain_text("cancelled", timeout=5_000)
+    assert page.evaluate("window.stillHere") is True
+
+
 def test_signing_out_elsewhere_ends_the_live_view(stage: Stage) -> None:
     stage.open("/admin/")
     other = stage.page.context.new_page()
