@@ -54,7 +54,8 @@ class ConfigVersionAdmin(LongListAdmin):
     def number(self, row: Any) -> SafeString:
         """Show the number, and whether it is the current one, or one that fleets refused."""
         current = CURRENT if row.is_current else ""
-        return format_html("Version {} {}{}", row.version, current, HALTED if row.is_halted else "")
+        halted = HALTED if row.is_halted else ""
+        return format_html('<span class="mo-whole">Version {} {}{}</span>', row.version, current, halted)
 
     @display(description="Organization")
     def organization_(self, row: ConfigVersion) -> SafeString:

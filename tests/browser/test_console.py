@@ -215,6 +215,41 @@ def test_a_narrow_screen_never_scrolls_sideways(stage: Stage, scheme: str, path:
     assert not stage.has_overflow()
 
 
+LABELLED = """
+from orchestrators import independence, instances
+from orchestrators.models import Instance
+from orgs.models import Organization
+acme = Organization.objects.get(pk="org-001")
+for number in range(20):
+    labels = {"env": "canary", "region": "eu-central"} if number % 3 else {}
+    instances.create(f"demo-{number:04}", organization=acme, name=f"Demo {number}", acting_user=None, labels=labels)
+independence.set_instance("demo-0000", is_independent=True, acting_user=None, reason="test")
+Instance.objects.filter(orchestrator_id="demo-0001").update(status="degraded", is_connected=True)
+"""
+
+
+@pytest.mark.once
+def test_the_list_fits_beside_the_sidebar_and_its_last_row_is_not_covered(stage: Stage) -> None:
+    page = stage.page
+    stage.installation.manage("shell", "-c", LABELLED)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    stage.open(LIST)
+    table = page.locator("#result_list")
+    assert table.evaluate("table => table.scrollWidth - table.parentElement.clientWidth") <= 0
+    rows = page.locator("#result_list tr.data-row")
+    page.locator("input.action-select").first.check()
+    rows.first.hover()
+    page.mouse.wheel(0, 10_000)
+    expect(page.locator("#changelist-actions")).to_be_visible()
+    page.wait_for_function(
+        """() => {
+            const row = [...document.querySelectorAll("#result_list tr.data-row")].at(-1).getBoundingClientRect();
+            return row.bottom <= document.querySelector("#changelist-actions").getBoundingClientRect().top;
+        }""",
+        timeout=5_000,
+    )
+
+
 def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_again(stage: Stage) -> None:
     page = stage.page
     open_page_of(stage, "orch-001")
