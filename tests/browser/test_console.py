@@ -154,7 +154,7 @@ def test_a_quiet_page_keeps_its_socket_and_shows_a_job_as_it_is(stage: Stage) ->
     expect(page.locator(".mo-live")).to_have_text("Live")
     assert len(sockets) == 1
 
-    stage.client("orch-001")
+    # Nobody is connected: the stage waits.
     body = {"config": {"features": {"a": True}}, "stages": [{"percent": 50}], "stage_timeout_seconds": 600}
     rollout = stage.api("/api/v1/orchestrators/org-001/config/rollouts", body)
     line = page.get_by_role("link", name="Roll out a configuration").first
@@ -234,6 +234,7 @@ def test_the_list_fits_beside_the_sidebar_and_its_last_row_is_not_covered(stage:
     stage.installation.manage("shell", "-c", LABELLED)
     page.set_viewport_size({"width": 1280, "height": 900})
     stage.open(LIST)
+    expect(page.locator("[data-list-changed]")).to_be_hidden()  # history is no news
     table = page.locator("#result_list")
     assert table.evaluate("table => table.scrollWidth - table.parentElement.clientWidth") <= 0
     rows = page.locator("#result_list tr.data-row")

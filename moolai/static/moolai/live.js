@@ -307,6 +307,8 @@
   let topics = [];
   let attempt = 0;
   let mark = 0; // the newest event this page knows
+  let known = 0; // the mark when the socket was opened
+  let oldest = 0; // of the first snapshot: what is older than that is history, whenever it comes
   const heard = new Set(); // numbers of events; their order is not always that of their coming
   let lastFrame = 0;
   let lastNews = 0; // `pong` says that somebody is there, not that anything is read
@@ -333,6 +335,7 @@
       }
       if (!isSnapshot) return;
       isSnapshot = false;
+      if (!oldest && heard.size) oldest = Math.min(...heard);
       attempt = 0;
       indicate("live", "Live");
       for (const element of document.querySelectorAll("[data-refresh]")) refresh(element);
@@ -354,10 +357,10 @@
       mail(frame);
     },
     event(frame) {
-      if (heard.has(frame.id)) return;
+      if (frame.id < oldest || heard.has(frame.id)) return;
       heard.add(frame.id);
       if (heard.size > REMEMBERED) heard.delete(heard.values().next().value);
-      const isNews = !isSnapshot || (mark > 0 && frame.id > mark);
+      const isNews = !isSnapshot || (known > 0 && frame.id > known);
       mark = Math.max(mark, frame.id);
       if (isNews) happened(frame);
     },
@@ -368,6 +371,7 @@
     socket = ours;
     isSubscribed = false;
     isSnapshot = true;
+    known = mark;
     lastFrame = lastNews = asked = Date.now();
     ours.addEventListener("open", () => {
       ours.send(JSON.stringify({ type: "subscribe", topics }));
