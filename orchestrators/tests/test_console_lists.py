@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from moolai import wiring
 from orchestrators import bulk, jobs
+from orchestrators.configuration import tracking
 from orchestrators.models import Job
 from orchestrators.models.job import WORDS
 from orgs.models import User
@@ -25,7 +25,7 @@ def read(client: Client) -> Callable[[str], str]:
 
 @pytest.mark.once
 def test_every_kind_of_job_has_words() -> None:
-    assert {*bulk.HANDLERS, *wiring.TRACKED_JOBS} == set(WORDS)
+    assert {*bulk.HANDLERS, tracking.KIND} == set(WORDS)
 
 
 @pytest.mark.django_db
