@@ -79,9 +79,11 @@ def labels(instance: Instance) -> SafeString:
     """Show the labels, each with the way to all that carry it."""
     url = reverse("admin:orchestrators_instance_changelist")
     rows = [
-        (url, urlencode({"labels": f"{name}={text}"}), name, text) for name, text in sorted(instance.labels.items())
+        (url, urlencode({"labels": f"{name}={text}"}), f"{name}={text}", name, text)
+        for name, text in sorted(instance.labels.items())
     ]
-    return format_html_join("", '<a class="mo-label-chip" href="{}?{}"><b>{}</b>{}</a>', rows) or SafeString("–")
+    chip = '<a class="mo-label-chip" href="{}?{}" title="{}"><b>{}</b>{}</a>'
+    return format_html_join("", chip, rows) or SafeString("–")
 
 
 def message(row: Message) -> SafeString:

@@ -28,6 +28,7 @@ PARTS: Final = {
     "failed": "failed",
     "lost": "lost",
     "offline": "offline",
+    "coming": "not reached",
 }
 
 
@@ -36,11 +37,12 @@ def source(row: ConfigVersion | OverrideVersion) -> SafeString:
     return format_html('<span class="mo-badge mo-badge-{}">{}</span>', SOURCES[row.source], row.source)
 
 
-def state(row: Rollout) -> SafeString:
-    """Show how a rollout stands."""
+def state(row: Rollout, *, newer: Rollout | None = None) -> SafeString:
+    """Show how a rollout stands; `newer` is the one that superseded it."""
     glyph, tone = STATES[row.status]
+    words = f"superseded by version {newer.version}" if newer else row.status
     return format_html(
-        '<span class="mo-badge mo-badge-{}" data-rollout="{}"><i>{}</i> {}</span>', tone, row.pk, glyph, row.status
+        '<span class="mo-badge mo-badge-{}" data-rollout="{}"><i>{}</i> {}</span>', tone, row.pk, glyph, words
     )
 
 
@@ -54,15 +56,29 @@ def editor(organization_id: str) -> str:
     return reverse("admin:orgs_organization_configuration", args=[quote(organization_id)])
 
 
-def bar(counts: Progress, *, name: str) -> SafeString:
-    """Show what became of the members as coloured parts of a bar."""
-    numbers = counts.as_dict()
+def coming(row: Rollout, counts: Progress) -> int:
+    """Return how many of the fleet that a staged rollout is for it has not reached; its job knows the fleet."""
+    fleet = row.job.total if row.is_staged and row.job is not None else 0
+    return max(fleet - counts.members, 0)
+
+
+def share(row: Rollout, counts: Progress) -> str:
+    """Say how many of the fleet have it."""
+    return f"{counts.applied} of {counts.members + coming(row, counts)} applied"
+
+
+def bar(counts: Progress, *, name: str, coming: int = 0, is_past: bool = False) -> SafeString:
+    """Show what became of the members as coloured parts of a bar; grey when it `is_past`, as what holds no more."""
+    numbers = counts.as_dict() | {"coming": coming}
     parts = [(key, numbers[key], key) for key in PARTS if numbers[key]]
     inner = format_html_join("", '<rect class="mo-part-{}" width="{}" height="1" x="{}"/>', _placed(parts))
-    words = ", ".join(f"{number} {key}" for key, number, _ in parts) or "nobody yet"
+    words = (
+        ", ".join(f"{number} {'not reached' if key == 'coming' else key}" for key, number, _ in parts) or "nobody yet"
+    )
     return format_html(
-        '<svg class="mo-parts" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" aria-label="{}: {}">{}</svg>',
-        max(counts.members, 1),
+        '<svg class="mo-parts{}" viewBox="0 0 {} 1" preserveAspectRatio="none" role="img" aria-label="{}: {}">{}</svg>',
+        " mo-parts-past" if is_past else "",
+        max(counts.members + coming, 1),
         name,
         words,
         inner,
@@ -77,12 +93,14 @@ def _placed(parts: list[tuple[str, int, str]]) -> list[tuple[str, int, int]]:
     return placed
 
 
-def legend(counts: Progress) -> SafeString:
+def legend(counts: Progress, *, coming: int = 0, is_past: bool = False) -> SafeString:
     """Show the numbers of a bar, each beside its colour."""
-    numbers = counts.as_dict()
+    numbers = counts.as_dict() | {"coming": coming}
     rows = [(key, numbers[key], words) for key, words in PARTS.items() if numbers[key]]
     items = format_html_join("", '<span><i class="mo-part-{}"></i><b>{}</b> {}</span>', rows)
-    return format_html('<span class="mo-parts-legend">{}</span>', items or "nobody yet")
+    when = "When it ended:" if is_past else ""
+    past = " mo-parts-past" if is_past else ""
+    return format_html('<span class="mo-parts-legend{}">{} {}</span>', past, when, items or "nobody yet")
 
 
 def change(row: Mapping[str, Any]) -> dict[str, str]:

@@ -78,7 +78,7 @@ def _write(request: HttpRequest, organization: Organization, form: ConfigForm) -
     if wish["how"] == "stages":
         limits: dict[str, Any] = {**common, **form.limits()}
         rollout = rollouts.start(organization, wish["document"], wanted=wish["stages"], **limits)
-        messages.success(request, f"Version {rollout.version} is on its way, stage by stage.")
+        messages.success(request, f"Rollout {rollout.pk} of version {rollout.version} has begun.")
         return reverse("admin:orchestrators_rollout_change", args=[rollout.pk])
     row = configuration.publish(organization, wish["document"], **common)
     if row.version == wish["seen"]:

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import display
-from django.db.models import Func, IntegerField, QuerySet
+from django.db.models import Exists, Func, IntegerField, OuterRef, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -19,6 +20,9 @@ from orchestrators.configuration import documents, versions
 from orchestrators.models import ConfigVersion, Rollout
 from orgs.admin.base import LongListAdmin, ago, exact, user
 from orgs.admin.trail import pretty
+
+CURRENT = format_html('<span class="mo-badge mo-badge-{}">{}</span> ', "green", "current")
+HALTED = format_html('<span class="mo-badge mo-badge-{}"><i>{}</i> {}</span>', "red", "✖", "halted")
 
 
 class Length(Func):
@@ -47,9 +51,11 @@ class ConfigVersionAdmin(LongListAdmin):
     # --- columns ----------------------------------------------------------------------------------------------------
 
     @display(description="Version", ordering="id")
-    def number(self, row: ConfigVersion) -> str:
-        """Show the number."""
-        return f"Version {row.version}"
+    def number(self, row: Any) -> SafeString:
+        """Show the number, and whether it is the current one, or one that fleets refused."""
+        current = CURRENT if row.is_current else ""
+        halted = HALTED if row.is_halted else ""
+        return format_html('<span class="mo-whole">Version {} {}{}</span>', row.version, current, halted)
 
     @display(description="Organization")
     def organization_(self, row: ConfigVersion) -> SafeString:
@@ -81,7 +87,11 @@ class ConfigVersionAdmin(LongListAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ConfigVersion]:
         """Count the changes where they are; documents stay in the database while listing."""
-        rows: QuerySet[ConfigVersion] = super().get_queryset(request).annotate(places=Length("changes"))
+        rows: QuerySet[ConfigVersion] = (
+            super()
+            .get_queryset(request)
+            .annotate(places=Length("changes"), is_current=_is_current(), is_halted=Exists(_halts(OuterRef("pk"))))
+        )
         is_list = request.path == reverse("admin:orchestrators_configversion_changelist")
         return rows.defer("document", "changes") if is_list else rows.select_related("organization")
 
@@ -127,9 +137,19 @@ class ConfigVersionAdmin(LongListAdmin):
             "title": title,
             "version": row,
             "current": now,
+            "halt": _halts(row.pk).first(),
             "changes": [config_badges.change(change) for change in changes],
             "back": reverse("admin:orchestrators_configversion_change", args=[row.pk]),
         }
+
+
+def _is_current() -> Combinable:
+    newer = ConfigVersion.objects.filter(organization=OuterRef("organization"), version__gt=OuterRef("version"))
+    return Q(released_at__isnull=False) & ~Exists(newer.filter(released_at__isnull=False))
+
+
+def _halts(pk: Any) -> QuerySet[Rollout]:
+    return Rollout.objects.filter(target=pk, status=Rollout.Status.HALTED).order_by("-id")
 
 
 def after(version: ConfigVersion) -> str:
@@ -153,6 +173,7 @@ def _page(row: ConfigVersion) -> dict[str, Any]:
     return {
         "version": row,
         "badge": config_badges.source(row),
+        "halted": HALTED if _halts(row.pk).exists() else "",
         "is_current": row.pk == now.pk,
         "changes": [config_badges.change(change) for change in row.changes],
         "is_cut": len(row.changes) >= documents.MAX_CHANGES,

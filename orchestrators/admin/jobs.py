@@ -20,10 +20,6 @@ from orgs.admin.base import LongListAdmin, ago, exact, user
 from orgs.admin.trail import pretty
 
 TONES = {"queued": "amber", "running": "blue", "completed": "green", "failed": "red", "cancelled": "gray"}
-WORDS = {
-    "bulk.message": "Send a message", "bulk.independence": "Set independence", "bulk.labels": "Set labels",
-    "bulk.configuration": "Change their own configuration", tracking.KIND: "Roll out a configuration",
-}  # fmt: skip
 
 
 def badge(row: Job) -> SafeString:
@@ -117,7 +113,7 @@ class JobAdmin(LongListAdmin):
     @display(description="What", ordering="kind")
     def what(self, row: Job) -> str:
         """Show the kind in words."""
-        return WORDS.get(row.kind, row.kind)
+        return row.what
 
     @display(description="State", ordering="status")
     def state(self, row: Job) -> SafeString:
@@ -145,9 +141,9 @@ class JobAdmin(LongListAdmin):
         return exact(row.created_at)
 
     @display(description="Finished", ordering="finished_at")
-    def finished(self, row: Job) -> str:
+    def finished(self, row: Job) -> SafeString | str:
         """Show when it was over."""
-        return exact(row.finished_at)
+        return ago(row.finished_at) if row.finished_at else "–"
 
     @display(description="What was asked")
     def asked(self, row: Job) -> SafeString:
@@ -162,7 +158,7 @@ def shown(row: Job) -> dict[str, Any]:
     return {
         "rollout": rollout,
         "row": row,
-        "what": WORDS.get(row.kind, row.kind),
+        "what": row.what,
         "badge": badge(row),
         "bar": bar(row),
         "url": url,

@@ -116,7 +116,8 @@ class MessageAdmin(LongListAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Show the form."""
-        extra = {"title": "Send a message", "show_save_and_continue": False, "show_save_and_add_another": False}
+        title = "Send a message"
+        extra = {"title": title, "here": title, "show_save_and_continue": False, "show_save_and_add_another": False}
         answer: HttpResponse = super().add_view(request, form_url, {**extra, **(extra_context or {})})
         return answer
 

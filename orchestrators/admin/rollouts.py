@@ -14,11 +14,11 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckb
 from unfold.views import ChangeList
 
 from moolai.errors import AppError
-from orchestrators.admin import config_badges
-from orchestrators.configuration import progress, rollouts, stages
+from orchestrators.admin import config_badges, rollout_facts
+from orchestrators.configuration import progress, rollouts, sequels, stages
 from orchestrators.configuration.progress import Progress
 from orchestrators.models import Instance, Rollout
-from orgs.admin.base import LongListAdmin, ago, exact, user
+from orgs.admin.base import LongListAdmin, ago, user
 
 SHOWN = 20
 VERDICTS = {
@@ -29,15 +29,15 @@ VERDICTS = {
 
 
 class Counted(ChangeList):  # type: ignore[misc]
-    """A page of rollouts with the counts of all of them, read at once."""
+    """A page of rollouts with the counts of all of them, and what superseded them, read at once."""
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the page, then its counts."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)  # type: ignore[has-type]
-        found = progress.of_many(rows)
+        found, newer = progress.of_many(rows), sequels.superseding(rows)
         for row in rows:
-            row.counts = found[row.pk]
+            row.counts, row.newer = found[row.pk], newer.get(row.pk)
         self.result_list = rows
 
 
@@ -69,17 +69,18 @@ class RolloutAdmin(LongListAdmin):
         return config_badges.organization(row)
 
     @display(description="Status", ordering="status")
-    def state(self, row: Rollout) -> SafeString:
+    def state(self, row: Any) -> SafeString:
         """Show the badge."""
-        return config_badges.state(row)
+        return config_badges.state(row, newer=row.newer)
 
     @display(description="Progress")
     def progress(self, row: Any) -> SafeString:
         """Show the bar."""
-        words = f"{row.counts.applied} of {row.counts.members} applied"
-        return format_html(
-            '<span class="mo-progress">{}<small>{}</small></span>', config_badges.bar(row.counts, name="Members"), words
-        )
+        coming = config_badges.coming(row, row.counts)
+        is_past = rollout_facts.is_undone(row, newer=row.newer)
+        drawn = config_badges.bar(row.counts, name="Members", coming=coming, is_past=is_past)
+        words = config_badges.share(row, row.counts)
+        return format_html('<span class="mo-progress">{}<small>{}</small></span>', drawn, words)
 
     @display(description="Stage")
     def stage_(self, row: Rollout) -> str:
@@ -170,8 +171,8 @@ class RolloutAdmin(LongListAdmin):
 
 def running() -> list[dict[str, Any]]:
     """Return the newest rollouts that are on their way."""
-    big = ("target__document", "target__changes")
-    active = Rollout.objects.filter(status__in=Rollout.ACTIVE).select_related("target").defer(*big)
+    big = ("target__document", "target__changes", "job__targets")
+    active = Rollout.objects.filter(status__in=Rollout.ACTIVE).select_related("target", "job").defer(*big)
     rows = list(active.order_by("-id")[:SHOWN])
     counts = progress.of_many(rows)
     return [
@@ -179,48 +180,40 @@ def running() -> list[dict[str, Any]]:
             "row": row,
             "url": reverse("admin:orchestrators_rollout_change", args=[row.pk]),
             "badge": config_badges.state(row),
-            "bar": config_badges.bar(counts[row.pk], name=f"Rollout {row.pk}"),
-            "words": f"{counts[row.pk].applied} of {counts[row.pk].members} applied",
+            "bar": _running_bar(row, counts[row.pk]),
+            "words": config_badges.share(row, counts[row.pk]),
         }
         for row in rows
     ]
 
 
+def _running_bar(row: Rollout, counts: Progress) -> SafeString:
+    return config_badges.bar(counts, name=f"Rollout {row.pk}", coming=config_badges.coming(row, counts))
+
+
 def shown(row: Rollout) -> dict[str, Any]:
     """Return a rollout as its page shows it."""
-    counts = progress.of(row)
+    counts, newer = progress.of(row), sequels.superseding([row]).get(row.pk)
+    look: dict[str, Any] = {
+        "coming": config_badges.coming(row, counts),
+        "is_past": rollout_facts.is_undone(row, newer=newer),
+    }
+    back = sequels.way_back(row)
     version = reverse("admin:orchestrators_configversion_change", args=[row.target_id])
     return {
         "rollout": row,
-        "badge": config_badges.state(row),
+        "badge": config_badges.state(row, newer=newer),
         "counts": counts,
-        "bar": config_badges.bar(counts, name="Members"),
-        "legend": config_badges.legend(counts),
+        "bar": config_badges.bar(counts, name="Members", **look),
+        "legend": config_badges.legend(counts, **look),
+        "sequel": rollout_facts.sequel(row, members=counts.members, newer=newer, back=back),
         "steps": _steps(row, counts),
         "failures": _failures(row),
         "version_url": version,
         "edit_url": config_badges.editor(row.organization_id),
-        "facts": _facts(row),
+        "facts": rollout_facts.facts(row),
         "change_url": reverse("admin:orchestrators_rollout_change", args=[row.pk]),
     }
-
-
-def _facts(row: Rollout) -> list[tuple[str, Any]]:
-    before = f"version {row.previous_version}" if row.previous_version is not None else "none"
-    limit = f"more than {row.max_failed_percent} % fail"
-    if row.max_failed is not None:
-        limit += f", or more than {row.max_failed}"
-    found = [
-        ("Begun", format_html("{} by {}", exact(row.started_at), row.started_by)),
-        ("Ended", exact(row.finished_at)),
-        ("Goes back to", before),
-        ("Halts when", limit),
-        ("A stage waits", f"at most {row.stage_timeout_seconds} s, and is watched for {row.soak_seconds} s"),
-    ]
-    if row.job is not None:
-        url = reverse("admin:orchestrators_job_change", args=[row.job.pk])
-        found.append(("Job", format_html('<a class="mo-link" href="{}">{}</a>', url, row.job.job_id)))
-    return found
 
 
 def _steps(row: Rollout, counts: Progress) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def release(
 def _supersede(organization: Organization, version: ConfigVersion, *, now: datetime) -> None:
     """End the watch over what was released before: a newer change, staged or not, is what counts now."""
     if (older := active(organization.pk)) is not None:
-        _end(older, Status.CANCELLED, f"Version {version.version} came after it.", now=now)
+        _end(older, Status.CANCELLED, f"Superseded by version {version.version}.", now=now)
 
 
 @transaction.atomic

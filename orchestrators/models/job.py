@@ -1,9 +1,16 @@
 """Jobs: work over many rows that a worker does in pieces; the row holds its progress and nothing else."""
 
+from typing import Final
+
 from django.db import models
 from django.db.models import Q
 
 from orgs.models import User
+
+WORDS: Final = {
+    "bulk.message": "Send a message", "bulk.independence": "Set independence", "bulk.labels": "Set labels",
+    "bulk.configuration": "Change their own configuration", "rollout": "Roll out a configuration",
+}  # fmt: skip
 
 
 class Job(models.Model):
@@ -50,7 +57,12 @@ class Job(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.job_id}"
+        return f"{self.what} {self.job_id}"
+
+    @property
+    def what(self) -> str:
+        """What its kind does, in words."""
+        return WORDS.get(self.kind, self.kind)
 
     @property
     def is_open(self) -> bool:

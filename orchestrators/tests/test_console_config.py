@@ -172,7 +172,7 @@ def test_a_staged_rollout_from_the_console_ends_the_watch_over_a_plain_change(
     publish(acme, {"a": 1})
     edit(console, {"a": 2}, seen="1", how="stages", stages="10")
     rows = Rollout.objects.order_by("pk").values_list("is_staged", "status", "reason")
-    assert list(rows) == [(False, "cancelled", "Version 2 came after it."), (True, "running", "")]
+    assert list(rows) == [(False, "cancelled", "Superseded by version 2."), (True, "running", "")]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_the_page_counts_each_stage_while_it_runs(console: Client, acme: Organiz
     assert "Stage 1: 1 applied, 1 waiting" in first["bar"]
     assert "data-unfinished" in answer.content.decode()
     assert "Stage" in text_of(console, ROLLOUTS)
-    assert "1 of 2 applied" in text_of(console, ROLLOUTS)
+    assert "1 of 4 applied" in text_of(console, ROLLOUTS)
 
 
 def test_the_piece_says_when_there_is_no_more_to_come(console: Client, acme: Organization) -> None:

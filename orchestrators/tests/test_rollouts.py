@@ -314,7 +314,7 @@ def test_a_newer_plain_change_ends_the_watch_over_the_older_one(home: Organizati
     configuration.publish(home, NEW, acting_user=None)
     older = Rollout.objects.get(status="running")
     configuration.publish(home, {"features": {"n": 3}}, acting_user=None)
-    assert (again(older).status, again(older).reason) == ("cancelled", "Version 3 came after it.")
+    assert (again(older).status, again(older).reason) == ("cancelled", "Superseded by version 3.")
     report(running(3))
     assert Rollout.objects.latest("pk").status == "completed"
 

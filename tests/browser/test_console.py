@@ -140,6 +140,33 @@ def test_a_restarted_server_is_found_again(stage: Stage) -> None:
     stage.complaints.clear()  # the browser notes the refused connections
 
 
+@pytest.mark.once
+def test_a_quiet_page_keeps_its_socket_and_shows_a_job_as_it_is(stage: Stage) -> None:
+    page = stage.page
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    page.clock.install()
+    stage.open("/admin/orchestrators/job/")
+    page.evaluate("window.stillHere = true")
+    for _ in range(3):
+        page.clock.fast_forward(20_000)
+        time.sleep(0.3)
+    expect(page.locator(".mo-live")).to_have_text("Live")
+    assert len(sockets) == 1
+
+    # Nobody is connected: the stage waits.
+    body = {"config": {"features": {"a": True}}, "stages": [{"percent": 50}], "stage_timeout_seconds": 600}
+    rollout = stage.api("/api/v1/orchestrators/org-001/config/rollouts", body)
+    line = page.get_by_role("link", name="Roll out a configuration").first
+    expect(page.locator(".mo-events").get_by_text("running")).to_be_visible(timeout=5_000)
+    line.click()
+    stage.wait_live()
+    page.evaluate("window.stillHere = true")
+    stage.api(f"/api/v1/orchestrators/org-001/config/rollouts/{rollout['id']}/cancel", {})
+    expect(page.locator(".mo-job")).to_contain_text("cancelled", timeout=5_000)
+    assert page.evaluate("window.stillHere") is True
+
+
 def test_signing_out_elsewhere_ends_the_live_view(stage: Stage) -> None:
     stage.open("/admin/")
     other = stage.page.context.new_page()
@@ -188,17 +215,53 @@ def test_a_narrow_screen_never_scrolls_sideways(stage: Stage, scheme: str, path:
     assert not stage.has_overflow()
 
 
+LABELLED = """
+from orchestrators import independence, instances
+from orchestrators.models import Instance
+from orgs.models import Organization
+acme = Organization.objects.get(pk="org-001")
+for number in range(20):
+    labels = {"env": "canary", "region": "eu-central"} if number % 3 else {}
+    instances.create(f"demo-{number:04}", organization=acme, name=f"Demo {number}", acting_user=None, labels=labels)
+independence.set_instance("demo-0000", is_independent=True, acting_user=None, reason="test")
+Instance.objects.filter(orchestrator_id="demo-0001").update(status="degraded", is_connected=True)
+"""
+
+
+@pytest.mark.once
+def test_the_list_fits_beside_the_sidebar_and_its_last_row_is_not_covered(stage: Stage) -> None:
+    page = stage.page
+    stage.installation.manage("shell", "-c", LABELLED)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    stage.open(LIST)
+    expect(page.locator("[data-list-changed]")).to_be_hidden()  # history is no news
+    table = page.locator("#result_list")
+    assert table.evaluate("table => table.scrollWidth - table.parentElement.clientWidth") <= 0
+    rows = page.locator("#result_list tr.data-row")
+    page.locator("input.action-select").first.check()
+    rows.first.hover()
+    page.mouse.wheel(0, 10_000)
+    expect(page.locator("#changelist-actions")).to_be_visible()
+    page.wait_for_function(
+        """() => {
+            const row = [...document.querySelectorAll("#result_list tr.data-row")].at(-1).getBoundingClientRect();
+            return row.bottom <= document.querySelector("#changelist-actions").getBoundingClientRect().top;
+        }""",
+        timeout=5_000,
+    )
+
+
 def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_again(stage: Stage) -> None:
     page = stage.page
     open_page_of(stage, "orch-001")
     page.get_by_role("link", name="Send a message").click()
     page.get_by_label("Type").fill("reload_prompts")
     page.get_by_role("textbox", name="Content").fill('{"scope": ')
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Send message").click()
     expect(page.get_by_text("This is not JSON")).to_be_visible()
     page.get_by_role("textbox", name="Content").fill('{"scope": "all"}')
     page.get_by_label("Expires after").fill("600")
-    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Send message").click()
     stage.wait_live()
     badge = page.locator(".mo-head [data-show=status]")
     expect(badge).to_have_text("pending")

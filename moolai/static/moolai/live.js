@@ -22,7 +22,9 @@
   const CONFIG = { unknown: "gray", pending: "amber", applying: "amber", applied: "green", failed: "red" };
   const MESSAGE = { pending: "amber", sent: "blue", delivered: "green", failed: "red", expired: "gray" };
   const UNITS = [["year", 31536000], ["month", 2629800], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+  const QUIET_MS = 5000; // after that long without a frame the page asks whether anybody is there
   const STALE_MS = 15000;
+  const REMEMBERED = 2000; // events
 
   // --- times ---------------------------------------------------------------------------------------------------------
 
@@ -250,6 +252,7 @@
   // --- pieces of HTML that are loaded anew ---------------------------------------------------------------------------
 
   const waiting = new Map();
+  let loads = 0;
 
   function refresh(element) {
     if (waiting.has(element)) return;
@@ -257,10 +260,13 @@
     waiting.set(element, setTimeout(async () => {
       waiting.delete(element);
       element.dataset.refreshedAt = String(Date.now());
+      const number = (loads += 1);
       try {
         const response = await fetch(element.dataset.refresh, { credentials: "same-origin" });
         if (!response.ok || response.redirected) return;
         const text = await response.text();
+        if (number < Number(element.dataset.refreshShown || 0)) return; // a later answer was faster
+        element.dataset.refreshShown = String(number);
         const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
         element.innerHTML = text;
         if (focused) document.getElementById(focused)?.focus();
@@ -293,14 +299,23 @@
   }
 
   // --- the dashboard session -----------------------------------------------------------------------------------------
+  //
+  // The page sends `subscribe`, then `ping`. Frames are answered in order, so the first `pong` is the end of the snapshot,
+  // whatever the topics are. Until then events are history: only what is newer than the page knows is news. Then every
+  // piece is loaded once, because something may have happened after the page was made and before it subscribed.
 
   let topics = [];
   let attempt = 0;
   let mark = 0; // the newest event this page knows
+  let known = 0; // the mark when the socket was opened
+  let oldest = 0; // of the first snapshot: what is older than that is history, whenever it comes
+  const heard = new Set(); // numbers of events; their order is not always that of their coming
   let lastFrame = 0;
+  let lastNews = 0; // `pong` says that somebody is there, not that anything is read
+  let asked = 0; // when a ping was sent that nothing came after
   let socket = null;
-  let hasLived = false;
-  let isSnapshot = false; // between `subscribed` and the first `fleet` frame, events are history
+  let isSubscribed = false;
+  let isSnapshot = true;
 
   function indicate(state, text) {
     for (const element of document.querySelectorAll("[data-live-topics]")) {
@@ -311,17 +326,24 @@
 
   const HANDLERS = {
     subscribed() {
+      isSubscribed = true;
+    },
+    pong() {
+      if (!isSubscribed) {
+        abandon(); // it was refused: the database does not answer
+        return;
+      }
+      if (!isSnapshot) return;
+      isSnapshot = false;
+      if (!oldest && heard.size) oldest = Math.min(...heard);
       attempt = 0;
-      isSnapshot = mark === 0;
       indicate("live", "Live");
-      if (hasLived) for (const element of document.querySelectorAll("[data-refresh]")) refresh(element);
-      hasLived = true;
+      for (const element of document.querySelectorAll("[data-refresh]")) refresh(element);
     },
     orchestrator_status(frame) {
       if (!pending.has(frame.orchestrator_id)) show(frame.orchestrator_id, frame);
     },
     fleet(frame) {
-      isSnapshot = false;
       const offset = Date.parse(frame.timestamp) - Date.now();
       skew = Math.abs(offset) > 2000 ? offset : 0;
       const counts = { ...frame.by_status, total: frame.total, connected: frame.connected };
@@ -335,20 +357,32 @@
       mail(frame);
     },
     event(frame) {
-      if (frame.id <= mark) return;
-      mark = frame.id;
-      if (!isSnapshot) happened(frame);
+      if (frame.id < oldest || heard.has(frame.id)) return;
+      heard.add(frame.id);
+      if (heard.size > REMEMBERED) heard.delete(heard.values().next().value);
+      const isNews = !isSnapshot || (known > 0 && frame.id > known);
+      mark = Math.max(mark, frame.id);
+      if (isNews) happened(frame);
     },
   };
 
   function connect() {
     const ours = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
     socket = ours;
-    lastFrame = Date.now();
-    ours.addEventListener("open", () => ours.send(JSON.stringify({ type: "subscribe", topics })));
+    isSubscribed = false;
+    isSnapshot = true;
+    known = mark;
+    lastFrame = lastNews = asked = Date.now();
+    ours.addEventListener("open", () => {
+      ours.send(JSON.stringify({ type: "subscribe", topics }));
+      ping();
+    });
     ours.addEventListener("message", ({ data }) => {
-      lastFrame = Date.now();
+      if (socket !== ours) return;
       const frame = JSON.parse(data);
+      lastFrame = Date.now();
+      asked = 0;
+      if (frame.type !== "pong") lastNews = lastFrame;
       HANDLERS[frame.type]?.(frame);
       document.dispatchEvent(new CustomEvent(`moolai:${frame.type}`, { detail: frame }));
     });
@@ -368,12 +402,26 @@
     setTimeout(connect, 200 + Math.random() * ceiling);
   }
 
+  function abandon() {
+    const dead = socket;
+    lost(1006);
+    dead.close();
+  }
+
+  function ping() {
+    asked = Date.now();
+    socket.send(JSON.stringify({ type: "ping" }));
+  }
+
+  // Silence is no death: a page where nothing happens asks, and only what does not answer is dead. Where counts of the
+  // fleet come every two seconds, their absence is one, too: the controller is there, and does not read any more.
   function watch() {
-    if (socket && Date.now() - lastFrame > STALE_MS) {
-      const dead = socket;
-      lost(1006);
-      dead.close();
-    }
+    if (!socket) return;
+    const now = Date.now();
+    const isUnanswered = asked > 0 && now - asked > STALE_MS;
+    const isStarved = topics.includes("fleet") && now - lastNews > STALE_MS;
+    if (isUnanswered || isStarved) abandon();
+    else if (!asked && now - lastFrame > QUIET_MS) ping();
   }
 
   // --- the page ------------------------------------------------------------------------------------------------------
