@@ -27,10 +27,10 @@ Route = filesystem.exchange_queue_t
 class Channel(filesystem.Channel):
     """Kombu's channel over files, with reads and writes that are whole."""
 
-    def _put(self, queue: str, message: Any, **options: Any) -> None:
+    def _put(self, queue: str, payload: dict[str, Any], **options: Any) -> None:  # type: ignore[override]
         name = f"{round(monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         try:
-            write_whole(Path(self.data_folder_out) / name, dumps(message))
+            write_whole(Path(self.data_folder_out) / name, dumps(payload))
         except OSError as error:
             raise ChannelError(f"The broker cannot write {name}: {error}") from error
 
