@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orchestrators import instances, messages
-from orchestrators.admin import badges
+from orchestrators.admin import badges, timeline
 from orchestrators.messages import outbox
 from orchestrators.messages.outbox import Receipt, Recipient
 from orchestrators.models import Instance, Message
@@ -220,3 +220,17 @@ def test_the_browser_and_the_server_draw_the_same_message_badges() -> None:
     assert line
     assert dict(re.findall(r'(\w+): "(\w+)"', line[1])) == badges.MESSAGE
     assert set(badges.MESSAGE) == set(Message.Status.values)
+
+
+def test_what_was_cancelled_and_sent_again_keeps_both_lines(console: Client, message: Message) -> None:
+    decide(console, message, "cancel")
+    message.refresh_from_db()
+    assert [step.text for step in timeline.steps(message)] == ["Queued", "Failed: cancelled in the console"]
+    decide(console, message, "retry")
+    message.refresh_from_db()
+    assert [step.text for step in timeline.steps(message)] == [
+        "Queued",
+        "Given up by root: cancelled in the console",
+        "Queued anew by root",
+        "Waits until the orchestrator is connected",
+    ]
