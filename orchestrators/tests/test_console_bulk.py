@@ -140,7 +140,7 @@ def test_a_recommendation_is_shown_with_what_it_would_change_and_is_read_by_that
 def test_a_suggestion_that_does_not_fit_is_refused_in_a_sentence(console: Client) -> None:
     pk = receive({"config": {"features": 5}})
     page = console.post(f"{RECOMMENDATIONS}{pk}/accept/decide/", {}, follow=True).content.decode()
-    assert "features: is an object" in page
+    assert "features: must be an object" in page
     assert Review.objects.get().status == "read"
 
 
@@ -206,8 +206,8 @@ def test_configuration_is_merged_for_the_chosen_and_mistakes_stand_beside_the_pa
     assert "Change their own configuration: 2 orchestrators" in asked
     wish |= {"apply": "yes", "how": "patch"}
     for bad, words in (
-        ("{", "This is not JSON"), ("", "is an object with any of features"), ('{"llm": {}}', "llm is unknown"),
-        ('{"features": 1}', "features is an object, or null"),
+        ("{", "This is not JSON"), ("", "must be an object with any of features"), ('{"llm": {}}', "llm is unknown"),
+        ('{"features": 1}', "features must be an object, or null"),
     ):  # fmt: skip
         page = console.post(LIST, wish | {"patch": bad})
         assert page.status_code == 200

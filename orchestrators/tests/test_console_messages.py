@@ -222,6 +222,12 @@ def test_the_browser_and_the_server_draw_the_same_message_badges() -> None:
     assert set(badges.MESSAGE) == set(Message.Status.values)
 
 
+def test_all_that_is_wrong_with_a_message_is_said_at_once(console: Client, orch: Instance) -> None:
+    answer = compose(console, message_type="ack", message_content="{", expires_in_seconds="-3").content.decode()
+    for words in ("belongs to the protocol", "This is not JSON", "greater than or equal to 1"):
+        assert words in answer
+
+
 def test_what_was_cancelled_and_sent_again_keeps_both_lines(console: Client, message: Message) -> None:
     decide(console, message, "cancel")
     message.refresh_from_db()

@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
 from moolai.errors import AppError, InvalidInput
 from orchestrators import configuration, instances, tenants
+from orchestrators.admin.config_forms import StagesField
 from orchestrators.configuration import progress, rollouts, stages
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.tests import rolling
@@ -68,6 +70,15 @@ def test_a_share_is_rounded_up_and_always_the_same(home: Organization) -> None:
 def test_stages_that_make_no_sense_are_refused(wanted: Any) -> None:
     with pytest.raises(InvalidInput):
         stages.read(wanted)
+
+
+def test_all_stages_that_make_no_sense_are_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        stages.read([{"percent": 120}, {"percent": 10}, {"labels": {}}, {"percent": 5}])
+    assert sorted(refusal.value.fields) == ["stages[0]", "stages[2]", "stages[3]"]
+    with pytest.raises(ValidationError) as told:
+        StagesField().clean("env=canary, fifty, 120\nhalf, 10, third")
+    assert [text.partition(" is no")[0] for text in told.value.messages] == ["'fifty'", "'120'", "'half'", "'third'"]
 
 
 def test_everybody_is_the_last_stage() -> None:
