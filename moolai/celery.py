@@ -4,9 +4,12 @@ import os
 
 from celery import Celery
 
+from moolai import broker
+
 os.umask(0o077)  # manage.py does the same: what a process writes is for its own user only
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moolai.settings")
 
+broker.register()
 app = Celery("moolai")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

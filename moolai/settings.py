@@ -224,7 +224,7 @@ METRICS_HOURLY_RETENTION_DAYS = number("METRICS_HOURLY_RETENTION_DAYS", default=
 METRICS_DAILY_RETENTION_DAYS = number("METRICS_DAILY_RETENTION_DAYS", default=730)
 
 # --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
-CELERY_BROKER_URL = REDIS_URL or "filesystem://"
+CELERY_BROKER_URL = REDIS_URL or "embedded://"  # moolai/broker.py: files in DATA_DIR
 if REDIS_URL:
     CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
         "global_keyprefix": f"{CHANNEL_PREFIX}.celery.",

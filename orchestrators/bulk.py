@@ -250,7 +250,7 @@ def _check_labels(parameters: dict[str, Any]) -> None:
     except ValidationError as error:
         raise InvalidInput(fields={place: " ".join(error.messages)}) from None
     if not wanted and not removed:
-        raise InvalidInput(fields={"parameters": "Name labels to `set`, or to `remove`."})
+        raise InvalidInput(fields={"parameters": "Name labels to set, or to remove."})
 
 
 def _check_configuration(parameters: dict[str, Any]) -> None:
@@ -259,7 +259,7 @@ def _check_configuration(parameters: dict[str, Any]) -> None:
     if not isinstance(comment, str) or len(comment) > MAX_COMMENT:
         raise InvalidInput(fields={"parameters.comment": f"is a text of at most {MAX_COMMENT} characters"})
     if ("patch" in parameters) == ("clear" in parameters):
-        raise InvalidInput(fields={"parameters": "Send either `patch`, or `clear`."})
+        raise InvalidInput(fields={"parameters": "Send either patch, or clear."})
     if "clear" in parameters and parameters["clear"] is not True:
         raise InvalidInput(fields={"parameters.clear": "is true, where it is there"})
     is_patch = "patch" in parameters

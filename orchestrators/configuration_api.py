@@ -79,6 +79,7 @@ class Target(serializers.Serializer[Any]):
 
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
     comment = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    force = serializers.BooleanField(required=False)
 
 
 def administered(request: Request, organization_id: str) -> tuple[Organization, Any]:
@@ -166,10 +167,14 @@ class Rollback(rest.View):
 
     @rest.operation(VersionDocument, body=Target, errors=("conflict",))
     def post(self, request: Request, organization_id: str) -> Response:
-        """Publish the content of an older version as a new one."""
+        """Publish the content of an older version as a new one; one that was halted only with `force`."""
         organization, who = administered(request, organization_id)
         wish = rest.body(request, Target)
         row = configuration.rollback(
-            organization, wish["version"], acting_user=who.user, comment=wish.get("comment", "")
+            organization,
+            wish["version"],
+            acting_user=who.user,
+            comment=wish.get("comment", ""),
+            is_forced=wish.get("force", False),
         )
         return answer(row)

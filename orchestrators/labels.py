@@ -40,13 +40,17 @@ def validate_name(name: Any) -> None:
 def parse(text: str) -> dict[str, str]:
     """Return the labels written as `env=prod,region=eu`; raises ValidationError."""
     found: dict[str, str] = {}
+    problems = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = part.partition("=")
         if not separator:
-            raise ValidationError(f"{part[:70]!r} is no label: write name=value, with commas between them.")
-        if name.strip() in found:
-            raise ValidationError(f"The label {name.strip()} stands there twice.")
-        found[name.strip()] = value.strip()
+            problems.append(f"{part[:70]!r} is no label: write name=value, with commas between them.")
+        elif name.strip() in found:
+            problems.append(f"The label {name.strip()} stands there twice.")
+        else:
+            found[name.strip()] = value.strip()
+    if problems:
+        raise ValidationError(problems)
     validate(found)
     return found
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput, NotFound
 from orchestrators import configuration, instances
-from orchestrators.configuration import documents, overrides
+from orchestrators.configuration import documents, override_versions, overrides
 from orchestrators.models import ConfigVersion, Message, OverrideVersion, Recommendation, Review
 from orchestrators.models.instance import DOCUMENTS, released
 from orgs import audit, events, organizations
@@ -36,15 +36,41 @@ def listed(*, state: str = "") -> QuerySet[Recommendation]:
     return rows(state=state).defer(*(f"orchestrator__{name}" for name in DOCUMENTS))
 
 
-def preview(row: Recommendation, *, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the suggestion would change, as it is and as it would be; both empty without a suggestion."""
+def preview(row: Recommendation, *, target: str) -> list[dict[str, Any]]:
+    """Return what accepting it for `target` would change, as a difference; nothing without a suggestion."""
     patch = row.suggestion or {}
-    is_own = target == "orchestrator"
-    before = overrides.of(row.orchestrator) if is_own else released(row.orchestrator.organization)
-    after = documents.merge(before, patch)
-    return {name: before[name] for name in patch if name in before}, {
-        name: after[name] for name in patch if name in after
-    }
+    if target == "orchestrator":
+        before = overrides.of(row.orchestrator)
+        return documents.difference(before, overrides.merge(before, patch) if set(patch) <= set(before) else before)
+    before = released(row.orchestrator.organization)
+    return documents.difference(before, documents.merge(before, patch))
+
+
+def problems(row: Recommendation, *, target: str) -> list[str]:
+    """Return what would keep it from being accepted for `target`, as sentences; nothing when it would be."""
+    patch, instance = row.suggestion or {}, row.orchestrator
+    if not patch:
+        return []
+    if target == "organization":
+        document = documents.merge(released(instance.organization), patch)
+        found = configuration.validate(document, instance.organization)
+        return [f"{problem['path'] or 'The whole'}: {problem['problem']}" for problem in found]
+    if wrong := overrides.patch_problems(patch):
+        return [f"{path or 'The whole'}: {words}" for path, words in wrong.items()]
+    merged = overrides.merge(overrides.of(instance), patch)
+    found = overrides.Checker(instance.organization).look(merged)
+    return [f"{problem['path'] or 'The whole'}: {problem['problem']}" for problem in found]
+
+
+def made(row: Recommendation) -> ConfigVersion | OverrideVersion | None:
+    """Return the version that accepting it wrote, None where it wrote none, or did before that was noted."""
+    review = getattr(row, "review", None)
+    applied = review.applied if review and review.applied else {}
+    if "version" not in applied:
+        return None
+    if applied["target"] == "organization":
+        return ConfigVersion.objects.filter(organization=applied["target_id"], version=applied["version"]).first()
+    return OverrideVersion.objects.filter(orchestrator=row.orchestrator, version=applied["version"]).first()
 
 
 def default_target(row: Recommendation) -> str:
@@ -102,8 +128,10 @@ def _apply(row: Recommendation, patch: dict[str, Any], target: str, *, acting_us
         document = documents.merge(released(instance.organization), patch)
         comment = f"recommendation {row.message_id} of {instance.orchestrator_id}"
         source = ConfigVersion.Source.RECOMMENDATION
-        configuration.publish(instance.organization, document, acting_user=acting_user, comment=comment, source=source)
-        return {"target": target, "target_id": instance.organization_id}
+        made = configuration.publish(
+            instance.organization, document, acting_user=acting_user, comment=comment, source=source
+        )
+        return {"target": target, "target_id": instance.organization_id, "version": made.version}
     if instance.deleted_at is not None:
         raise Conflict(detail=f"The orchestrator {instance.orchestrator_id} was deleted.")
     if unknown := sorted(set(patch) - set(overrides.COLUMNS)):
@@ -112,14 +140,15 @@ def _apply(row: Recommendation, patch: dict[str, Any], target: str, *, acting_us
     if wrong := overrides.patch_problems(patch):
         raise InvalidInput(detail="The suggestion does not fit an orchestrator's configuration.", fields=wrong)
     wanted = overrides.columns(overrides.merge(overrides.of(instance), patch))
-    instances.update(
+    updated = instances.update(
         instance,
         acting_user=acting_user,
         comment=f"recommendation {row.message_id}",
         source=OverrideVersion.Source.RECOMMENDATION,
         **wanted,
     )
-    return {"target": target, "target_id": instance.orchestrator_id}
+    version = override_versions.current(updated).version
+    return {"target": target, "target_id": instance.orchestrator_id, "version": version}
 
 
 def _review(

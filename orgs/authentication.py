@@ -69,7 +69,7 @@ class BearerAuthentication(BaseAuthentication):
     def identify(self, text: str) -> Caller | None:
         """Return whose credential `text` is, None when it is nobody's; raises `tokens.ExpiredError`."""
         if settings.DEV_BEARER_TOKEN and hmac.compare_digest(text.encode(), settings.DEV_BEARER_TOKEN.encode()):
-            return Caller("DEV_BEARER_TOKEN", "token", True, {})
+            return Caller("static token", "token", True, {})
         if tokens.looks_like_jwt(text):
             try:
                 return _of_user(tokens.read(text))

@@ -165,7 +165,8 @@ def body(request: Request, serializer: type[Serializer[Any]], *, may_be_empty: b
     accepted = f"Accepted fields: {', '.join(_described(form))}."
     if unknown := sorted(set(data) - set(form.fields)):
         detail = f"Leave out the fields named in `fields`. {accepted}"
-        raise AppError("unknown_field", detail, fields=dict.fromkeys(unknown, "unknown field"))
+        wrong = {} if form.is_valid() else errors.flatten(form.errors)
+        raise AppError("unknown_field", detail, fields={**dict.fromkeys(unknown, "unknown field"), **wrong})
     if not form.is_valid():
         raise InvalidInput(detail=f"See `fields`. {accepted}", fields=errors.flatten(form.errors))
     return dict(form.validated_data)

@@ -27,12 +27,20 @@ class StagesField(forms.CharField):
     def to_python(self, value: Any) -> list[dict[str, Any]]:  # type: ignore[override]
         """Parse; the room checks what the numbers are."""
         found: list[dict[str, Any]] = []
+        problems: list[str] = []
         for line in filter(None, (line.strip() for line in (value or "").splitlines())):
-            if "=" in line:
-                found.append({"labels": labels.parse(line)})
-            else:
-                found += [{"percent": _percent(part)} for part in line.split(",") if part.strip()]
+            for part in [line] if "=" in line else filter(None, (part.strip() for part in line.split(","))):
+                try:
+                    found.append(_stage(part))
+                except ValidationError as error:
+                    problems += error.messages
+        if problems:
+            raise ValidationError(problems)
         return found
+
+
+def _stage(text: str) -> dict[str, Any]:
+    return {"labels": labels.parse(text)} if "=" in text else {"percent": _percent(text)}
 
 
 def _percent(text: str) -> float:

@@ -49,9 +49,9 @@ class ComposeForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         """Ask the room; its words go to the fields they are about."""
         found: dict[str, Any] = super().clean() or self.cleaned_data
-        if "message_type" in found and "message_content" in found:
+        if "message_type" in found:
             try:
-                outbox.check(found["message_type"].strip(), found["message_content"])
+                outbox.check(found["message_type"].strip(), found.get("message_content", {}))
             except AppError as problem:
                 for name, words in (problem.fields or {"message_type": problem.detail}).items():
                     self.add_error(name, words)

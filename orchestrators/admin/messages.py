@@ -82,7 +82,7 @@ class MessageAdmin(LongListAdmin):
         """Show the orchestrator, with the way to it."""
         return timeline.orchestrator_link(row)
 
-    @display(description="Sent")
+    @display(description="Attempts")
     def tries(self, row: Message) -> SafeString:
         """Show how often it was sent, kept live."""
         return badges.attempts(row)

@@ -8,7 +8,7 @@ from django.utils.html import format_html
 
 from orchestrators.admin import badges, config_badges
 from orchestrators.admin.override_versions import history
-from orchestrators.configuration import override_versions
+from orchestrators.configuration import override_versions, versions
 from orchestrators.models import Instance
 from orgs.admin import trail
 from orgs.admin.base import ago
@@ -33,9 +33,11 @@ def session(instance: Instance) -> dict[str, Any]:
 
 def configuration(instance: Instance) -> dict[str, Any]:
     """Return the desired configuration, what was reported, and how that went."""
+    version, brought = _versions(instance)
+    told = versions.text(instance.organization_id, version)
     rows: list[tuple[str, Any]] = [
         ("State", badges.config(instance)),
-        ("Desired", f"version {instance.config_version} · {short(instance.config_hash)}"),
+        ("Desired", f"{told} · push {instance.config_version} · {short(instance.config_hash)}"),
         ("Reported", short(instance.config_reported_hash) or "nothing yet"),
         ("Reported at", ago(instance.config_reported_at) if instance.config_reported_at else "–"),
     ]
@@ -51,12 +53,19 @@ def configuration(instance: Instance) -> dict[str, Any]:
         )
     )
     own = override_versions.current(instance)
-    words = f"version {own.version}, {own.source}" if own.pk else "never changed"
+    words = f"own version {own.version}, {own.source}" if own.pk else "never changed"
     rows.append(("Its own", format_html(link, history(instance), words)))
     if instance.config_rollout_id:
         url = reverse("admin:orchestrators_rollout_change", args=[instance.config_rollout_id])
-        rows.append(("Came by", format_html(link, url, f"rollout {instance.config_rollout_id}")))
+        rows.append(("Came by", format_html(link, url, f"rollout {instance.config_rollout_id}, of version {brought}")))
     return {"instance": instance, "rows": rows, "document": trail.pretty(instance.config_document())}
+
+
+def _versions(instance: Instance) -> tuple[int, int | None]:
+    """Return the version of its organization that it is to run, and the one that its last rollout brought."""
+    rows: Any = Instance.objects.filter(pk=instance.pk).with_organization_version()
+    found: tuple[int, int | None] = rows.values_list("organization_version", "config_rollout__target__version").get()
+    return found
 
 
 def health(instance: Instance) -> dict[str, Any]:

@@ -6,13 +6,15 @@ from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter, display
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from moolai.errors import AppError
 from orchestrators import recommendations
-from orchestrators.models import Recommendation
+from orchestrators.admin import config_badges
+from orchestrators.models import ConfigVersion, Instance, OverrideVersion, Recommendation
 from orgs.admin.base import LongListAdmin, ago, exact, user
 from orgs.admin.trail import pretty
 
@@ -59,7 +61,7 @@ class RecommendationAdmin(LongListAdmin):
         row = self.get_object(request, object_id) if object_id and self.has_view_permission(request) else None
         if isinstance(row, Recommendation):
             row = recommendations.read(row, acting_user=user(request))
-        extra = _page(row) if row else {}
+        extra = {**_page(row), "title": f"{row.orchestrator.orchestrator_id}: {summary(row)}"} if row else {}
         return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern]:
@@ -75,13 +77,14 @@ class RecommendationAdmin(LongListAdmin):
             raise Http404
         if request.method != "POST":
             return HttpResponse(status=405)
-        reason = request.POST.get("reason", "")[:500]
+        reason, target = request.POST.get("reason", "")[:500], request.POST.get("target", "")
+        target = target if target in recommendations.TARGETS else recommendations.default_target(row)
         try:
             if verdict == "dismiss":
                 recommendations.dismiss(row, acting_user=user(request), reason=reason)
+            elif row.suggestion and target == "organization" and "confirmed" not in request.POST:
+                return self._ask(request, row, reason)
             else:
-                target = request.POST.get("target", "")
-                target = target if target in recommendations.TARGETS else ""
                 recommendations.accept(row, acting_user=user(request), target=target, reason=reason)
         except AppError as problem:
             told = [f"{path}: {words}" for path, words in problem.fields.items()]
@@ -89,6 +92,21 @@ class RecommendationAdmin(LongListAdmin):
         else:
             messages.success(request, f"The recommendation is {verdict}ed.")
         return HttpResponseRedirect(reverse("admin:orchestrators_recommendation_change", args=[pk]))
+
+    def _ask(self, request: HttpRequest, row: Recommendation, reason: str) -> HttpResponse:
+        """Ask before a whole organization is changed."""
+        organization = row.orchestrator.organization
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Change the configuration of {organization.pk}?",
+            "recommendation": row,
+            "organization": organization,
+            "count": Instance.objects.present().filter(organization=organization).count(),
+            "changes": _changes(recommendations.preview(row, target="organization")),
+            "problems": recommendations.problems(row, target="organization"),
+            "reason": reason,
+        }
+        return render(request, "admin/orchestrators/recommendation/confirm.html", context)
 
     @display(description="Received", ordering="id")
     def when(self, row: Recommendation) -> SafeString:
@@ -140,20 +158,39 @@ def summary(row: Recommendation) -> str:
 
 
 def _page(row: Recommendation) -> dict[str, Any]:
-    target = recommendations.default_target(row)
-    before, after = recommendations.preview(row, target=target)
+    is_open = row.state in ("new", "read")
+    chosen = recommendations.default_target(row)
     names = {"orchestrator": row.orchestrator.orchestrator_id, "organization": row.orchestrator.organization_id}
+    wrong = {target: recommendations.problems(row, target=target) for target in names} if is_open else {}
+    targets = [name for name in recommendations.TARGETS if chosen in (name, "orchestrator")]
+    usable = [name for name in targets if not wrong.get(name)]
+    chosen = chosen if chosen in usable else next(iter(usable), chosen)
+    made = recommendations.made(row)
     return {
         "recommendation": row,
         "summary": summary(row),
         "badge": badge(row),
-        "is_open": row.state in ("new", "read"),
+        "is_open": is_open,
         "review": getattr(row, "review", None),
-        "before": pretty(before),
-        "after": pretty(after),
+        "changes": _changes(made.changes if made else recommendations.preview(row, target=chosen) if is_open else []),
+        "made": made,
+        "made_url": _address(made) if made else "",
+        "is_usable": bool(usable),
         "targets": [
-            (value, f"{value} {names[value]}", value == target)
-            for value in recommendations.TARGETS
-            if target in (value, "orchestrator")
+            {
+                "value": name,
+                "text": f"{name} {names[name]}",
+                "is_chosen": name == chosen,
+                "problems": wrong.get(name, []),
+            }
+            for name in targets
         ],
     }
+
+
+def _changes(rows: list[Any]) -> list[dict[str, str]]:
+    return [config_badges.change(row) for row in rows]
+
+
+def _address(made: ConfigVersion | OverrideVersion) -> str:
+    return reverse(f"admin:orchestrators_{made._meta.model_name}_change", args=[made.pk])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.admin.utils import quote
 from django.urls import reverse
@@ -14,8 +14,18 @@ from orchestrators.messages import outbox
 from orchestrators.models import Message
 from orgs.admin.base import ago, exact
 from orgs.admin.trail import pretty
+from orgs.models import AuditEntry
 
 Status = Message.Status
+FINISHED: Final = (Status.DELIVERED, Status.FAILED, Status.EXPIRED)
+MAX_BY_HAND: Final = 20
+# What a person made of it → how its line looks, and how it begins.
+BY_HAND: Final = {
+    Status.PENDING.value: ("replay", "blue", "Queued anew"),
+    Status.FAILED.value: ("error", "red", "Given up"),
+    Status.EXPIRED.value: ("timer_off", "gray", "Declared expired"),
+    Status.DELIVERED.value: ("mark_email_read", "green", "Declared delivered"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ def steps(row: Message) -> list[Step]:
     if row.direction == Message.Direction.INBOUND:
         return [_step("inbox", "green", "Received, stored and acknowledged", row.created_at)]
     by = f" by {row.created_by}" if row.created_by else ""
-    found = [_step("outbox", "gray", f"Queued{by}", row.created_at)]
+    found = [_step("outbox", "gray", f"Queued{by}", row.created_at), *_by_hand(row)]
     if row.attempts and row.sent_at:
         times = "Sent" if row.attempts == 1 else f"Sent {row.attempts} times, the last time"
         found.append(_step("send", "blue", times, row.sent_at))
@@ -60,6 +70,21 @@ def steps(row: Message) -> list[Step]:
         found.append(_step("error", "red", f"Failed: {row.error}" if row.error else "Failed", row.finished_at))
     if row.status == Status.EXPIRED:
         found.append(_step("timer_off", "gray", "Expired before it was delivered", row.finished_at))
+    return found
+
+
+def _by_hand(row: Message) -> list[Step]:
+    """Return what people did to it, oldest first; what it is now because of that is a line of its own."""
+    rows = AuditEntry.objects.filter(action="message.status", target_type="message", target_id=row.message_id)
+    done = list(rows.filter(organization_id=row.orchestrator.organization_id).order_by("-id")[:MAX_BY_HAND])[::-1]
+    if done and row.status in FINISHED and (done[-1].after or {}).get("status") == row.status:
+        done.pop()
+    found = []
+    for entry in done:
+        icon, tone, words = BY_HAND[(entry.after or {}).get("status", "")]
+        error = (entry.after or {}).get("error", "")
+        text = f"{words} by {entry.actor}"
+        found.append(_step(icon, tone, f"{text}: {error}" if error else text, entry.created_at))
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from websockets.exceptions import InvalidURI
 
+from . import rehearsal
 from .frames import Frame
 from .orchestrator import OrchestratorClient, logger
 from .reconnect import Ended
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, url: str) -> None:
     parser.add_argument("--metrics-interval", type=seconds, default=15.0, help="0 for none (default %(default)s)")
     parser.add_argument("--heartbeat-interval", type=seconds, help="seconds, instead of what the controller asks for")
     parser.add_argument("--keep-trying", action="store_true", help="after a refused credential, too: for daemons")
+    rehearsal.add_arguments(parser)
 
 
 def seconds(text: str) -> float:
@@ -113,13 +115,14 @@ async def run(options: argparse.Namespace) -> Ended | None:
         heartbeat_interval=options.heartbeat_interval or None,
         metrics_interval=options.metrics_interval or None,
         keep_trying=options.keep_trying,
-        on_config=partial(take_config, options.orchestrator_id),
+        on_config=rehearsal.refusing(options.refuse_config, partial(take_config, options.orchestrator_id)),
         on_message=partial(take_message, options.orchestrator_id),
     )
     stopping: list[asyncio.Task[None]] = []
     on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))
+    telling = asyncio.create_task(rehearsal.recommend(client, options.recommend)) if options.recommend else None
     await client.run()
-    await asyncio.gather(*stopping)
+    await asyncio.gather(*stopping, *([telling] if telling else []))
     return client.refusal
 
 

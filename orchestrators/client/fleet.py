@@ -10,9 +10,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from . import rehearsal
 from .frames import Frame
 from .metrics import Sampler
 from .orchestrator import OrchestratorClient, logger
+from .rehearsal import Rehearsal
 
 CONNECTS_PER_SECOND = 200
 TTY_SECONDS, PLAIN_SECONDS = 0.5, 5.0
@@ -69,11 +71,13 @@ class Fleet:
         prefix: str = "demo",
         heartbeat_interval: float | None = None,
         metrics_interval: float | None = None,
+        rehearsed: Rehearsal | None = None,
     ) -> None:
         sampler = Sampler(reuse_seconds=5.0) if metrics_interval else None
         shared = ssl.create_default_context() if url.startswith("wss:") else None
         self._running: list[asyncio.Task[None]] = []
         self._trouble = Trouble()
+        self._rehearsed = rehearsed or Rehearsal()
         self.clients = [
             OrchestratorClient(
                 url,
@@ -84,7 +88,7 @@ class Fleet:
                 heartbeat_interval=heartbeat_interval,
                 metrics_interval=metrics_interval,
                 sampler=sampler,
-                on_config=take_config,
+                on_config=rehearsal.refusing(self._rehearsed.refuse_config, take_config),
                 on_message=take_message,
                 ssl_context=shared,
             )
@@ -135,6 +139,8 @@ class Fleet:
         )
 
     async def _start(self) -> None:
+        if wanted := self._rehearsed.recommendation:
+            self._running.append(asyncio.create_task(rehearsal.recommend(self.clients[0], wanted)))
         for client in self.clients:
             self._running.append(asyncio.create_task(client.run()))
             await asyncio.sleep(1 / CONNECTS_PER_SECOND)

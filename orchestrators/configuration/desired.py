@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from orchestrators import protocol
+from orchestrators.configuration import versions
 from orchestrators.configuration.documents import digest
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orgs import events
@@ -71,12 +72,13 @@ def republish(instances: Sequence[Instance], *, rollout: Rollout | None = None) 
         instance.config_error, instance.config_lost_at, instance.updated_at = "", None, now
         instance.config_rollout_id = rollout.pk if rollout else instance.config_rollout_id
     _write(changed, rollout, now=now)
+    followed = versions.followed(changed)
     events.record_many(
         Event(
             kind="config.changed",
             organization_id=instance.organization_id,
             orchestrator_id=instance.orchestrator_id,
-            data={"version": instance.config_version},
+            data={"version": instance.config_version, "organization_version": followed[instance.pk]},
         )
         for instance in changed
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from referencing import Registry
 
 from moolai.errors import InvalidInput
@@ -20,6 +20,10 @@ from orgs.models import Organization
 MAX_BYTES: Final = 200 * 1024
 MAX_DEPTH: Final = 32
 MAX_PROBLEMS: Final = 50
+TYPES: Final = {
+    "object": "an object", "array": "a list", "string": "a text", "number": "a number", "integer": "an integer",
+    "boolean": "true or false", "null": "null",
+}  # fmt: skip
 MAX_CHANGES: Final = 200
 MAX_SHOWN_BYTES: Final = 2048
 _ABSENT: Final = object()
@@ -135,7 +139,15 @@ def _against(validator: Draft202012Validator, document: dict[str, Any]) -> Itera
         path = ""
         for part in error.absolute_path:
             path = f"{path}[{part}]" if isinstance(part, int) else _under(path, str(part))
-        yield {"path": path[:200], "problem": error.message[:300]}
+        yield {"path": path[:200], "problem": _words(error)[:300]}
+
+
+def _words(error: ValidationError) -> str:
+    """Return what a schema says; of a wrong type, what it must be rather than what it is not."""
+    if error.validator != "type":
+        return str(error.message)
+    wanted = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    return f"must be {' or '.join(TYPES.get(name, str(name)) for name in wanted)}"
 
 
 def _under(path: str, key: str) -> str:

@@ -49,12 +49,12 @@ def merge(override: Document, patch: Mapping[str, Any]) -> Document:
 def patch_problems(patch: Any, *, max_bytes: int = documents.MAX_BYTES) -> dict[str, str]:
     """Return what keeps a merge patch from being one of overrides, by member ("": the whole)."""
     if not isinstance(patch, dict) or not patch:
-        return {"": f"is an object with any of {', '.join(COLUMNS)}"}
+        return {"": f"must be an object with any of {', '.join(COLUMNS)}"}
     found = {name: f"is unknown; known: {', '.join(COLUMNS)}" for name in patch if name not in COLUMNS}
     for name, value in patch.items():
         kind = type(BLANK.get(name))
         if name in COLUMNS and value is not None and type(value) is not kind:
-            found[name] = f"is {KINDS[kind]}, or null"
+            found[name] = f"must be {KINDS[kind]}, or null"
     check = documents.checker(None, max_bytes=max_bytes)
     return found or {row["path"]: row["problem"] for row in reversed(check(patch))}
 

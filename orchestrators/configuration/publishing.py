@@ -48,10 +48,23 @@ def publish(
 
 
 @transaction.atomic
-def rollback(organization: Organization, version: int, *, acting_user: User | None, comment: str = "") -> ConfigVersion:
-    """Publish the content of an older version as a new one; raises what `publish` raises, and `not_found`."""
+def rollback(
+    organization: Organization,
+    version: int,
+    *,
+    acting_user: User | None,
+    comment: str = "",
+    is_forced: bool = False,
+) -> ConfigVersion:
+    """Publish the content of an older version as a new one; raises what `publish` raises, and `not_found`.
+
+    One that was halted is likely to be taken back at once: `conflict`, unless `is_forced`.
+    """
     organization = organizations.lock(organization.pk)
-    document = versions.get(organization, version).content
+    target = versions.get(organization, version)
+    if not is_forced:
+        rollouts.require_not_halted(target)
+    document = target.content
     documents.require(document, organization)
     overrides.require_fitting(document, organization)
     return _publish(

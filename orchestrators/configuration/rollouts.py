@@ -48,6 +48,17 @@ def require_free(organization: Organization) -> None:
         raise Conflict(detail=f"Rollout {row.pk} brings version {row.version}: wait for its end, or cancel it.")
 
 
+def require_not_halted(version: ConfigVersion) -> None:
+    """Raise `conflict` for a version whose own rollout was halted; it says when and why."""
+    row = Rollout.objects.filter(target=version, status=Status.HALTED).order_by("-id").first()
+    if row is not None:
+        when = f"{row.finished_at:%Y-%m-%d %H:%M} UTC" if row.finished_at else "earlier"
+        reason = row.reason.rstrip(".")
+        raise Conflict(
+            detail=f"Version {version.version} was halted on {when}: {reason}. To publish it anyway, force it."
+        )
+
+
 # --- beginning ------------------------------------------------------------------------------------------------------
 
 

@@ -20,12 +20,14 @@ def read(stages: Any) -> list[Stage]:
     """
     if not isinstance(stages, list) or not 1 <= len(stages) <= MAX_STAGES:
         raise InvalidInput(fields={"stages": f"Give 1 to {MAX_STAGES} stages."})
-    reached = 0.0
+    reached, found = 0.0, {}
     for index, stage in enumerate(stages):
-        problem = _problem(stage, reached)
-        if problem:
-            raise InvalidInput(fields={f"stages[{index}]": problem})
-        reached = max(reached, float(stage.get("percent", 0)))
+        if problem := _problem(stage, reached):
+            found[f"stages[{index}]"] = problem
+        else:
+            reached = max(reached, float(stage.get("percent", 0)))
+    if found:
+        raise InvalidInput(fields=found)
     return [*stages] if reached == 100 and "percent" in stages[-1] else [*stages, EVERYBODY]
 
 

@@ -1,5 +1,6 @@
 """Versions: the history of an organization's configuration. Written in the transaction of the change, never changed."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from django.db.models import Exists, Max, OuterRef, Q
@@ -7,7 +8,7 @@ from django.utils import timezone
 
 from moolai.errors import AppError, NotFound
 from orchestrators.configuration import documents
-from orchestrators.models import ConfigVersion, Rollout
+from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.models.instance import released
 from orgs import audit
 from orgs.models import Organization, User
@@ -27,6 +28,25 @@ def current(organization: Organization) -> ConfigVersion:
         config_hash=documents.digest(released(organization)),
         created_at=organization.created_at,
     )
+
+
+def followed(instances: Collection[Instance]) -> dict[int, int]:
+    """Return which version of its organization's configuration each of `instances` is to run, by key; 0 without any.
+
+    It is the one that a staged rollout gave it, else the newest that was released. `config_base` is read where it is
+    not loaded.
+    """
+    rows = ConfigVersion.objects.filter(released_at__isnull=False)
+    rows = rows.filter(organization__in={row.organization_id for row in instances}).order_by()
+    newest = dict(rows.values_list("organization_id").annotate(newest=Max("version")))
+    return {
+        row.pk: row.config_base.version if row.config_base else newest.get(row.organization_id, 0) for row in instances
+    }
+
+
+def text(organization_id: str, version: int) -> str:
+    """Return a version as people are told of it."""
+    return f"{organization_id} version {version}" if version else "no configuration published"
 
 
 def require(organization: Organization, expected: int | None) -> ConfigVersion:

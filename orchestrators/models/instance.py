@@ -5,7 +5,8 @@ from typing import Any, Final, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from orchestrators import labels
 from orchestrators.models.config_version import ConfigVersion
@@ -31,6 +32,12 @@ class InstanceQuerySet(models.QuerySet["Instance"]):
     def connected(self) -> Self:
         """Return the instances with an open session, through the partial index."""
         return self.present().filter(is_connected=True)
+
+    def with_organization_version(self) -> Self:
+        """Add `organization_version`: which version of its organization's configuration each is to run; 0 for none."""
+        released_ones = ConfigVersion.objects.filter(organization=OuterRef("organization"), released_at__isnull=False)
+        newest = Subquery(released_ones.order_by("-version").values("version")[:1])
+        return self.annotate(organization_version=Coalesce("config_base__version", newest, 0))
 
     def slim(self) -> Self:
         """Return them with their organizations and without the columns that may be large, for lists."""

@@ -419,18 +419,36 @@ def test_the_command_does_it_and_says_how_it_went(people: Cast) -> None:
     assert "completed: 3 done, 0 failed of 3" in text
     assert receivers() == ["a-1", "a-3", "a-5"]
     assert AuditEntry.objects.get().actor == "command bulk"
-    assert "2 done, 1 failed" in run("independence", "on", "--id", "a-1", "--id", "a-2", "--id", "moon")
-    assert "moon: There is no such orchestrator." in run("independence", "off", "--id", "moon")
     run("labels", "--set", "tier=1", "--remove", "env", "--search", "b-")
     assert Instance.objects.get(orchestrator_id="b-1").labels == {"tier": "1"}
+
+
+def test_the_command_fails_when_it_failed_for_some_and_says_for_whom(people: Cast) -> None:
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"^It failed for 1 of 3\.$"):
+        call_command("bulk", "independence", "on", "--id", "a-1", "--id", "a-2", "--id", "moon", stdout=out, stderr=out)
+    assert "2 done, 1 failed of 3\nmoon: There is no such orchestrator.\n" in out.getvalue()
+
+
+def test_the_command_names_all_that_is_missing_in_its_own_words(people: Cast) -> None:
+    with pytest.raises(CommandError) as refusal:
+        run("labels")
+    assert str(refusal.value).splitlines() == [
+        "Name some: --labels, --status, --organization, --search or --id, or --all.",
+        "Give --set, or --remove.",
+    ]
+    with pytest.raises(CommandError, match=r"^--expires-in: is a number"):
+        run("message", "x", "--all", "--expires-in", "-3")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("message", "reload"), "all"), (("message", "reload", "{", "--all"), "not JSON"),
+        (("message", "reload"), "^Name some: --labels, .* or --all.$"),
+        (("message", "reload", "{", "--all"), "not JSON"),
         (("message", "ack", "--all"), "belongs to the protocol"), (("labels", "--set", "A=b", "--all"), "no label"),
-        (("labels", "--all"), "to `remove`"), (("message", "x", "--organization", "moon"), "no organization moon"),
+        (("labels", "--all"), "^Give --set, or --remove.$"),
+        (("message", "x", "--organization", "moon"), "no organization moon"),
     ],
 )  # fmt: skip
 def test_the_command_refuses_in_a_sentence(people: Cast, arguments: tuple[str, ...], said: str) -> None:

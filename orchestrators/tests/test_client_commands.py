@@ -1,5 +1,6 @@
 """`manage.py orchestrator` and `manage.py demo_fleet`, as processes against a fake controller."""
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -14,7 +15,10 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from orchestrators.client import cli
+from orchestrators.client import cli, rehearsal
+from orchestrators.client.fleet import Fleet
+from orchestrators.client.frames import Frame
+from orchestrators.client.rehearsal import Rehearsal
 from orchestrators.management.commands import demo_fleet
 from orgs import keys, organizations
 from orgs.models import ApiKey, AuditEntry
@@ -65,6 +69,58 @@ async def test_the_command_runs_one_orchestrator(tmp_path: Path) -> None:
         peer = controller.peers[0]
     assert (process.returncode, peer.frames[-1]["type"]) == (0, "goodbye"), printed
     assert (peer.headers["Authorization"], peer.registered["organization_id"]) == ("Bearer mk_secret", "org-001")
+
+
+@pytest.mark.once
+async def test_the_command_refuses_and_recommends_when_asked(tmp_path: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        answers.append(await peer.configure(1, config={"features": {"beta": True}}))
+        answers.append(await peer.configure(2, config={"features": {}}))
+        await attend(peer)
+
+    answers: list[Frame] = []
+    async with FakeController(script) as controller:
+        options = ["--id", "orch-001", "--url", controller.url, "--metrics-interval", "0"]
+        options += ["--refuse-config", '"beta": true', "--recommend", '{"suggested_config": {"features": {}}}']
+        async with manage("orchestrator", *options, data=tmp_path) as process:
+            await until(lambda: len(answers) == 2, seconds=20)
+            printed = await leave(process)
+        frames = controller.peers[0].frames
+    assert [answer["status"] for answer in answers] == ["failed", "applied"], printed
+    assert 'refused, for it contains "beta": true' in answers[0]["error"]
+    assert [frame["content"] for frame in frames if frame["type"] == "recommendation"] == [
+        {"suggested_config": {"features": {}}}
+    ]
+
+
+@pytest.mark.once
+async def test_each_of_a_fleet_refuses_and_the_first_recommends() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.configure(1, config={"features": {"beta": True}})
+        await attend(peer)
+
+    def told(peer: Peer, kind: str) -> list[Frame]:
+        return [frame for frame in peer.frames if frame["type"] == kind]
+
+    async with FakeController(script) as controller:
+        rehearsed = Rehearsal("beta", {"title": "t"})
+        fleet = Fleet(controller.url, 3, api_key="mk_secret", rehearsed=rehearsed)
+        stop = asyncio.Event()
+        running = asyncio.create_task(fleet.run(stop, as_json=True))
+        await until(lambda: sum(len(told(peer, "config_status")) == 2 for peer in controller.peers) == 3, seconds=20)
+        await until(lambda: sum(len(told(peer, "recommendation")) for peer in controller.peers) == 1)
+        stop.set()
+        await running
+        assert {told(peer, "config_status")[-1]["status"] for peer in controller.peers} == {"failed"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_recommendation_that_is_no_object_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="JSON"):
+        rehearsal.content(text)
 
 
 async def test_the_fleet_command_runs_many_and_counts(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ from django.db import connection
 from django.utils import timezone
 
 from moolai.testing.processes import wait_until
-from orchestrators import instances
+from orchestrators import configuration, instances
+from orchestrators.admin import panels
+from orchestrators.configuration import rollouts
 from orchestrators.management.commands import fleet_status
 from orchestrators.models import Instance, Message
 from orgs import organizations
-from orgs.models import AuditEntry, Organization
+from orgs.admin import sentences
+from orgs.models import AuditEntry, Event, Organization
 
 COMMANDS = sorted(path.stem for path in (Path(__file__).parents[1] / "management" / "commands").glob("[a-z]*.py"))
 
@@ -70,10 +73,11 @@ def test_the_table_shows_every_orchestrator_on_a_line(fleet: Organization) -> No
         "LABELS",
     ]
     assert cells[1] == [
-        "orch-001", "acme", "● Active", "yes", "3 minutes ago", "1.2.3", "v1 applied", "env=prod, region=eu",
+        "orch-001", "acme", "● Active", "yes", "3 minutes ago", "1.2.3", "none published, applied",
+        "env=prod, region=eu",
     ]  # fmt: skip
     assert cells[2] == [
-        "orch-002", "acme", "○ Inactive", "no", "never", "–", "v1 unknown", "–",
+        "orch-002", "acme", "○ Inactive", "no", "never", "–", "none published, unknown", "–",
     ]  # fmt: skip
     assert cells[3][:3] == ["orch-003", "globex", "◆ Independent"]
     assert lines[4] == "3 orchestrators, 1 connected"
@@ -110,7 +114,7 @@ def test_json_is_one_document_with_exact_values(fleet: Organization) -> None:
     assert rows[1] == {
         "orchestrator_id": "orch-002", "organization_id": "acme", "status": "inactive", "is_connected": False,
         "is_independent": False, "independence_source": None, "last_seen": None, "node": "", "version": "",
-        "config_version": 1, "config_status": "unknown", "labels": {},
+        "organization_version": 0, "config_version": 1, "config_status": "unknown", "labels": {},
     }  # fmt: skip
     assert (rows[0]["is_connected"], rows[0]["node"], rows[0]["last_seen"][-1]) == (True, "web:1", "Z")
     assert (rows[2]["is_independent"], rows[2]["independence_source"]) == (True, "own")
@@ -124,6 +128,43 @@ def test_an_empty_fleet_says_how_to_begin(db: None) -> None:
 def test_a_deleted_orchestrator_is_not_shown(fleet: Organization) -> None:
     instances.delete(Instance.objects.get(orchestrator_id="orch-002"), acting_user=None)
     assert "orch-002" not in run("fleet_status")
+
+
+def test_the_fleet_shows_the_version_of_its_organization_and_not_how_often_each_was_sent_one(
+    fleet: Organization,
+) -> None:
+    configuration.publish(fleet, {"llm": {"model": "a"}}, acting_user=None)
+    configuration.publish(fleet, {"llm": {"model": "b"}}, acting_user=None)
+    first = Instance.objects.get(orchestrator_id="orch-001")
+    instances.update(first, acting_user=None, features={"cache": True})  # a third push, to it alone
+    assert "version 2 " in run("fleet_status").splitlines()[1]
+    rows = json.loads(run("fleet_status", "--json"))["orchestrators"]
+    assert [(row["organization_version"], row["config_version"]) for row in rows] == [(2, 4), (2, 3), (0, 1)]
+    changed = Event.objects.filter(kind="config.changed", orchestrator_id="orch-001").latest("id")
+    assert sentences.of(changed).text == "orch-001 has a new configuration (acme version 2, push 4)"
+    first.refresh_from_db()
+    assert panels.configuration(first)["rows"][1][1].startswith("acme version 2 · push 4 · sha256:")
+
+
+def test_before_anything_is_published_the_page_says_so(fleet: Organization) -> None:
+    row = Instance.objects.get(orchestrator_id="orch-001")
+    assert panels.configuration(row)["rows"][1][1].startswith("no configuration published · push 1 · sha256:")
+    instances.update(row, acting_user=None, features={"cache": True})
+    changed = Event.objects.filter(kind="config.changed", orchestrator_id="orch-001").latest("id")
+    assert sentences.of(changed).text == "orch-001 has a new configuration (push 2)"
+
+
+def test_one_that_a_rollout_reached_shows_the_rollouts_version(fleet: Organization) -> None:
+    configuration.publish(fleet, {"llm": {"model": "a"}}, acting_user=None)
+    Instance.objects.filter(orchestrator_id="orch-001").update(is_acknowledging=True)
+    stages = [{"labels": {"env": "prod"}}]
+    rollouts.start(fleet, {"llm": {"model": "b"}}, wanted=stages, acting_user=None)
+    rows = json.loads(run("fleet_status", "--json"))["orchestrators"]
+    assert [row["organization_version"] for row in rows] == [2, 1, 0]
+    row = Instance.objects.get(orchestrator_id="orch-001")
+    shown = dict(panels.configuration(row)["rows"])
+    assert shown["Desired"].startswith("acme version 2 · push 3")
+    assert f"rollout {row.config_rollout_id}, of version 2" in shown["Came by"]
 
 
 def test_the_fleet_is_one_query(fleet: Organization, django_assert_num_queries: Any) -> None:

@@ -278,7 +278,7 @@ def test_the_page_of_one_asks_little(
     Message.objects.bulk_create(
         Message(orchestrator=orch, message_id=f"m{number}", message_type="t") for number in range(30)
     )
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(12):
         assert console.get(page(orch)).status_code == 200
 
 

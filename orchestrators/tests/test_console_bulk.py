@@ -8,7 +8,7 @@ from django.test import Client
 from orchestrators import instances, jobs
 from orchestrators.messages import inbox
 from orchestrators.messages.inbox import Inbound
-from orchestrators.models import Instance, Job, Message, Review
+from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review
 from orgs import organizations
 from orgs.models import AuditEntry, User
 
@@ -140,8 +140,42 @@ def test_a_recommendation_is_shown_with_what_it_would_change_and_is_read_by_that
 def test_a_suggestion_that_does_not_fit_is_refused_in_a_sentence(console: Client) -> None:
     pk = receive({"config": {"features": 5}})
     page = console.post(f"{RECOMMENDATIONS}{pk}/accept/decide/", {}, follow=True).content.decode()
-    assert "features: is an object" in page
+    assert "features: must be an object" in page
     assert Review.objects.get().status == "read"
+
+
+def test_an_accepted_recommendation_shows_what_it_changed_and_leads_to_the_version(console: Client) -> None:
+    pk = receive({"title": "A bigger cache", "config": {"features": {"cache": 2}}})
+    page = console.get(f"{RECOMMENDATIONS}{pk}/change/").content.decode()
+    assert "What it would change" in page
+    assert "o-0: A bigger cache" in page.partition("</title>")[0]
+    console.post(f"{RECOMMENDATIONS}{pk}/accept/decide/", {"target": "orchestrator"})
+    made = OverrideVersion.objects.get(source="recommendation")
+    page = console.get(f"{RECOMMENDATIONS}{pk}/change/").content.decode()
+    assert "What it changed" in page
+    assert "<code>features.cache</code>" in page
+    assert f'href="/admin/orchestrators/overrideversion/{made.pk}/change/">version {made.version}</a>' in page
+
+
+def test_what_changes_a_whole_organization_is_asked_for_first(console: Client) -> None:
+    pk = receive({"config": {"llm": {"model": "b"}}})
+    asked = console.post(f"{RECOMMENDATIONS}{pk}/accept/decide/", {"reason": "measured"})
+    count = Instance.objects.filter(organization="acme").count()
+    assert f"Change all {count}<" in asked.content.decode()
+    assert ConfigVersion.objects.count() == 0
+    sent = {"target": "organization", "reason": "measured", "confirmed": "yes"}
+    page = console.post(f"{RECOMMENDATIONS}{pk}/accept/decide/", sent, follow=True).content.decode()
+    made = ConfigVersion.objects.get()
+    assert f'href="/admin/orchestrators/configversion/{made.pk}/change/">version 1</a>' in page
+    assert Review.objects.get().reason == "measured"
+
+
+def test_a_suggestion_that_cannot_be_accepted_says_so_before(console: Client) -> None:
+    pk = receive({"config": {"features": 7}})
+    page = console.get(f"{RECOMMENDATIONS}{pk}/change/").content.decode()
+    assert "It cannot be accepted for this orchestrator: features" in page
+    assert "It cannot be accepted for this organization: features" in page
+    assert 'style="color:#fff" disabled>Accept</button>' in page
 
 
 def test_nobody_else_sees_these_pages(console: Client) -> None:
@@ -172,8 +206,8 @@ def test_configuration_is_merged_for_the_chosen_and_mistakes_stand_beside_the_pa
     assert "Change their own configuration: 2 orchestrators" in asked
     wish |= {"apply": "yes", "how": "patch"}
     for bad, words in (
-        ("{", "This is not JSON"), ("", "is an object with any of features"), ('{"llm": {}}', "llm is unknown"),
-        ('{"features": 1}', "features is an object, or null"),
+        ("{", "This is not JSON"), ("", "must be an object with any of features"), ('{"llm": {}}', "llm is unknown"),
+        ('{"features": 1}', "features must be an object, or null"),
     ):  # fmt: skip
         page = console.post(LIST, wish | {"patch": bad})
         assert page.status_code == 200

@@ -107,7 +107,9 @@ def test_problems_are_named_with_path_and_line_and_the_text_is_kept(console: Cli
     found = {row["path"]: row["line"] for row in answer.context["form"].problems}
     assert found == {"features": 3, "privacy_mode": 4}
     page = said(answer)
-    assert all(words in page for words in ("2 problems", "<code>features</code>", "line 4", "kept", "is not of type"))
+    assert all(
+        words in page for words in ("2 problems", "<code>features</code>", "line 4", "kept", "must be an object")
+    )
     assert not ConfigVersion.objects.exists()
 
 

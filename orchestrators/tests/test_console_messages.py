@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from orchestrators import instances, messages
-from orchestrators.admin import badges
+from orchestrators.admin import badges, timeline
 from orchestrators.messages import outbox
 from orchestrators.messages.outbox import Receipt, Recipient
 from orchestrators.models import Instance, Message
@@ -220,3 +220,23 @@ def test_the_browser_and_the_server_draw_the_same_message_badges() -> None:
     assert line
     assert dict(re.findall(r'(\w+): "(\w+)"', line[1])) == badges.MESSAGE
     assert set(badges.MESSAGE) == set(Message.Status.values)
+
+
+def test_all_that_is_wrong_with_a_message_is_said_at_once(console: Client, orch: Instance) -> None:
+    answer = compose(console, message_type="ack", message_content="{", expires_in_seconds="-3").content.decode()
+    for words in ("belongs to the protocol", "This is not JSON", "greater than or equal to 1"):
+        assert words in answer
+
+
+def test_what_was_cancelled_and_sent_again_keeps_both_lines(console: Client, message: Message) -> None:
+    decide(console, message, "cancel")
+    message.refresh_from_db()
+    assert [step.text for step in timeline.steps(message)] == ["Queued", "Failed: cancelled in the console"]
+    decide(console, message, "retry")
+    message.refresh_from_db()
+    assert [step.text for step in timeline.steps(message)] == [
+        "Queued",
+        "Given up by root: cancelled in the console",
+        "Queued anew by root",
+        "Waits until the orchestrator is connected",
+    ]

@@ -122,3 +122,10 @@ def test_a_wrong_method_is_405(people: Cast, message: Message, method: str) -> N
     answer = people.root.call(method, path(message))
     assert refusal(answer) == (405, "method_not_allowed")
     assert answer["Allow"] == "PUT"
+
+
+def test_all_that_is_wrong_with_a_body_is_said_at_once(people: Cast) -> None:
+    body = {"message_type": "x", "message_content": {}, "foo": 1, "expires_in": -5}
+    answer = people.alice.call("POST", "/api/v1/internal/orchestrators/orch-001/messages", body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unknown_field")
+    assert sorted(answer.json()["fields"]) == ["expires_in", "foo"]

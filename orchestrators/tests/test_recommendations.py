@@ -87,7 +87,7 @@ def test_accepting_makes_the_suggestion_the_orchestrators_configuration(people: 
     row = data(people.alice.call("POST", f"{LIST}/{pk}/accept", {"reason": "good idea"}))
     assert row["status"] == "accepted"
     assert row["review"]["reason"] == "good idea"
-    assert row["review"]["applied"] == {"target": "orchestrator", "target_id": "orch-001"}
+    assert row["review"]["applied"] == {"target": "orchestrator", "target_id": "orch-001", "version": 2}
     assert orchestrator().features == {"cache": {"size": 2, "ttl": 5}}
     assert orchestrator().config_version == 2
     assert list(AuditEntry.objects.order_by("id").values_list("action", "target_id")) == [
@@ -106,7 +106,7 @@ def test_accepting_for_the_organization_reaches_all_of_its_orchestrators(people:
         "invalid_field",
     )
     row = data(people.alice.call("POST", f"{LIST}/{pk}/accept", {}))
-    assert row["review"]["applied"] == {"target": "organization", "target_id": "org-001"}
+    assert row["review"]["applied"] == {"target": "organization", "target_id": "org-001", "version": 1}
     assert Organization.objects.get(pk="org-001").settings == {"config": {"llm": {"model": "small"}}}
     found = Instance.objects.filter(organization_id="org-001").select_related("organization")
     assert {row.config_version for row in found} == {2}

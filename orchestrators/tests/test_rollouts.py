@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 
 from moolai.errors import AppError, InvalidInput
 from orchestrators import configuration, instances, tenants
+from orchestrators.admin.config_forms import StagesField
 from orchestrators.configuration import progress, rollouts, stages
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.tests import rolling
@@ -69,6 +72,15 @@ def test_stages_that_make_no_sense_are_refused(wanted: Any) -> None:
         stages.read(wanted)
 
 
+def test_all_stages_that_make_no_sense_are_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        stages.read([{"percent": 120}, {"percent": 10}, {"labels": {}}, {"percent": 5}])
+    assert sorted(refusal.value.fields) == ["stages[0]", "stages[2]", "stages[3]"]
+    with pytest.raises(ValidationError) as told:
+        StagesField().clean("env=canary, fifty, 120\nhalf, 10, third")
+    assert [text.partition(" is no")[0] for text in told.value.messages] == ["'fifty'", "'120'", "'half'", "'third'"]
+
+
 def test_everybody_is_the_last_stage() -> None:
     assert stages.read([{"percent": 10}]) == [{"percent": 10}, {"percent": 100}]
     assert stages.read([{"percent": 100}]) == [{"percent": 100}]
@@ -99,6 +111,33 @@ def test_a_broken_version_halts_in_its_first_stage_and_is_taken_back(home: Organ
     assert touched == {row.pk for row in members}
     assert all(row.config_version == before[row.pk] + 2 for row in fleet(pk__in=touched)), "never an older number"
     assert AuditEntry.objects.filter(action="rollout.halt", actor="system").count() == 1
+
+
+def test_going_back_to_what_was_halted_has_to_be_forced(home: Organization) -> None:
+    rollout = begin(home, 25)
+    report(running(2)[:1], "failed", "no such feature")
+    when = again(rollout).finished_at
+    assert when is not None
+    told = f"Version 2 was halted on {when:%Y-%m-%d %H:%M} UTC: 1 of 5 failed. To publish it anyway, force it."
+    with pytest.raises(AppError) as refusal:
+        configuration.rollback(home, 2, acting_user=None)
+    assert (refusal.value.code, refusal.value.detail) == ("conflict", told)
+    with pytest.raises(CommandError, match=r"Version 2 was halted on .*force it"):
+        call_command("config", "rollback", "org-001", "2")
+    assert released(home) == OLD
+    call_command("config", "rollback", "org-001", "2", "--force")
+    assert released(home) == NEW
+
+
+def test_going_back_over_http_to_what_was_halted_takes_force(home: Organization, settings: Any) -> None:
+    begin(home, 25)
+    report(running(2)[:1], "failed", "no such feature")
+    settings.DEV_BEARER_TOKEN = casting.TOKEN
+    root = casting.Person({"Authorization": f"Bearer {casting.TOKEN}"})
+    refused = root.call("POST", f"{URL}/rollback", {"version": 2})
+    assert (refused.status_code, refused.json()["error"]) == (409, "conflict")
+    assert "1 of 5 failed" in refused.json()["detail"]
+    assert root.call("POST", f"{URL}/rollback", {"version": 2, "force": True}).status_code == 200
 
 
 def test_as_many_as_the_threshold_may_fail(home: Organization) -> None:

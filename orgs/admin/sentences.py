@@ -48,7 +48,9 @@ def _kind(data: dict[str, Any]) -> str:
 
 
 def _configured(who: str, data: dict[str, Any]) -> str:
-    return f"{who} has a new configuration, version {data.get('version')}"
+    version, push = data.get("organization_version"), data.get("version")
+    named = [f"{data.get('organization_id')} version {version}"] if version else []
+    return f"{who} has a new configuration ({', '.join([*named, f'push {push}'])})"
 
 
 def _rollout(verb: str) -> Words:
@@ -123,6 +125,6 @@ def of(event: Event) -> Sentence:
     who = event.orchestrator_id or event.organization_id or "The fleet"
     icon, tone, words = WORDS.get(event.kind, ("info", "gray", lambda who, data: f"{who}: {event.kind}"))
     data = event.data if isinstance(event.data, dict) else {}
-    text = words(who, data)
+    text = words(who, {"organization_id": event.organization_id, **data})
     by = data.get("actor") or data.get("by")
     return Sentence(f"{text} — {by}" if by else text, icon, tone)

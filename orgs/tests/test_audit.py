@@ -87,7 +87,7 @@ def test_a_call_over_http_is_attributed_to_its_key_address_and_request(settings:
     )
     assert answer.status_code == 201
     entry = AuditEntry.objects.get(target_id="new")
-    assert (entry.actor, entry.remote_address, entry.request_id) == ("DEV_BEARER_TOKEN", "127.0.0.1", "trace-0001")
+    assert (entry.actor, entry.remote_address, entry.request_id) == ("static token", "127.0.0.1", "trace-0001")
 
 
 def test_a_key_with_the_longest_name_is_named_by_its_id_and_fits(settings: Any) -> None:

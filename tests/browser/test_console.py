@@ -63,7 +63,7 @@ def test_independence_from_the_console(stage: Stage, tmp_path: Path) -> None:
     page.get_by_label("Features").fill('{"cache": true}')
     page.get_by_role("button", name="Save and continue editing").click()
     stage.wait_live()
-    expect(page.locator(".mo-facts").filter(has_text="Desired")).to_contain_text("version 2")
+    expect(page.locator(".mo-facts").filter(has_text="Desired")).to_contain_text("push 2")
     expect(stage.field("orch-002", "config_status")).to_have_text("applied")
     expect(stage.field("orch-002", "status")).to_have_text("◆ Independent")
 

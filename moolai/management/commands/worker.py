@@ -66,7 +66,7 @@ def keep_logging(**signal: Any) -> None:
     if settings.LOG_LEVEL != "DEBUG":
         for name in ("celery", "django_celery_beat"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("kombu").setLevel(logging.ERROR)  # warns that a directory has no host name
+        logging.getLogger("kombu").setLevel(logging.ERROR)
 
 
 def say_ready(**signal: Any) -> None:

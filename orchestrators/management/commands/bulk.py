@@ -3,7 +3,7 @@
 import json
 import shutil
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
@@ -17,11 +17,25 @@ from orgs import audit
 from orgs.management import refusals
 from orgs.models import Organization
 
+OPTIONS: Final = (
+    ("selector.orchestrator_ids", "--id"),
+    ("selector.organization_id", "--organization"),
+    ("selector.", "--"),
+    ("parameters.message_type", "message_type"),
+    ("parameters.message_content", "content"),
+    ("parameters.expires_in", "--expires-in"),
+    ("parameters.patch", "the patch"),
+    ("parameters.", "--"),
+)
+
 
 class Command(BaseCommand):
     """Do something to many orchestrators."""
 
-    help = "Send many orchestrators a message, or set their independence, labels or configuration; show how it goes."
+    help = (
+        "Send many orchestrators a message, or set their independence, labels or configuration; show how it goes. "
+        "The exit code is 1 when it failed for any of them."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions and the options that choose."""
@@ -56,6 +70,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no organization {scope}.")
         try:
             selector, parameters = _selector(options), _parameters(options)
+            _require(options["action"], selector, parameters)
             with audit.origin("command bulk"):
                 job = bulk.start(
                     options["action"],
@@ -67,7 +82,7 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except AppError as problem:
-            raise CommandError(refusals.sentence(problem)) from None
+            raise CommandError(_spoken(refusals.sentence(problem))) from None
         claimed = running.claim(job.job_id)
         self._finish(running.run(claimed, on_piece=self._show) if claimed else job)
 
@@ -89,6 +104,24 @@ class Command(BaseCommand):
             raise CommandError(f"The job is {job.status}.")
         if job.is_open:
             self.stdout.write("A worker goes on with it; see the console's Jobs page.")
+        if job.failed:
+            raise CommandError(f"It failed for {job.failed} of {job.total}.")
+
+
+def _require(action: str, selector: dict[str, Any], parameters: dict[str, Any]) -> None:
+    """Refuse what names nothing, in the words of this command line."""
+    found = [] if selector else ["Name some: --labels, --status, --organization, --search or --id, or --all."]
+    if action == "labels" and not parameters["set"] and not parameters["remove"]:
+        found.append("Give --set, or --remove.")
+    if found:
+        raise CommandError("\n".join(found))
+
+
+def _spoken(sentence: str) -> str:
+    """Return a refusal with the options' names in the place of the body's."""
+    for name, option in OPTIONS:
+        sentence = sentence.replace(name, option)
+    return sentence
 
 
 def _selector(options: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Command(BaseCommand):
         back = _action(actions, "rollback", "publish the content of an older version as a new one")
         back.add_argument("number", type=int, metavar="version")
         back.add_argument("--comment", default="", help="why, for the history")
+        back.add_argument("--force", action="store_true", help="also one that was halted before")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it, or say why not."""
@@ -83,7 +84,13 @@ class Command(BaseCommand):
                     self.stdout.write(f"{mark} {change['path']}: {json.dumps(change[name], ensure_ascii=False)}")
 
     def _rollback(self, organization: Organization, options: dict[str, Any]) -> None:
-        row = configuration.rollback(organization, options["number"], acting_user=None, comment=options["comment"])
+        row = configuration.rollback(
+            organization,
+            options["number"],
+            acting_user=None,
+            comment=options["comment"],
+            is_forced=options["force"],
+        )
         self._tell(row)
 
     def _tell(self, row: ConfigVersion) -> None:

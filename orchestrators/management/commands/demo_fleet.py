@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from orchestrators.client import cli
+from orchestrators.client import cli, rehearsal
 from orchestrators.client.fleet import Fleet, Progress
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--metrics-interval", type=cli.seconds, default=60.0, help="0 for none (default %(default)s)"
         )
+        rehearsal.add_arguments(parser)
         parser.add_argument("--json", action="store_true", dest="as_json", help="print the progress as JSON lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -81,6 +82,7 @@ async def run(options: dict[str, Any], api_key: str) -> Progress:
         prefix=options["prefix"],
         heartbeat_interval=options["heartbeat_interval"] or None,
         metrics_interval=options["metrics_interval"] or None,
+        rehearsed=rehearsal.Rehearsal(options["refuse_config"], options["recommend"]),
     )
     return await fleet.run(stop, as_json=options["as_json"])
 

@@ -58,7 +58,7 @@ class Command(BaseCommand):
             return
 
     def _render(self, options: dict[str, Any]) -> str:
-        rows: QuerySet[Instance] = Instance.objects.present().slim()
+        rows: QuerySet[Instance] = Instance.objects.present().slim().with_organization_version()
         rows = rows.order_by("organization_id", "orchestrator_id")
         if options["organization"]:
             rows = rows.filter(organization_id=options["organization"])
@@ -87,9 +87,10 @@ class Command(BaseCommand):
         return row if is_plain else row.replace(badge, f"\x1b[{COLORS[color]}m{badge}\x1b[0m", 1)
 
 
-def cells(row: Instance, *, now: datetime) -> tuple[str, ...]:
-    """Return the table's cells for one instance."""
+def cells(row: Any, *, now: datetime) -> tuple[str, ...]:
+    """Return the table's cells for one instance `with_organization_version`."""
     mark, _, word = BADGES[row.status]
+    version = row.organization_version
     return (
         row.orchestrator_id,
         row.organization_id,
@@ -97,7 +98,7 @@ def cells(row: Instance, *, now: datetime) -> tuple[str, ...]:
         "yes" if row.is_connected else "no",
         ago(row.seen_ago_seconds(now=now)),
         row.version or "–",
-        f"v{row.config_version} {row.config_status}",
+        f"{f'version {version}' if version else 'none published,'} {row.config_status}",
         labels.text(row.labels) or "–",
     )
 
@@ -114,8 +115,8 @@ def ago(seconds: float | None) -> str:
     return f"{count} second{'' if count == 1 else 's'} ago"
 
 
-def document(row: Instance) -> dict[str, Any]:
-    """Return one instance as the JSON output shows it."""
+def document(row: Any) -> dict[str, Any]:
+    """Return one instance `with_organization_version` as the JSON output shows it."""
     return {
         "orchestrator_id": row.orchestrator_id,
         "organization_id": row.organization_id,
@@ -126,6 +127,7 @@ def document(row: Instance) -> dict[str, Any]:
         "last_seen": iso(row.last_seen) if row.last_seen else None,
         "node": row.node,
         "version": row.version,
+        "organization_version": row.organization_version,
         "config_version": row.config_version,
         "config_status": row.config_status,
         "labels": row.labels,
