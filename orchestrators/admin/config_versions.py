@@ -120,8 +120,9 @@ class ConfigVersionAdmin(LongListAdmin):
         if request.method != "POST":
             return render(request, "admin/orchestrators/configversion/rollback.html", self._question(request, row))
         back = reverse("admin:orchestrators_configversion_change", args=[pk])
+        is_forced = "force" in request.POST  # the page said that it was halted
         try:
-            made = configuration.rollback(row.organization, row.version, acting_user=user(request))
+            made = configuration.rollback(row.organization, row.version, acting_user=user(request), is_forced=is_forced)
         except AppError as problem:
             messages.error(request, " ".join([problem.detail, *problem.fields.values()]))
             return HttpResponseRedirect(back)
