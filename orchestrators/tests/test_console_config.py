@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from orchestrators import configuration, instances
 from orchestrators.admin.json_lines import line_of, lines
@@ -243,6 +244,22 @@ def test_going_back_asks_first_and_publishes_the_old_content(console: Client, ac
     assert fresh(acme).settings["config"] == {"a": 1}
     newest = ConfigVersion.objects.latest("version")
     assert (newest.version, newest.source, AuditEntry.objects.get().action) == (3, "rollback", "config.rollback")
+
+
+def test_going_back_to_a_halted_version_is_done_only_after_its_page_has_said_so(
+    console: Client, acme: Organization
+) -> None:
+    halted = publish(acme, {"a": 1})
+    Rollout.objects.update(status=Rollout.Status.HALTED, reason="2 of 2 failed.", finished_at=timezone.now())
+    publish(fresh(acme), {"a": 2})
+    url = reverse("admin:orchestrators_configversion_rollback", args=[halted.pk])
+    asked = text_of(console, url)
+    assert "2 of 2 failed." in asked
+    assert 'name="force"' in asked
+    assert "halted" in said(console.post(url, follow=True))
+    assert fresh(acme).settings["config"] == {"a": 2}
+    console.post(url, {"force": "1"})
+    assert fresh(acme).settings["config"] == {"a": 1}
 
 
 def test_going_back_is_refused_during_a_staged_rollout(console: Client, acme: Organization) -> None:
