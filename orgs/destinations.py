@@ -1,4 +1,4 @@
-"""Destinations: which addresses the product may call for somebody (RELIABILITY R22).
+"""Destinations: which addresses the product may call for somebody.
 
 Whoever enters an address must not reach through us what only we can reach. So an address is checked when it is saved
 (`require`) and again when it is called (`resolve`), and the caller connects to exactly the addresses that were checked

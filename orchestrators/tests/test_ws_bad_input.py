@@ -1,4 +1,4 @@
-"""Bad input on `/ws` (RELIABILITY §3): each row gets the error or close code it was promised, and nobody else notices.
+"""Bad input on `/ws`: each row gets the error or close code it was promised, and nobody else notices.
 
 After every test a neighbour on the same server, registered before all of it, still has its heartbeat answered and a
 message acknowledged; at the end its rows are exactly what it was acknowledged.

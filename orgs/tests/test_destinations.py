@@ -1,4 +1,4 @@
-"""What may be called: every address of RELIABILITY R22 is refused when it is saved and when it is called."""
+"""What may be called: every address that leads inside is refused when it is saved and when it is called."""
 
 import http.server
 import socket

@@ -1,4 +1,4 @@
-"""Slack: an incoming webhook, in Block Kit. Nothing in an alert's text can address anybody (RELIABILITY R29).
+"""Slack: an incoming webhook, in Block Kit. Nothing in an alert's text can address anybody.
 
 https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 """
