@@ -14,7 +14,7 @@ from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast, Person
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FEW, MANY = 10, 10_000
 

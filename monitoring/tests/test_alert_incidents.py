@@ -12,7 +12,7 @@ from orchestrators.models import Instance
 from orchestrators.presence import Ended
 from orgs.models import Organization
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 TTL = 125  # seconds: a heartbeat's and a little more
 SOON = 35  # when the last of a fleet heard of at `beat.heard` is declared dark
 

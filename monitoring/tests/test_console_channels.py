@@ -13,7 +13,7 @@ from monitoring.tests.receivers import Receiver
 from orgs import organizations, sealed
 from orgs.models import AllowedNetwork, Organization, User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
 LIST = "/admin/monitoring/channel/"
 SECRET = "a long secret of mine"
 

@@ -12,7 +12,7 @@ from monitoring.metrics import storage
 from monitoring.tests.samples import sample
 from orgs.models import User
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.once, pytest.mark.django_db]
 
 
 @pytest.fixture

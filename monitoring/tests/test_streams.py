@@ -24,7 +24,7 @@ from orchestrators.tests.live import DEV_TOKEN, Live, running
 from orgs import events, keys, organizations, tokens, users
 from orgs.models import User
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 PATH, HEALTH, METRICS = "/api/v1/stream", "/api/v1/stream/system/health", "/api/v1/stream/metrics/organization"
 LIMIT_SECONDS = 5.0
 Open = Callable[..., EventStream]

@@ -134,7 +134,7 @@ def test_collecting_now_answers_the_row_that_is_stored_and_true(people: Cast) ->
         row = data(collect(people, path))
         stored = SystemMetric.objects.get(metric_id=row["metric_id"])
         assert (row["organization_id"], stored.organization_id, row["collected_by"]) == (
-            organization_id, organization_id, "DEV_BEARER_TOKEN",
+            organization_id, organization_id, "static token",
         )  # fmt: skip
         memory = psutil.virtual_memory()
         assert row["memory_total_mb"] == pytest.approx(memory.total / 2**20)
