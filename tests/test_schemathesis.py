@@ -42,7 +42,7 @@ from orgs.tests.cast import Cast
 
 pytestmark = pytest.mark.once("postgres")
 
-EXAMPLES = int(os.environ.get("MOOLAI_SCHEMATHESIS_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("MOOLAI_SCHEMATHESIS_EXAMPLES", "2"))
 PATIENT = hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), deadline=None)
 SEED = os.environ.get("MOOLAI_SCHEMATHESIS_SEED", "")
 OTHERS = ["alice", "oscar", "vera", "machine", "nobody"]

@@ -26,7 +26,7 @@ from orchestrators.tests.raw import RawPeer
 from orgs import events, keys, organizations, tokens
 from orgs.models import Event, Membership, Organization, User
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 TOPICS = ["orchestrators", "events", "fleet"]
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser.stage import HEARTBEAT_SECONDS, Stage
 
-pytestmark = [pytest.mark.browser, pytest.mark.services]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 LIST = "/admin/orchestrators/instance/"
 
 
@@ -204,7 +204,6 @@ def test_a_message_reaches_the_orchestrator_and_the_page_follows(stage: Stage) -
     expect(page.locator("[data-chart=metrics] canvas")).to_be_visible(timeout=30_000)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/admin/", LIST, "/admin/orgs/organization/", "/admin/orgs/auditentry/"])
 def test_a_narrow_screen_never_scrolls_sideways(stage: Stage, scheme: str, path: str) -> None:
