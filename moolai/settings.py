@@ -255,7 +255,6 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
     "alerts": {"task": "monitoring.alerts", "schedule": 10, "options": {"expires": 20}},
-    "prune alerts": {"task": "monitoring.prune_alerts", "schedule": 3600, "options": {"expires": 600}},
     "prune": {"task": "orchestrators.prune", "schedule": 600, "options": {"expires": 600}},
     "jobs": {
         "task": "orchestrators.jobs",
@@ -272,7 +271,6 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
-    "prune-deliveries": {"task": "monitoring.prune_deliveries", "schedule": 3600, "options": {"expires": 600}},
 }
 if AUTO_COLLECT:
     CELERY_BEAT_SCHEDULE["collect"] = {

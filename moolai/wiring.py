@@ -5,8 +5,9 @@ from operator import attrgetter
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources
 from monitoring.alerts import outbox as alert_outbox
+from monitoring.alerts import retention as old_alerts
 from monitoring.dashboard import alerts, feed, health
-from monitoring.metrics import retention as measurements
+from monitoring.metrics import retention as old_measurements
 from monitoring.models import Alert
 from moolai import alert_probes, dependencies
 from moolai import wakeups as workers
@@ -42,7 +43,7 @@ def connect() -> None:
     overview.install(OVERVIEW_SOURCES)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
-    retention.install([measurements.rules])
+    retention.install([old_measurements.rules, old_alerts.rules])
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)

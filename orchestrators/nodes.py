@@ -21,9 +21,14 @@ DEAD_AFTER_SECONDS: Final = 25  # more than an outage that the sweep does not no
 HOSTNAME: Final = socket.gethostname()[:80]
 
 
+def process() -> str:
+    """Return how leases and labels name this process: host and pid."""
+    return f"{HOSTNAME}:{os.getpid()}"
+
+
 def new_id() -> str:
     """Return a node id that no earlier process of this host had: host, pid and a random part."""
-    return f"{HOSTNAME}:{os.getpid()}:{secrets.token_hex(3)}"
+    return f"{process()}:{secrets.token_hex(3)}"
 
 
 def start(node_id: str) -> None:

@@ -1,6 +1,5 @@
 """What the clock asks of the fleet's rooms (Celery tasks; their schedule is CELERY_BEAT_SCHEDULE)."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from orchestrators.messages import outbox
 def sweep() -> None:
     """Declare who went dark, clear killed nodes, expire messages, advance rollouts; no fault stops the other parts."""
     parts: list[Callable[[], Any]] = [
-        lambda: presence.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}"),
+        lambda: presence.sweep(holder=nodes.process()),
         lambda: outbox.expire(now=timezone.now()),
         lambda: rollouts.sweep(now=timezone.now()),
     ]
@@ -39,4 +38,4 @@ def work() -> None:
 @shared_task(name="orchestrators.prune")
 def prune() -> None:
     """Delete what served its time."""
-    retention.sweep(holder=f"{nodes.HOSTNAME}:{os.getpid()}", now=timezone.now())
+    retention.sweep(holder=nodes.process(), now=timezone.now())

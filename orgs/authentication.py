@@ -122,5 +122,5 @@ class ConsoleSessionAuthentication(SessionAuthentication):
 
 def _of_user(user: User) -> Caller:
     """Return a person as a caller, with the roles of this moment in organizations that are open."""
-    roles = dict(user.open_memberships().values_list("organization_id", "role"))
+    roles = dict(user.memberships.open().values_list("organization_id", "role"))
     return Caller(user.get_username(), f"user:{user.pk}", user.is_superuser, roles, user)

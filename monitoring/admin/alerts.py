@@ -18,7 +18,7 @@ from monitoring.admin import alert_pieces
 from monitoring.alerts import handling, silences
 from monitoring.models import Alert
 from moolai.errors import AppError
-from orgs.admin.base import LongListAdmin, ago, user
+from orgs.admin.base import DrawnAdmin, ago, user
 
 SPANS = {"15": "15 minutes", "60": "1 hour", "240": "4 hours", "1440": "1 day", "10080": "1 week"}
 
@@ -50,7 +50,7 @@ class StateFilter(SimpleListFilter):
 
 
 @admin.register(Alert)
-class AlertAdmin(LongListAdmin):
+class AlertAdmin(DrawnAdmin):
     """What is wrong, newest first."""
 
     list_display = ["what", "level", "state", "who", "since", "told"]
@@ -106,17 +106,9 @@ class AlertAdmin(LongListAdmin):
         is_list = request.path == reverse("admin:monitoring_alert_changelist")
         return found.defer("timeline", "parent__timeline") if is_list else found
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Offer no form: the page is drawn by its template."""
-        return []
-
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
+    def drawn(self, row: Alert) -> dict[str, Any]:
         """Show an alert with its parts, its timeline and its buttons."""
-        row = self.get_object(request, object_id) if object_id else None
-        extra = {"title": "Alert", "spans": SPANS, **alert_pieces.shown(row)} if isinstance(row, Alert) else {}
-        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+        return {"title": "Alert", "spans": SPANS, **alert_pieces.shown(row)}
 
     def get_urls(self) -> list[URLPattern]:
         """Add the piece that the page loads anew, and what its buttons call."""

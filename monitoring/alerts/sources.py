@@ -18,8 +18,9 @@ from orgs.models import Organization
 
 CHUNK: Final = 5000
 TEN_MINUTES: Final = 600.0
+HOUR: Final = 3600.0
 COLUMNS: Final = ("cpu_usage_percent", "memory_percent", "storage_percent")
-OPEN: Final = Q(organization__is_active=True) & ~Q(organization__status=Organization.Status.SUSPENDED)
+OPEN: Final = Organization.open_at("organization__")
 Values = Mapping[Subject, float | Reading]
 
 
@@ -119,15 +120,9 @@ def _remembered(moment: Moment, kind: str) -> list[str]:
 # --- refusals, counted by orgs/counters.py ----------------------------------------------------------------------------
 
 
-def per_hour(name: str) -> Probe:
-    """Return a probe of how often something was counted within an hour."""
-    return lambda moment: {CONTROLLER: float(sum(counters.by_subject(name, seconds=3600, now=moment.now).values()))}
-
-
-def cross_origin(moment: Moment) -> Values:
-    """Return how many calls of foreign origins were refused within ten minutes."""
-    found = counters.by_subject("origin.refused", seconds=TEN_MINUTES, now=moment.now)
-    return {CONTROLLER: float(sum(found.values()))}
+def total(name: str, *, seconds: float) -> Probe:
+    """Return a probe of how often something was counted within so many seconds."""
+    return lambda moment: {CONTROLLER: float(sum(counters.by_subject(name, seconds=seconds, now=moment.now).values()))}
 
 
 def flood(moment: Moment) -> Values:
@@ -155,8 +150,7 @@ def sample(column: str) -> Probe:
 def _samples(moment: Moment) -> Mapping[Subject, Sequence[float | None]]:
     """Return the newest values of COLUMNS; a sample without an orchestrator is of the controller's own host."""
     if "samples" not in moment.cache:
-        interval = getattr(settings, "METRICS_COLLECTION_INTERVAL", 60)
-        since = moment.now - timedelta(seconds=3 * interval)
+        since = moment.now - timedelta(seconds=3 * settings.METRICS_COLLECTION_INTERVAL)
         organizations = list(Organization.objects.values_list("pk", flat=True))  # the index begins with it
         rows = SystemMetric.objects.filter(
             organization_id__in=organizations, timestamp__gte=since, timestamp__lte=moment.now
@@ -178,9 +172,9 @@ SOURCES: Final = {
     "duplicate_instances_per_10min": Source(duplicates, is_timeless=True),
     "process_crashes_per_10min": Source(crashes, is_timeless=True),
     "process_starts_per_10min": Source(starts, is_timeless=True),
-    "rate_limit_hits_per_hour": Source(per_hour("rate_limit.hit"), is_timeless=True),
-    "failed_authentications_per_hour": Source(per_hour("credential.refused"), is_timeless=True),
-    "cross_origin_refusals_per_10min": Source(cross_origin, is_timeless=True),
+    "rate_limit_hits_per_hour": Source(total("rate_limit.hit", seconds=HOUR), is_timeless=True),
+    "failed_authentications_per_hour": Source(total("credential.refused", seconds=HOUR), is_timeless=True),
+    "cross_origin_refusals_per_10min": Source(total("origin.refused", seconds=TEN_MINUTES), is_timeless=True),
     "refused_credentials_per_address": Source(flood, is_timeless=True),
     "detector_lateness_seconds": Source(engine.lateness, is_timeless=True),
     **{column: Source(sample(column)) for column in COLUMNS},

@@ -11,10 +11,11 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring.alerts import channels, claims, dispatch, outbox, retention
+from monitoring.alerts import channels, claims, dispatch, outbox
 from monitoring.models import Alert, Channel, Delivery
 from monitoring.tests import receivers
 from monitoring.tests.receivers import Receiver
+from orchestrators import retention
 from orgs import organizations
 from orgs.models import Organization
 
@@ -400,5 +401,5 @@ def test_what_is_over_is_deleted_in_time(place: Place, settings: Any) -> None:
     tell(place.alert("new"), "trigger")
     old = timezone.now() - timedelta(days=settings.EVENT_RETENTION_DAYS + 1)
     Delivery.objects.exclude(status="pending").update(finished_at=old)
-    assert retention.sweep(holder="here", now=timezone.now()) == 2
+    assert retention.prune(now=timezone.now())["deliveries"] == 2
     assert Delivery.objects.count() == 1

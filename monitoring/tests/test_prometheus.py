@@ -8,15 +8,15 @@ from django.test import Client
 from prometheus_client.openmetrics import parser as openmetrics
 
 from monitoring.metrics import prometheus
-from monitoring.metrics.prometheus import process
 from monitoring.metrics.requests import Recorder, Series
 from monitoring.tests import scrape
 from moolai.testing import promtool
+from orchestrators import nodes
 from orgs.tests import cast
 from orgs.tests.cast import Cast
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.7"}
-NODE = f"{process.node()}"
+NODE = nodes.process()
 pytestmark = pytest.mark.django_db
 
 

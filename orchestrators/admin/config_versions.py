@@ -18,7 +18,7 @@ from orchestrators import configuration
 from orchestrators.admin import config_badges
 from orchestrators.configuration import documents, versions
 from orchestrators.models import ConfigVersion, Rollout
-from orgs.admin.base import LongListAdmin, ago, exact, user
+from orgs.admin.base import DrawnAdmin, ago, exact, user
 from orgs.admin.trail import pretty
 
 CURRENT = format_html('<span class="mo-badge mo-badge-{}">{}</span> ', "green", "current")
@@ -37,7 +37,7 @@ class Length(Func):
 
 
 @admin.register(ConfigVersion)
-class ConfigVersionAdmin(LongListAdmin):
+class ConfigVersionAdmin(DrawnAdmin):
     """The history of every organization's configuration. It is never edited: a change writes the next version."""
 
     list_display = ["number", "organization_", "origin", "why", "changed", "author", "when"]
@@ -95,17 +95,9 @@ class ConfigVersionAdmin(LongListAdmin):
         is_list = request.path == reverse("admin:orchestrators_configversion_changelist")
         return rows.defer("document", "changes") if is_list else rows.select_related("organization")
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Offer no form: the page is drawn by its template."""
-        return []
-
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
+    def drawn(self, row: ConfigVersion) -> dict[str, Any]:
         """Show a version with what it changed."""
-        row = self.get_object(request, object_id) if object_id else None
-        extra = {**_page(row), "title": str(row)} if row else {}
-        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+        return {**_page(row), "title": str(row)}
 
     def get_urls(self) -> list[URLPattern]:
         """Add the way back."""

@@ -19,12 +19,12 @@ from orchestrators.admin import config_badges
 from orchestrators.admin.config_versions import Length
 from orchestrators.configuration import documents, override_versions
 from orchestrators.models import Instance, OverrideVersion
-from orgs.admin.base import LongListAdmin, ago, exact, user
+from orgs.admin.base import DrawnAdmin, ago, exact, user
 from orgs.admin.trail import pretty
 
 
 @admin.register(OverrideVersion)
-class OverrideVersionAdmin(LongListAdmin):
+class OverrideVersionAdmin(DrawnAdmin):
     """The history of every orchestrator's own configuration. It is never edited: a change writes the next version."""
 
     list_display = ["number", "whose", "origin", "why", "changed", "author", "when"]
@@ -75,17 +75,9 @@ class OverrideVersionAdmin(LongListAdmin):
         shown = ("version", "comment", "source", "author", "created_at", "orchestrator__orchestrator_id")
         return rows.select_related("orchestrator").only(*shown)
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Offer no form: the page is drawn by its template."""
-        return []
-
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
+    def drawn(self, row: OverrideVersion) -> dict[str, Any]:
         """Show a version with what it changed."""
-        row = self.get_object(request, object_id) if object_id else None
-        extra = {**_page(row), "title": _title(row)} if row else {}
-        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+        return {**_page(row), "title": _title(row)}
 
     def get_urls(self) -> list[URLPattern]:
         """Add the way back."""

@@ -18,7 +18,7 @@ from orchestrators.admin import config_badges, rollout_facts
 from orchestrators.configuration import progress, rollouts, sequels, stages
 from orchestrators.configuration.progress import Progress
 from orchestrators.models import Instance, Rollout
-from orgs.admin.base import LongListAdmin, ago, user
+from orgs.admin.base import DrawnAdmin, ago, user
 
 SHOWN = 20
 VERDICTS = {
@@ -42,7 +42,7 @@ class Counted(ChangeList):  # type: ignore[misc]
 
 
 @admin.register(Rollout)
-class RolloutAdmin(LongListAdmin):
+class RolloutAdmin(DrawnAdmin):
     """How versions reach fleets."""
 
     list_display = ["name", "organization_", "state", "progress", "stage_", "by", "when"]
@@ -109,17 +109,9 @@ class RolloutAdmin(LongListAdmin):
         """Read the counts along."""
         return Counted
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Offer no form: the page is drawn by its template."""
-        return []
-
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
+    def drawn(self, row: Rollout) -> dict[str, Any]:
         """Show a rollout with its progress."""
-        row = self.get_object(request, object_id) if object_id else None
-        extra = {"title": f"Rollout {row.pk}", **shown(row)} if row else {}
-        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+        return {"title": f"Rollout {row.pk}", **shown(row)}
 
     def get_urls(self) -> list[URLPattern]:
         """Add the piece that the page loads anew, and what its buttons call."""

@@ -6,7 +6,6 @@ slept through its lease finds the job in other hands and leaves it alone.
 """
 
 import logging
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +71,7 @@ def claim(job_id: str = "") -> Job | None:
     )
     free = free.filter(job_id=job_id) if job_id else free
     for pk in list(free.order_by("id").values_list("pk", flat=True)[:20]):
-        holder = f"{nodes.HOSTNAME}:{os.getpid()}:{secrets.token_hex(4)}"
+        holder = f"{nodes.process()}:{secrets.token_hex(4)}"
         taken = {"holder": holder, "lease_until": now + timedelta(seconds=LEASE_SECONDS), "status": Status.RUNNING}
         changed = free.filter(pk=pk).update(
             **taken, attempts=F("attempts") + 1, started_at=Coalesce(F("started_at"), now)

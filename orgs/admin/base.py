@@ -153,6 +153,26 @@ class LongListAdmin(ReadOnlyAdmin):
     show_facets = ShowFacets.NEVER  # “Show counts” would count the rows of each choice
 
 
+class DrawnAdmin(LongListAdmin):
+    """Such a page whose rows have no form: the page of one is drawn by its template, with what `drawn` returns."""
+
+    def drawn(self, row: Any) -> dict[str, Any]:
+        """Return what the template of one row's page is given."""
+        raise NotImplementedError
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Offer no form."""
+        return []
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show one row."""
+        row = self.get_object(request, object_id) if object_id else None
+        extra = self.drawn(row) if row else {}
+        return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+
+
 def _refused(request: HttpRequest, problem: AppError, *, back: str) -> HttpResponse:
     messages.error(request, " ".join([problem.detail, *problem.fields.values()]))
     return HttpResponseRedirect(back)

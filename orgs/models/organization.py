@@ -45,6 +45,11 @@ class Organization(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.organization_id})"
 
+    @classmethod
+    def open_at(cls, path: str = "") -> models.Q:
+        """Return the condition under which rows whose `path` leads to an organization have an open one."""
+        return models.Q(**{f"{path}is_active": True}) & ~models.Q(**{f"{path}status": cls.Status.SUSPENDED})
+
     @property
     def is_open(self) -> bool:
         """Whether its people and orchestrators may act at all."""

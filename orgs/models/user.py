@@ -16,10 +16,6 @@ class User(AbstractUser):
     class Meta:
         db_table = "users"
 
-    def open_memberships(self) -> "models.QuerySet[Membership]":
-        """Return the roles that count at this moment: those in organizations that are open (`Organization.is_open`)."""
-        return self.memberships.open()
-
 
 class Role(models.TextChoices):
     """What somebody may do in one organization (API §2), strongest first."""
@@ -34,8 +30,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
 
     def open(self) -> "MembershipQuerySet":
         """Return those in organizations that are open (`Organization.is_open`)."""
-        open_ones = self.filter(organization__is_active=True)
-        return open_ones.exclude(organization__status=Organization.Status.SUSPENDED)
+        return self.filter(Organization.open_at("organization__"))
 
 
 class Membership(models.Model):

@@ -1,6 +1,5 @@
 """What this web process says of itself: the calls it answered since it began, and what it takes of the machine."""
 
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -18,11 +17,6 @@ BOUNDS_MS: Final = tuple(2**power for power in range(15))
 _PLACES: Final = {bound: histogram.BOUNDS.index(float(bound)) for bound in BOUNDS_MS}
 
 
-def node() -> str:
-    """Return this process as labels name it: host and pid, as sessions are held by."""
-    return f"{nodes.HOSTNAME}:{os.getpid()}"
-
-
 def families() -> Iterator[Metric]:
     """Yield the build, the calls and the process."""
     build = GaugeMetricFamily("moolai_build_info", "What runs here.", labels=["version", "python"])
@@ -32,7 +26,7 @@ def families() -> Iterator[Metric]:
     lost = CounterMetricFamily(
         "moolai_request_metrics_lost", "Calls not stored: the database was away for too long.", labels=["node"]
     )
-    lost.add_metric([node()], requests.RECORDER.lost)
+    lost.add_metric([nodes.process()], requests.RECORDER.lost)
     yield lost
     yield from _resources()
 
@@ -47,12 +41,14 @@ def _calls(totals: Mapping[Series, Numbers]) -> Iterator[Metric]:
     merged: dict[tuple[str, str], Numbers] = {}
     for series in sorted(totals):
         numbers = totals[series]
-        counter.add_metric([node(), *series], numbers.count)
+        counter.add_metric([nodes.process(), *series], numbers.count)
         together = merged.setdefault((series.route, series.method), Numbers())
         together.sum_ms += numbers.sum_ms
         histogram.merge(together.buckets, numbers.buckets)
     for (route, method), numbers in merged.items():
-        duration.add_metric([node(), route, method], cumulative(numbers.buckets), sum_value=numbers.sum_ms / 1000)
+        duration.add_metric(
+            [nodes.process(), route, method], cumulative(numbers.buckets), sum_value=numbers.sum_ms / 1000
+        )
     yield counter
     yield duration
 
@@ -75,7 +71,7 @@ def _resources() -> Iterator[Metric]:
     cpu = CounterMetricFamily(
         "moolai_process_cpu_seconds", "Processor time of the web process, user and system.", labels=["node"]
     )
-    cpu.add_metric([node()], times.user + times.system)
+    cpu.add_metric([nodes.process()], times.user + times.system)
     yield cpu
     gauges = {
         "resident_memory_bytes": ("Memory the web process holds.", memory),
@@ -86,5 +82,5 @@ def _resources() -> Iterator[Metric]:
     for name, (meaning, value) in gauges.items():
         if value is not None:
             gauge = GaugeMetricFamily(f"moolai_process_{name}", meaning, labels=["node"])
-            gauge.add_metric([node()], value)
+            gauge.add_metric([nodes.process()], value)
             yield gauge
