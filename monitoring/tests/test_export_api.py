@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from monitoring import export_api
+from monitoring.metrics import rollups
 from monitoring.models import SystemMetric
 from monitoring.rows import FIELDS
 from monitoring.tests import scrape
@@ -72,6 +73,7 @@ def test_prometheus_reads_the_latest_sample_of_each_source(people: Cast) -> None
 
 
 def test_grafana_reads_series_in_milliseconds(people: Cast) -> None:
+    rollups.run(now=timezone.now())
     found = json.loads(body(people.vera.get(f"{EXPORT}?format=grafana"), "application/json"))
     series = {entry["target"]: entry["datapoints"] for entry in found}
     now_ms = timezone.now().timestamp() * 1000

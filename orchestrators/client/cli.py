@@ -97,6 +97,7 @@ def execute(options: argparse.Namespace) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    ignore_signals()
     if refusal is None:
         return 0
     key = f"the key in {KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) else f"a session without {KEY_VARIABLE}"
@@ -143,6 +144,12 @@ def on_signals(act: Callable[[], Any]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, once, number)
+
+
+def ignore_signals() -> None:
+    """Let no further signal end the process: what remains to be done is short, and must be done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def take_config(orchestrator_id: str, config: Frame) -> None:

@@ -65,6 +65,7 @@ class Command(BaseCommand):
                 final = asyncio.run(run(options, api_key))
             except KeyboardInterrupt:
                 sys.exit(130)
+            cli.ignore_signals()
         self.stdout.write(json.dumps({"final": asdict(final)}) if options["as_json"] else f"\nleft: {final}")
         if not final.ever_connected:
             raise CommandError(f"None connected to {options['url']}: {final.trouble or 'there was no time to'}")
