@@ -189,6 +189,20 @@ HTTP_BODY_TIMEOUT_SEC = number("HTTP_BODY_TIMEOUT_SEC", default=30)
 HTTP_IDLE_TIMEOUT_SEC = number("HTTP_IDLE_TIMEOUT_SEC", default=30)
 HTTP_MAX_WAITING = number("HTTP_MAX_WAITING", default=4_096)
 
+# --- The gateway to models (docs/gateway.md): providers of all organizations, named as their SDKs name them ---------
+LLM_ENVIRONMENT = {  # name: (dialect, address, key, whether its calls cost nothing)
+    "openai": ("openai", first("OPENAI_BASE_URL"), first("OPENAI_API_KEY"), False),
+    "anthropic": ("anthropic", first("ANTHROPIC_BASE_URL"), first("ANTHROPIC_API_KEY"), False),
+    "google": ("google", first("GOOGLE_BASE_URL"), first("GOOGLE_API_KEY", "GEMINI_API_KEY"), False),
+    "ollama": ("openai", first("OLLAMA_BASE_URL"), "", True),
+    "vllm": ("openai", first("VLLM_BASE_URL"), first("VLLM_API_KEY"), True),
+}
+LLM_ECHO_ENABLED = flag("LLM_ECHO_ENABLED", default=not IS_PRODUCTION)
+LLM_FIRST_BYTE_SECONDS = number("LLM_FIRST_BYTE_SEC", default=120)
+LLM_IDLE_SECONDS = number("LLM_IDLE_SEC", default=60)
+LLM_TOTAL_SECONDS = number("LLM_TOTAL_SEC", default=600)
+LLM_RETRIES = number("LLM_RETRIES", default=2)
+
 # --- The life of an orchestrator (PROTOCOL §1) -------------------------------------------------------------------
 HEARTBEAT_TTL_SEC = number("HEARTBEAT_TTL_SEC", default=120)
 HEARTBEAT_INTERVAL_SEC = number("HEARTBEAT_INTERVAL_SEC", default=max(1, min(30, HEARTBEAT_TTL_SEC // 4)))

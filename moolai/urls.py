@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
+from llm_gateway import aliases_api as aliases
+from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
 from monitoring import channels_api as channels
 from monitoring import export_api as export
@@ -138,6 +140,16 @@ urlpatterns = [
     re_path(r"^api/v1/system/alert-rules/(?P<rule_id>[0-9]{1,18})/?$", alert_rules.OneRule.as_view()),
     re_path(r"^api/v1/system/silences/?$", silences.Silences.as_view()),
     re_path(r"^api/v1/system/silences/(?P<silence_id>[^/]+)/?$", silences.OneSilence.as_view()),
+    re_path(r"^api/v1/llm/providers/?$", providers.GlobalProviders.as_view()),
+    re_path(r"^api/v1/llm/providers/(?P<provider_id>[^/]+)/?$", providers.GlobalProvider.as_view()),
+    re_path(r"^api/v1/llm/providers/(?P<provider_id>[^/]+)/test/?$", providers.GlobalTest.as_view()),
+    re_path(r"^api/v1/llm/aliases/?$", aliases.GlobalAliases.as_view()),
+    re_path(r"^api/v1/llm/aliases/(?P<alias_id>[^/]+)/?$", aliases.GlobalAlias.as_view()),
+    re_path(rf"^{OWN}/providers/?$", providers.Providers.as_view()),
+    re_path(rf"^{OWN}/providers/(?P<provider_id>[^/]+)/?$", providers.OneProvider.as_view()),
+    re_path(rf"^{OWN}/providers/(?P<provider_id>[^/]+)/test/?$", providers.Test.as_view()),
+    re_path(rf"^{OWN}/aliases/?$", aliases.Aliases.as_view()),
+    re_path(rf"^{OWN}/aliases/(?P<alias_id>[^/]+)/?$", aliases.OneAlias.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),

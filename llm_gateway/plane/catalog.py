@@ -1,0 +1,140 @@
+"""The catalog: every provider and alias in memory, read anew when a row of theirs changed. `read` runs in a thread."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import Count, Max
+
+from llm_gateway import hosts
+from llm_gateway.models import Alias, Provider
+from orgs import sealed, vault
+from orgs.models import AllowedNetwork
+
+logger = logging.getLogger(__name__)
+ECHO: Final = "echo"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A provider as calls see it. `networks` are the private ones it may lie in; None: the environment names it."""
+
+    key: str
+    name: str
+    dialect: str
+    base_url: str
+    api_key: str = field(repr=False)
+    is_local: bool = False
+    models: frozenset[str] = frozenset()
+    networks: tuple[str, ...] | None = ()
+
+    def has(self, model: str) -> bool:
+        """Whether it may have the model: one that names none may have any."""
+        return not self.models or model in self.models
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model that an alias leads to, with its share of the calls (None: only when the others fail)."""
+
+    model: str
+    weight: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one organization may call: its own first, then everybody's, then the environment's."""
+
+    sources: tuple[Source, ...]
+    by_name: Mapping[str, Source]
+    aliases: Mapping[str, tuple[Choice, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A snapshot of all providers and aliases, by organization ("" for those of all)."""
+
+    sources: Mapping[str, Sequence[Source]]
+    aliases: Mapping[str, Mapping[str, tuple[Choice, ...]]]
+    _views: dict[str, View] = field(default_factory=dict)
+
+    def view(self, organization_id: str) -> View:
+        """Return what an organization may call; put together once."""
+        found = self._views.get(organization_id)
+        if found is None:
+            own = organization_id if organization_id in self.sources or organization_id in self.aliases else ""
+            found = self._views.get(own) or self._put_together(own)
+            self._views[own] = found
+        return found
+
+    def _put_together(self, organization_id: str) -> View:
+        sources = [*self.sources.get(organization_id, ()), *(self.sources.get("", ()) if organization_id else ())]
+        sources += environment()
+        by_name: dict[str, Source] = {}
+        for source in sources:
+            by_name.setdefault(source.name, source)
+        aliases = {**self.aliases.get("", {}), **self.aliases.get(organization_id, {})}
+        return View(tuple(source for source in sources if by_name[source.name] is source), by_name, aliases)
+
+
+EMPTY: Final = Catalog({}, {})
+
+
+def environment() -> list[Source]:
+    """Return the providers that the environment names, and the one that answers by itself."""
+    found = [
+        Source(f"env:{name}", name, dialect, hosts.of(dialect, url), key, is_local, frozenset(), None)
+        for name, (dialect, url, key, is_local) in settings.LLM_ENVIRONMENT.items()
+        if url or (key and dialect in hosts.OWNERS and name in hosts.OWNERS)
+    ]
+    if settings.LLM_ECHO_ENABLED:
+        found.append(Source("env:echo", ECHO, ECHO, "", "", True, frozenset({ECHO}), None))
+    return found
+
+
+def fingerprint() -> tuple[Any, ...]:
+    """Return what differs whenever a provider, an alias or an allowed network did: three small queries."""
+    found: list[Any] = []
+    for model, moment in ((Provider, "updated_at"), (Alias, "updated_at"), (AllowedNetwork, "created_at")):
+        rows = model._default_manager.aggregate(Count("pk"), Max("pk"), Max(moment))
+        found += rows.values()
+    return tuple(found)
+
+
+def read() -> Catalog:
+    """Read all of it; a key that cannot be opened leaves its provider out."""
+    networks: dict[str, list[str]] = defaultdict(list)
+    for organization_id, cidr in AllowedNetwork.objects.values_list("organization_id", "cidr"):
+        networks[organization_id].append(cidr)
+    sources: dict[str, list[Source]] = defaultdict(list)
+    for row in Provider.objects.filter(is_enabled=True).order_by("-priority", "name"):
+        home = row.organization_id or ""
+        if (source := of_row(row, networks=networks[home])) is not None:
+            sources[home].append(source)
+    aliases: dict[str, dict[str, tuple[Choice, ...]]] = defaultdict(dict)
+    for alias in Alias.objects.all():
+        choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
+        aliases[alias.organization_id or ""][alias.alias] = choices
+    return Catalog(dict(sources), dict(aliases))
+
+
+def of_row(row: Provider, *, networks: Sequence[str]) -> Source | None:
+    """Return a provider's row as calls see it, None where its key cannot be opened."""
+    try:
+        key = sealed.read(row, "api_key")
+    except vault.Unreadable:
+        logger.error("the key of the provider %s cannot be read", row.provider_id)
+        return None
+    return Source(
+        row.provider_id,
+        row.name,
+        row.dialect,
+        hosts.of(row.dialect, row.base_url),
+        key,
+        row.is_local or row.dialect == ECHO,
+        frozenset(row.known_models),
+        (*settings.OUTBOUND_ALLOWED_CIDRS, *networks),
+    )

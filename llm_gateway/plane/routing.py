@@ -1,0 +1,114 @@
+"""Routing: which providers a call for a model goes to, in which order. Pure but for the dice."""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from llm_gateway.plane.breakers import Breakers
+from llm_gateway.plane.catalog import Choice, Source, View
+
+# Names that everybody knows, by the dialect of who made them.
+FAMILIES: Final = (
+    ("openai", re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|codex-|davinci-|babbage-")),
+    ("anthropic", re.compile(r"claude-")),
+    ("google", re.compile(r"gemini-|gemma-|text-embedding-004$")),
+)
+VARIABLES: Final = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "google": "GOOGLE_API_KEY",
+    "ollama": "OLLAMA_BASE_URL",
+    "vllm": "VLLM_BASE_URL",
+    "echo": "LLM_ECHO_ENABLED=true",
+}
+
+
+class Unknown(Exception):
+    """Nobody here knows the model."""
+
+
+class Unconfigured(Exception):
+    """The model is known, and its provider is not set up; `variable` is what to set."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(variable)
+        self.variable = variable
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One provider and the name it knows the model by."""
+
+    source: Source
+    model: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What its breaker is called."""
+        return self.source.key, self.model
+
+
+def find(view: View, model: str, *, roll: Callable[[], float] = random.random) -> list[Target]:
+    """Return where a call for `model` may go, best first: an alias has several places, a model one.
+
+    Raises Unknown, and Unconfigured when nothing of what the name means is set up.
+    """
+    choices = view.aliases.get(model)
+    if choices is None:
+        return [_one(view, model)]
+    found, problem = [], Unknown()
+    for choice in shuffled(choices, roll=roll):
+        try:
+            found.append(_one(view, choice.model))
+        except (Unknown, Unconfigured) as error:
+            problem = error if isinstance(error, Unconfigured) else problem  # type: ignore[assignment]
+    if not found:
+        raise problem
+    return list(dict.fromkeys(found))
+
+
+def shuffled(choices: Sequence[Choice], *, roll: Callable[[], float]) -> list[Choice]:
+    """Return the choices in the order of one call: those with weights drawn by them, then the others as they stand."""
+    left = [choice for choice in choices if choice.weight is not None]
+    order = []
+    while left:
+        point = roll() * sum(choice.weight or 0.0 for choice in left)
+        for choice in left:
+            point -= choice.weight or 0.0
+            if point < 0:
+                break
+        left.remove(choice)
+        order.append(choice)
+    return order + [choice for choice in choices if choice.weight is None]
+
+
+def healthy_first(targets: Sequence[Target], breakers: Breakers) -> list[Target]:
+    """Return the targets whose breaker is closed first; the order is otherwise kept."""
+    return sorted(targets, key=lambda target: breakers.state(target.key) != "closed")
+
+
+def _one(view: View, model: str) -> Target:
+    prefix, _, rest = model.partition("/")
+    if rest and prefix in view.by_name:
+        source = view.by_name[prefix]
+        if source.has(rest):
+            return Target(source, rest)
+        raise Unknown
+    for source in view.sources:
+        if model in source.models:
+            return Target(source, model)
+    if rest and prefix in VARIABLES:
+        raise Unconfigured(VARIABLES[prefix])
+    return _of_family(view, model)
+
+
+def _of_family(view: View, model: str) -> Target:
+    dialect = next((dialect for dialect, pattern in FAMILIES if pattern.match(model)), "")
+    for source in view.sources:
+        if dialect and source.dialect == dialect and not source.models and not source.is_local:
+            return Target(source, model)
+    if dialect:
+        raise Unconfigured(VARIABLES[dialect])
+    raise Unknown
