@@ -1,0 +1,257 @@
+"""Accounts: the money of one call. What it may cost is reserved before, what it did cost is settled after, once.
+
+The journal has the call on disk before a provider is asked, and its end before this process forgets it.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+
+from llm_gateway.money import prices
+from llm_gateway.money.journal import JournalFull
+from llm_gateway.money.limits import Scopes
+from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unavailable
+from llm_gateway.money.records import Attempt, Begin, End
+from llm_gateway.plane.callers import Standing
+from llm_gateway.plane.refusals import Failed
+from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
+from llm_gateway.plane.routing import Target
+from llm_gateway.problems import Problem
+from llm_gateway.usage import Usage
+
+if TYPE_CHECKING:
+    from llm_gateway.plane.planes import Plane
+
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+RESERVE_AGAIN: Final = {"x-should-retry": "false"}
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Tokens as prices count them: what was written to a cache is not part of the input."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+
+
+class Account:
+    """The money of one call; `use` says what it took, `close` settles."""
+
+    def __init__(
+        self, plane: "Plane", order: Order, prices_of: dict[tuple[str, str], prices.UnitPrice], reservation: Reservation
+    ) -> None:
+        self.plane, self.order, self.prices_of, self.reservation = plane, order, prices_of, reservation
+        self.began_at = time.monotonic()
+        self.status, self.error = COMPLETED, ""
+        self.usage, self.is_estimated, self.cost_usd_micros = Usage(), False, 0
+        self.target: Target | None = None
+        self.attempts = 0
+        self.first_token_ms: float | None = None
+
+    @property
+    def cost_usd(self) -> str:
+        """What it cost, in dollars."""
+        return f"{self.cost_usd_micros // 1_000_000}.{self.cost_usd_micros % 1_000_000:06d}"
+
+    def attempt(self, target: Target) -> "Trial":
+        """Begin a request to a provider."""
+        self.attempts += 1
+        return Trial(self, target, self.attempts)
+
+    def first_token(self) -> None:
+        """Note that the first part of the answer is there."""
+        if self.first_token_ms is None:
+            self.first_token_ms = self.elapsed_ms
+
+    @property
+    def elapsed_ms(self) -> float:
+        """How long the call has taken."""
+        return round((time.monotonic() - self.began_at) * 1000, 2)
+
+    def use(self, target: Target, usage: Usage, *, is_estimated: bool) -> None:
+        """Note what a provider was used for."""
+        self.target, self.usage, self.is_estimated = target, usage, is_estimated
+        self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key])
+
+    def fail(self, code: str) -> None:
+        """Note that the call did not end well."""
+        self.status, self.error = FAILED, code[:100]
+
+    def leave(self) -> None:
+        """Note that the client left."""
+        self.status, self.error = CANCELLED, "client_left"
+
+    def close(self) -> None:
+        """Settle, and write the end down."""
+        self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
+        target, usage = self.target, self.usage
+        price = self.prices_of[target.key] if target else None
+        end = End(
+            call_id=self.order.call_id,
+            at=time.time(),
+            status=self.status,
+            provider=target.source.name if target else "",
+            model=target.model if target else "",
+            error=self.error,
+            is_estimated=self.is_estimated,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost_usd_micros=self.cost_usd_micros,
+            price=_written(price) if price else {},
+            latency_ms=self.elapsed_ms,
+            first_token_ms=self.first_token_ms,
+        )
+        try:
+            self.plane.journal.end(end)
+        except JournalFull:
+            self.plane.complain()
+
+
+class Trial:
+    """One request to a provider; its end is written down once."""
+
+    def __init__(self, account: Account, target: Target, number: int) -> None:
+        self.account, self.target, self.number = account, target, number
+        self.at, self.began_at = time.time(), time.monotonic()
+
+    def end(self, error: str, http_status: int | None = None) -> None:
+        """Note how it ended."""
+        record = Attempt(
+            call_id=self.account.order.call_id,
+            number=self.number,
+            provider=self.target.source.name,
+            model=self.target.model,
+            at=self.at,
+            http_status=http_status,
+            error=error[:100],
+            latency_ms=round((time.monotonic() - self.began_at) * 1000, 2),
+            first_token_ms=self.account.first_token_ms,
+        )
+        try:
+            self.account.plane.journal.attempt(record)
+        except JournalFull:
+            self.account.plane.complain()
+
+
+async def open_(
+    plane: "Plane", standing: Standing, order: Order, targets: Sequence[Target], *, surface: str
+) -> tuple[Account, list[Target]]:
+    """Reserve what the call may cost at most, and write down that it begins.
+
+    Return the account, and the targets that its reservation is good for. Raises Failed: over a limit, a budget that is
+    spent, a price nobody knows, or nothing that can be leased.
+    """
+    prices_of = {target.key: await _price(plane, standing, target) for target in targets}
+    reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
+    account = Account(plane, order, prices_of, reservation)
+    begin = Begin(
+        call_id=order.call_id,
+        organization_id=standing.organization_id,
+        requested_model=order.asked.model[:200],
+        at=reservation.reserved_at,
+        key_id=standing.key_id,
+        user="" if standing.key_id else standing.name[:150],
+        orchestrator_id=standing.orchestrator_id,
+        surface=surface,
+        is_stream=order.asked.is_stream,
+        scope_model=reservation.scopes.model[:200],
+        reserved_usd_micros=reservation.usd_micros,
+        leases=reservation.leases,
+    )
+    try:
+        plane.journal.begin(begin)
+    except JournalFull:
+        reservation.settle(0, 0)
+        plane.complain()
+        text = "Calls cannot be written down at the moment; try again later."
+        raise Failed(Problem(503, "api_error", text, code="overloaded", retry_after=5)) from None
+    return account, usable
+
+
+async def _reserve(
+    plane: "Plane",
+    standing: Standing,
+    order: Order,
+    targets: Sequence[Target],
+    prices_of: dict[tuple[str, str], prices.UnitPrice],
+) -> tuple[Reservation, list[Target]]:
+    """Reserve for the first target whose model has anything left, and all others under the same limits."""
+    left = list(targets)
+    while True:
+        scopes = _scopes(standing, left[0])
+        same = [target for target in left if _scopes(standing, target).limits == scopes.limits]
+        usd_micros = max(_bound(order, prices_of[target.key]) for target in same)
+        try:
+            return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=_tokens(order)), same
+        except (BudgetSpent, RateLimited) as error:
+            others = [target for target in left if error.limit not in _scopes(standing, target).limits]
+            if not others:
+                raise Failed(_problem(error), is_final=isinstance(error, BudgetSpent)) from None
+            left = others
+        except Unavailable:
+            text = "What is left of the budget cannot be looked up at the moment; try again in a few seconds."
+            raise Failed(Problem(503, "api_error", text, code="database_unavailable", retry_after=5)) from None
+
+
+def _problem(error: BudgetSpent | RateLimited) -> Problem:
+    if isinstance(error, BudgetSpent):
+        return Problem(429, "insufficient_quota", str(error), code="insufficient_quota")
+    code = "rate_limit_exceeded" if error.may_retry else "request_too_large_for_limit"
+    return Problem(429, "rate_limit_error", str(error), code=code, retry_after=error.retry_after_seconds)
+
+
+def _scopes(standing: Standing, target: Target) -> Scopes:
+    scopes: Scopes = standing.held.scopes(f"{target.source.name}/{target.model}")
+    return scopes
+
+
+def _bound(order: Order, price: prices.UnitPrice) -> int:
+    asked = order.asked
+    if order.is_embedding:
+        return prices.bound(order.size, 0, price)
+    if asked.max_output_tokens is not None:
+        return prices.bound(order.size, asked.max_output_tokens * asked.choices, price)
+    return prices.bound(order.size, None, price) * asked.choices
+
+
+def _tokens(order: Order) -> int:
+    output = 0 if order.is_embedding else (order.asked.max_output_tokens or 0) * order.asked.choices
+    return -(-order.size // CHARACTERS_PER_TOKEN) + output
+
+
+async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:
+    found = await plane.pricing.of(standing.organization_id, target)
+    try:
+        return prices.known(found, policy=settings.LLM_UNKNOWN_PRICES, estimate=plane.pricing.assumed)
+    except prices.UnknownPrice:
+        text = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it."
+        raise Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param="model")) from None
+
+
+def _spent(usage: Usage) -> Spent:
+    return Spent(
+        max(0, usage.input_tokens - usage.cache_write_tokens),
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+    )
+
+
+def _written(price: prices.UnitPrice) -> dict[str, str]:
+    return {
+        "input": str(price.input),
+        "output": str(price.output),
+        "cached_input": str(price.cached_input),
+        "cache_write": str(price.cache_write),
+        "source": price.source,
+    }

@@ -1,0 +1,161 @@
+"""The data plane's doors: which path is which surface, and what becomes of everything that is not served."""
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+from django.utils import timezone
+
+from llm_gateway.plane import accounts, listing, planes, refusals, routing
+from llm_gateway.plane.calls import Call
+from llm_gateway.plane.exchange import Exchange, Gone
+from llm_gateway.plane.refusals import Failed
+from llm_gateway.plane.relay import Order
+from llm_gateway.plane.routing import Target
+from llm_gateway.problems import Problem, Refused
+from llm_gateway.surfaces import chat, completions, embeddings, messages, responses
+from moolai import errors
+from moolai.errors import AppError
+from orgs import parsing
+
+logger = logging.getLogger(__name__)
+OWN: Final = "/api/v1/llm/"
+SURFACES: Final[dict[str, Any]] = {
+    "/v1/chat/completions": chat,
+    "/v1/completions": completions,
+    "/v1/embeddings": embeddings,
+    "/v1/responses": responses,
+    "/v1/messages": messages,
+    "/api/v1/llm/chat": chat,
+}
+READS: Final = ("/v1/models", "/api/v1/llm/models", "/api/v1/llm/health")
+ONE_MODEL: Final = "/v1/models/"
+UNKNOWN: Final = "/v1/(unknown)"
+FOREIGN: Final = ("/v1/performance", "/v1/ai-orchestration")
+RETRY: Final = (b"x-should-retry", b"false")
+
+
+def serves(path: str) -> bool:
+    """Whether a path is the data plane's: all of `/v1/` but what other rooms have there, and three of `/api/v1/llm/`."""
+    plain = path.rstrip("/")
+    if plain.startswith("/v1/") or plain == "/v1":
+        return not any(plain == other or plain.startswith(f"{other}/") for other in FOREIGN)
+    return plain in SURFACES or plain in READS
+
+
+def route(path: str) -> str:
+    """Return the name that calls of a path are counted under: there are as many as doors."""
+    plain = path.rstrip("/")
+    if plain in SURFACES or plain in READS:
+        return plain
+    return f"{ONE_MODEL}{{id}}" if plain.startswith(ONE_MODEL) else UNKNOWN
+
+
+async def serve(exchange: Exchange) -> None:
+    """Answer one request; whatever happens, in the shape of its surface."""
+    try:
+        await _serve(exchange)
+    except Failed as failure:
+        await _refuse(exchange, failure.problem, is_final=failure.is_final)
+    except Refused as refused:
+        await _refuse(exchange, refused.problem)
+    except AppError as error:
+        await _refuse(exchange, refusals.of(error))
+    except Gone:
+        exchange.status = exchange.status or 499
+    except Exception:
+        logger.exception("a call of the gateway failed")
+        await _refuse(exchange, refusals.of(AppError("internal_error")))
+
+
+async def _serve(exchange: Exchange) -> None:
+    path = exchange.path.rstrip("/")
+    surface = SURFACES.get(path)
+    is_read = path in READS or path.startswith(ONE_MODEL)
+    if surface is None and not is_read:
+        raise Failed(refusals.unknown_path(exchange.method, exchange.path))
+    presented = exchange.presented()
+    plane = planes.current()
+    standing = await plane.callers.find(presented)
+    exchange.organization_id = standing.organization_id
+    if exchange.method not in (("GET", "HEAD") if is_read else ("POST",)):
+        exchange.more.append((b"allow", b"GET, HEAD" if is_read else b"POST"))
+        raise AppError("method_not_allowed")
+    await plane.ready()
+    if surface is None:
+        await listing.answer(exchange, plane, standing)
+        return
+    await _call(exchange, plane, standing, surface)
+
+
+async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface: Any) -> None:
+    body, size = await _read(exchange)
+    asked = surface.check(body)
+    is_own = exchange.path.startswith(OWN)
+    if is_own and asked.is_stream:
+        raise Refused("stream", "This path answers as a whole; stream from /v1/chat/completions.")
+    targets = _targets(plane, standing, asked.model)
+    order = Order(surface, body, asked, size=size, call_id=secrets.token_hex(12), created=int(time.time()))
+    name = surface.PATH.rpartition("/")[2]
+    account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+    envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
+    await Call(plane, exchange, order, account, envelop=envelop).run(targets)
+
+
+async def _read(exchange: Exchange) -> tuple[Any, int]:
+    """Return the body's document and how many bytes it had."""
+    raw = await exchange.read()
+    try:
+        return orjson.loads(raw), len(raw)
+    except (orjson.JSONDecodeError, RecursionError):
+        parsing.parse(raw)  # says what is wrong, and where
+        raise AppError("invalid_json") from None
+
+
+def _targets(plane: planes.Plane, standing: Any, model: str) -> list[Target]:
+    try:
+        targets = routing.find(plane.catalog.view(standing.organization_id), model)
+    except routing.Unknown:
+        raise Failed(refusals.unknown_model(model)) from None
+    except routing.Unconfigured as error:
+        raise Failed(refusals.unconfigured(model, error)) from None
+    held = standing.held
+    if held.models:
+        targets = [one for one in targets if held.may_call(model, one.model, f"{one.source.name}/{one.model}")]
+        if not targets:
+            raise Failed(refusals.unknown_model(model))
+    return routing.healthy_first(targets, plane.breakers) if len(targets) > 1 else targets
+
+
+def _enveloped(content: bytes, target: Target, account: accounts.Account) -> bytes:
+    """Return an answer in the envelope of our own API (API §9)."""
+    more = {
+        "cost": account.cost_usd_micros / 1_000_000,
+        "provider": target.source.name,
+        "latency_ms": account.elapsed_ms,
+        "cached": False,
+    }
+    moment = timezone.now().isoformat().replace("+00:00", "Z")
+    return orjson.dumps({"success": True, "data": {**orjson.loads(content), **more}, "timestamp": moment})
+
+
+async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = False) -> None:
+    """Answer with a problem, unless an answer has begun: then all that is left is to break it off."""
+    if exchange.status:
+        raise ConnectionAbortedError(problem.message)
+    headers = [RETRY] if is_final or problem.code == "provider_refused_key" else []
+    if problem.retry_after is not None and problem.status in (429, 503, 529):
+        headers.append((b"retry-after", str(max(1, round(problem.retry_after))).encode()))
+    if problem.status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="moolai"'))
+    if exchange.path.startswith(OWN):
+        body: Any = errors.body(problem.code or problem.kind, problem.message, request_id=exchange.request_id)
+    else:
+        body = refusals.body(exchange.path, problem)
+    await exchange.answer_json(problem.status, body, headers)
+
+
+Door = Callable[[Exchange], Awaitable[None]]

@@ -1,0 +1,244 @@
+"""A call: reserve, ask one provider after another until one answers, relay, settle. One life, whatever happens.
+
+Retries and other providers come only before the first byte is sent to the client. When the client leaves, the block is
+cancelled wherever it stands: the connection to the provider is cut and the call settled on the way out.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from django.conf import settings
+
+from llm_gateway.plane import relay, sending
+from llm_gateway.plane.accounts import Account
+from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
+from llm_gateway.plane.refusals import Failed
+from llm_gateway.plane.relay import Order
+from llm_gateway.plane.routing import Target
+from llm_gateway.problems import Problem, Refused, bad_answer, cut_short
+
+if TYPE_CHECKING:
+    from llm_gateway.plane.planes import Plane
+
+Envelope = Callable[[bytes, Target], bytes]
+FIRST_WAIT_SECONDS: Final = 0.25
+MAX_WAIT_SECONDS: Final = 4.0
+MAX_RETRY_AFTER_SECONDS: Final = 10.0
+FINAL: Final = frozenset({400, 413, 422})  # another provider would say the same
+REPEATABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 529})
+NO_RETRY: Final = frozenset({"provider_refused_key", "bad_provider_answer"})
+SPARE_SECONDS: Final = 5.0  # for a client to take what it is told at the end
+LINGER_SECONDS: Final = 0.5
+PROVIDER: Final = b"x-moolai-provider"
+COST: Final = b"x-moolai-cost-usd"
+CACHED: Final = (b"x-moolai-cached", b"false")
+
+
+class Call:
+    """One call on its way."""
+
+    def __init__(
+        self, plane: "Plane", exchange: Exchange, order: Order, account: Account, *, envelop: Envelope | None = None
+    ) -> None:
+        self.plane, self.exchange, self.order, self.account = plane, exchange, order, account
+        self.envelop = envelop
+        self.ends_at = time.monotonic() + settings.LLM_TOTAL_SECONDS
+
+    async def run(self, targets: list[Target]) -> None:
+        """Answer the client; raises Failed when nobody could, and Refused for what nobody may be asked."""
+        departure = Departure(self.exchange)
+        try:
+            async with departure, asyncio.timeout(settings.LLM_TOTAL_SECONDS + SPARE_SECONDS):
+                await self._ask(targets)
+        except Failed as failure:
+            self.account.fail(failure.problem.code or failure.problem.kind)
+            raise
+        except Refused as refusal:
+            self.account.fail(refusal.code or "invalid_request_error")
+            raise
+        except TimeoutError:
+            self.account.fail("provider_timeout")
+            raise Failed(sending.broken(TimeoutError())) from None
+        finally:
+            if departure.has_left:
+                self.account.leave()
+            self.account.close()
+
+    # --- who is asked -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, targets: list[Target]) -> None:
+        problem, open_keys = None, []
+        for target in targets:
+            if self.plane.breakers.is_open(target.key):
+                open_keys.append(target.key)
+                continue
+            problem = await self._ask_one(target)
+            if problem is None:
+                return
+            if problem.status in FINAL:
+                break
+        if problem is None:
+            wait = min((self.plane.breakers.seconds_left(key) for key in open_keys), default=1.0)
+            text = "Every provider of this model fails at the moment; try again later."
+            problem = Problem(503, "api_error", text, code="provider_unavailable", retry_after=max(1.0, wait))
+        raise Failed(problem)
+
+    async def _ask_one(self, target: Target) -> Problem | None:
+        """Ask one provider, more than once where that may help; return None once the client has its answer."""
+        outgoing = None if relay.is_echo(target) else self.order.outgoing(target)
+        problem: Problem | None = None
+        for number in range(settings.LLM_RETRIES + 1):
+            if number and not await self._wait(problem, number):
+                break
+            if not self.plane.breakers.enter(target.key):
+                break
+            problem = await self._try(target, outgoing)
+            if problem is None or problem.status not in REPEATABLE or problem.code in NO_RETRY:
+                break
+        return problem
+
+    async def _wait(self, problem: Problem | None, number: int) -> bool:
+        """Wait before the next try; false when the provider wants to be left alone for longer than a call lasts."""
+        seconds = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (number - 1)) * random.uniform(0.5, 1.0)
+        if problem is not None and problem.retry_after is not None:
+            if problem.retry_after > MAX_RETRY_AFTER_SECONDS:
+                return False
+            seconds = max(seconds, problem.retry_after)
+        await asyncio.sleep(seconds)
+        return True
+
+    async def _try(self, target: Target, outgoing: Any) -> Problem | None:
+        attempt = self.account.attempt(target)
+        problem: Problem | None = None
+        try:
+            if outgoing is None:
+                await self._echo(target)
+            else:
+                problem = await self._exchange(target, outgoing)
+        except sending.BROKEN as error:
+            if self.exchange.status:
+                raise
+            problem = sending.broken(error)
+        except BaseException:
+            self.plane.breakers.leave(target.key)
+            attempt.end("interrupted")
+            raise
+        self._judge(target, problem)
+        attempt.end("" if problem is None else problem.code or problem.kind, problem.status if problem else 200)
+        return problem
+
+    def _judge(self, target: Target, problem: Problem | None) -> None:
+        if problem is None or (problem.status < 500 and problem.status not in (408, 429)):
+            self.plane.breakers.succeed(target.key)
+        else:
+            self.plane.breakers.fail(target.key)
+
+    # --- one request ------------------------------------------------------------------------------------------------
+
+    async def _exchange(self, target: Target, outgoing: Any) -> Problem | None:
+        async with asyncio.timeout(settings.LLM_FIRST_BYTE_SECONDS) as limit:
+            async with sending.sent(self.plane.lines, target.source, outgoing) as response:
+                if response.status != 200:
+                    return await sending.problem_of(response, target.source)
+                if self.order.asked.is_stream:
+                    limit.reschedule(None)  # from here on each part has a limit of its own
+                    return await self._stream(target, response)
+                content = await sending.whole(response)
+        answer = relay.whole(self.order, target, content)
+        if isinstance(answer, Problem):
+            return answer
+        await self._answer(target, answer)
+        return None
+
+    async def _answer(self, target: Target, answer: relay.Whole) -> None:
+        self.account.first_token()
+        usage = answer.usage or relay.estimate(self.order, len(answer.content))
+        self.account.use(target, usage, is_estimated=answer.usage is None)
+        headers = [JSON, (PROVIDER, target.source.name.encode()), CACHED, (COST, self.account.cost_usd.encode())]
+        content = self.envelop(answer.content, target) if self.envelop is not None else answer.content
+        await self.exchange.answer(200, content, headers)
+
+    async def _stream(self, target: Target, response: aiohttp.ClientResponse) -> Problem | None:
+        """Relay a stream; a problem before its first byte is returned, a later one is told the client in a frame."""
+        if response.content_type == "application/json":
+            return bad_answer("The provider answered with a whole where a stream was asked for.")
+        passing = relay.stream(self.order, target)
+        try:
+            problem = await self._pass_on(target, passing, response.content)
+        except sending.BROKEN as error:
+            if not self.exchange.status:
+                raise
+            problem = sending.broken(error) if isinstance(error, TimeoutError) else cut_short()
+        finally:
+            if self.exchange.status:
+                self._use_stream(target, passing)
+        if problem is None:
+            await self.exchange.end()
+            await _use_up(response.content)
+        elif self.exchange.status:
+            await self._break(passing, problem)
+        return problem if not self.exchange.status else None
+
+    async def _pass_on(self, target: Target, passing: Any, content: aiohttp.StreamReader) -> Problem | None:
+        """Send on what comes; return what went wrong on the provider's side, None when its stream ended well."""
+        seconds: float = settings.LLM_FIRST_BYTE_SECONDS
+        while True:
+            async with asyncio.timeout(max(0.0, min(seconds, self.ends_at - time.monotonic()))):
+                data = await content.readany()
+            part = passing.feed(data)
+            is_last = not data or passing.is_done
+            if is_last:
+                part += passing.finish()
+            if part:
+                await self._write(target, part)
+                seconds = settings.LLM_IDLE_SECONDS
+            if passing.problem is not None:
+                return sending.clean(passing.problem, target.source)
+            if is_last:
+                return None
+
+    async def _write(self, target: Target, part: bytes) -> None:
+        if not self.exchange.status:
+            self.account.first_token()
+            await self.exchange.begin(200, [EVENTS, (PROVIDER, target.source.name.encode()), CACHED])
+        await self.exchange.write(part)
+
+    async def _break(self, passing: Any, problem: Problem) -> None:
+        """End a stream that broke with an error frame: never as if it had come to its end."""
+        self.account.fail(problem.code or problem.kind)
+        await self.exchange.write(passing.error(problem))
+        await self.exchange.end()
+
+    def _use_stream(self, target: Target, passing: Any) -> None:
+        usage = passing.usage
+        is_said = usage is not None and bool(usage.output_tokens or not passing.output_characters)
+        if not is_said:
+            usage = relay.estimate(self.order, passing.output_characters)
+        self.account.use(target, usage, is_estimated=not is_said)
+
+    async def _echo(self, target: Target) -> None:
+        if not self.order.asked.is_stream:
+            await self._answer(target, relay.echoed(self.order))
+            return
+        passing = relay.Echoing(self.order)
+        try:
+            async for part in passing.parts():
+                if part:
+                    await self._write(target, part)
+            await self.exchange.end()
+        finally:
+            self._use_stream(target, passing)
+
+
+
+async def _use_up(content: aiohttp.StreamReader) -> None:
+    """Read the end of a stream whose end mark has come, so that its connection can be used again."""
+    with suppress(*sending.BROKEN):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while not content.at_eof() and await content.readany():
+                pass

@@ -1,0 +1,126 @@
+"""The plane: what one process needs to serve calls, on one event loop. Everything is begun with the first call."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+
+from llm_gateway.money import limits
+from llm_gateway.money.journal import Journal
+from llm_gateway.money.purse import Purse
+from llm_gateway.plane import catalog, desk
+from llm_gateway.plane.breakers import Breakers
+from llm_gateway.plane.callers import Callers
+from llm_gateway.plane.catalog import Catalog
+from llm_gateway.plane.pricing import Pricing
+from llm_gateway.plane.upstream import Lines
+from moolai.errors import AppError
+from orchestrators import nodes
+
+logger = logging.getLogger(__name__)
+LOOK_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 5.0
+WHOLE_SECONDS: Final = 60.0
+IDLE_SECONDS: Final = 60.0
+COMPLAINT_SECONDS: Final = 60.0
+
+
+class Plane:
+    """The parts of the data plane."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        holder = nodes.new_id()
+        self.breakers = Breakers()
+        self.lines = Lines(desk.run)
+        self.callers = Callers(desk.run, limits.load_many)
+        self.catalog: Catalog = catalog.EMPTY
+        self.pricing = Pricing(desk.run, lambda organization_id: self.catalog.prices(organization_id))
+        self.purse = Purse(holder)
+        self.journal = Journal(Path(settings.DATA_DIR) / "journal", holder=holder)
+        self._fingerprint: Any = None
+        self._read_at = self._looked_at = self._used_at = -WHOLE_SECONDS
+        self._looking: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._complained_at = -COMPLAINT_SECONDS
+
+    async def ready(self) -> None:
+        """See to it that the catalog is there and was looked at lately; raises `database_unavailable`."""
+        self._used_at = now = time.monotonic()
+        if now - self._looked_at < FRESH_SECONDS:
+            return
+        if self._task is None or self._task.done():
+            self._task = self.loop.create_task(self._watch())
+        try:
+            await self._look()
+        except (DatabaseError, InterfaceError, TimeoutError, OSError):
+            if self._fingerprint is None:
+                raise AppError("database_unavailable") from None
+
+    async def _watch(self) -> None:
+        while time.monotonic() - self._used_at < IDLE_SECONDS:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except (DatabaseError, InterfaceError, TimeoutError, OSError):
+                self._looked_at = time.monotonic()  # what is known serves on; there is nobody to ask
+            except Exception:
+                logger.exception("the catalog of providers could not be read")
+
+    async def _look(self) -> None:
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(self._look_now())
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+
+    def _looked(self, done: "asyncio.Future[None]") -> None:
+        self._looking = None
+        if not done.cancelled():
+            done.exception()
+
+    async def _look_now(self) -> None:
+        before = time.monotonic()
+        fingerprint = await desk.run(catalog.fingerprint)
+        if fingerprint != self._fingerprint or before - self._read_at > WHOLE_SECONDS:
+            self.catalog = await desk.run(catalog.read)
+            self._fingerprint, self._read_at = fingerprint, before
+        self._looked_at = time.monotonic()
+
+    def complain(self) -> None:
+        """Say once a minute that the journal cannot be written."""
+        if time.monotonic() - self._complained_at >= COMPLAINT_SECONDS:
+            self._complained_at = time.monotonic()
+            logger.error("the journal of calls cannot be written: is the disk full?")
+
+    async def close(self) -> None:
+        """Give back what no call holds, and close the connections."""
+        for task in (self._task, self._looking):
+            if task is not None:
+                task.cancel()
+        self.callers.forget()
+        await self.lines.close()
+        await self.purse.close()
+        self.journal.close()
+
+
+_current: Plane | None = None
+
+
+def current() -> Plane:
+    """Return the running loop's plane, begun when there is none."""
+    global _current
+    if _current is None or _current.loop is not asyncio.get_running_loop():
+        _current = Plane()
+    return _current
+
+
+async def shut_down() -> None:
+    """Close this process's plane, if it was begun."""
+    global _current
+    if _current is not None and _current.loop is asyncio.get_running_loop():
+        plane, _current = _current, None
+        await plane.close()

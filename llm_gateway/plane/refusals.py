@@ -1,0 +1,61 @@
+"""Refusals: what a caller of the data plane is told when a call cannot be made, in the shape of its surface."""
+
+from typing import Any, Final
+
+from llm_gateway.plane import routing
+from llm_gateway.problems import KINDS, Problem, kind_of
+from llm_gateway.surfaces import chat, messages
+from moolai.errors import AppError
+
+ANTHROPIC: Final = "/v1/messages"
+# Our codes → what the SDKs of the field know.
+WORDS: Final = {
+    "unauthenticated": "invalid_api_key",
+    "rate_limited": "rate_limit_exceeded",
+    "not_an_object": "invalid_request_error",
+}
+__all__ = ["KINDS", "Failed", "body", "of", "unconfigured", "unknown_model", "unknown_path"]
+
+
+class Failed(Exception):
+    """A call that ends without an answer; `is_final` says that trying again does not help."""
+
+    def __init__(self, problem: Problem, *, is_final: bool = False) -> None:
+        super().__init__(problem.message)
+        self.problem, self.is_final = problem, is_final
+
+
+def of(error: AppError) -> Problem:
+    """Return a refusal of ours as a surface shows it."""
+    retry_after = error.retry_after_seconds or (5 if error.http_status == 503 else None)
+    code = WORDS.get(error.code, error.code)
+    kind = "api_error" if error.http_status == 503 else kind_of(error.http_status)
+    return Problem(error.http_status, kind, error.detail, code=code, retry_after=retry_after)
+
+
+def body(path: str, problem: Problem) -> dict[str, Any]:
+    """Return the error object in the shape of the surface at `path`; OpenAI's where there is none."""
+    surface = messages if path.rstrip("/").startswith(ANTHROPIC) else chat
+    return dict(surface.error_body(problem))
+
+
+def unknown_path(method: str, path: str) -> Problem:
+    """Return OpenAI's answer to what it does not serve."""
+    return Problem(
+        404, "invalid_request_error", f"Invalid URL ({method} {path[:200]})", code="unknown_url"
+    )
+
+
+def unknown_model(model: str) -> Problem:
+    """Return the answer to a model that nobody knows."""
+    text = f"The model `{model[:200]}` does not exist or you do not have access to it."
+    return Problem(404, "not_found_error", text, code="model_not_found", param="model")
+
+
+def unconfigured(model: str, error: routing.Unconfigured) -> Problem:
+    """Return the answer to a model whose provider is not set up."""
+    text = (
+        f"No provider for the model `{model[:200]}` is configured: set {error.variable} in the environment, "
+        "or add a provider."
+    )
+    return Problem(503, "api_error", text, code="provider_not_configured", param="model")

@@ -1,0 +1,131 @@
+"""Sending: one request to a provider, up to the head of its answer. Nothing here knows of clients or of money."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from llm_gateway.dialects import anthropic, google, openai
+from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.upstream import Lines, NoAddress
+from llm_gateway.problems import Problem
+from llm_gateway.shapes import Dialect, Outgoing
+
+DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}  # type: ignore[dict-item]
+MAX_ERROR_BYTES: Final = 64 * 1024
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MIN_SECRET_LENGTH: Final = 6
+REFUSED_KEY: Final = "The provider refused the key that is stored for it."
+_KEYS: Final = re.compile(r"\b(sk-|sk_|AIza|Bearer )[A-Za-z0-9_\-*.]{6,}")
+
+
+class TooLarge(Exception):
+    """A provider's answer beyond MAX_ANSWER_BYTES."""
+
+
+@asynccontextmanager
+async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterator[aiohttp.ClientResponse]:
+    """Send a request and give the answer's head; the connection is cut when the block is left early."""
+    session = await lines.session(source)
+    headers = DIALECTS[source.dialect].headers(source.api_key)
+    headers["Content-Type"] = "application/json"
+    response = await session.post(
+        source.base_url + outgoing.path,
+        data=orjson.dumps(outgoing.body),
+        headers=headers,
+        allow_redirects=False,
+    )
+    try:
+        yield response
+    finally:
+        response.close() if not response.content.at_eof() else response.release()
+
+
+async def whole(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of an answer; raises TooLarge."""
+    length = response.content_length
+    if length is not None and length > MAX_ANSWER_BYTES:
+        raise TooLarge
+    if length is not None:
+        return await response.read()
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise TooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Problem:
+    """Return what an answer that is no success says, without anything secret."""
+    if 300 <= response.status < 400:
+        return Problem(502, "api_error", "The provider redirects; redirects are not followed.", code="provider_error")
+    body = await _some(response)
+    found = DIALECTS[source.dialect].problem(response.status, body)
+    if found.status in (401, 403, 407):
+        return Problem(502, "api_error", REFUSED_KEY, code="provider_refused_key")
+    retry_after = found.retry_after if found.retry_after is not None else _seconds(response.headers)
+    return clean(found, source, retry_after=retry_after)
+
+
+async def _some(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    while len(body) < MAX_ERROR_BYTES and (part := await response.content.readany()):
+        body += part
+    return body[:MAX_ERROR_BYTES]
+
+
+def clean(found: Problem, source: Source, *, retry_after: float | None = None) -> Problem:
+    """Return a provider's problem with its key taken out, by value and by what keys look like."""
+    return Problem(
+        found.status,
+        found.kind,
+        scrubbed(found.message, source),
+        code=scrubbed(found.code, source) if found.code else None,
+        param=scrubbed(found.param, source) if found.param else None,
+        retry_after=retry_after if retry_after is not None else found.retry_after,
+    )
+
+
+def scrubbed(text: str, source: Source) -> str:
+    """Return a provider's text without its key."""
+    if len(source.api_key) >= MIN_SECRET_LENGTH:
+        for form in (source.api_key, quote(source.api_key, safe="")):
+            text = text.replace(form, "***")
+    return _KEYS.sub("***", text)
+
+
+def broken(error: BaseException) -> Problem:
+    """Return what happened to a request that got no answer."""
+    match error:
+        case NoAddress():
+            return Problem(502, "api_error", "The provider's address cannot be called.", code="provider_unreachable")
+        case TooLarge():
+            return Problem(502, "api_error", "The provider's answer is too large.", code="provider_error")
+        case TimeoutError() | asyncio.TimeoutError():
+            return Problem(504, "timeout_error", "The provider did not answer in time.", code="provider_timeout")
+        case aiohttp.ClientConnectorError():
+            return Problem(502, "api_error", "The provider cannot be reached.", code="provider_unreachable")
+    return Problem(502, "api_error", "The connection to the provider broke.", code="provider_unreachable")
+
+
+BROKEN: Final = (aiohttp.ClientError, TimeoutError, NoAddress, TooLarge, OSError)
+
+
+def _seconds(headers: Any) -> float | None:
+    """Return the seconds of a provider's Retry-After (also in milliseconds, as OpenAI has it)."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = headers.get(name, "")
+        try:
+            value = float(text) * scale
+        except ValueError:
+            continue
+        if 0 <= value < 86_400:
+            return value
+    return None
