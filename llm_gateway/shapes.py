@@ -6,12 +6,13 @@ deltas, and `extra_content.google.thought_signature` on tool calls.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from llm_gateway.problems import Problem
+from llm_gateway.reading import Document
 from llm_gateway.usage import Usage
 
-Document = dict[str, Any]
+__all__ = ["Asked", "Decoder", "Dialect", "Document", "Encoder", "Outgoing", "Sniffer", "Surface"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Dialect(Protocol):
 
 
 class Surface(Protocol):
-    """What a module of `llm_gateway.surfaces` offers. `call_id` is plain; each surface prefixes it as its field does."""
+    """What a module of `llm_gateway.surfaces` offers. `call_id` is plain: a surface prefixes it."""
 
     SPEAKS: str
     PATH: str

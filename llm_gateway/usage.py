@@ -64,3 +64,65 @@ def count(value: object) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value < 2**53 else 0
+
+
+def of_openai(document: object) -> Usage | None:
+    """Return the usage of an OpenAI `usage` object (chat, completions, embeddings or responses), None without one.
+
+    Some compatible providers count reasoning in `total_tokens` only: what the total has beyond the prompt is output.
+    """
+    if type(document) is not dict:
+        return None
+    given = count(document.get("prompt_tokens") or document.get("input_tokens"))
+    made = count(document.get("completion_tokens") or document.get("output_tokens"))
+    total = count(document.get("total_tokens"))
+    read = _details(document, "prompt_tokens_details", "input_tokens_details")
+    written = _details(document, "completion_tokens_details", "output_tokens_details")
+    if not (given or made or total):
+        return None
+    output = max(made, total - given)
+    return Usage(
+        input_tokens=given,
+        output_tokens=output,
+        cached_input_tokens=min(given, count(read.get("cached_tokens"))),
+        cache_write_tokens=min(given, count(read.get("cache_write_tokens"))),
+        reasoning_tokens=min(output, count(written.get("reasoning_tokens"))),
+    )
+
+
+def of_anthropic(document: object) -> Usage | None:
+    """Return the usage of an Anthropic `usage` object, whose `input_tokens` leave out both kinds of cached ones."""
+    if type(document) is not dict or ("input_tokens" not in document and "output_tokens" not in document):
+        return None
+    cached, written = count(document.get("cache_read_input_tokens")), count(document.get("cache_creation_input_tokens"))
+    output = count(document.get("output_tokens"))
+    return Usage(
+        input_tokens=count(document.get("input_tokens")) + cached + written,
+        output_tokens=output,
+        cached_input_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=min(output, count(_details(document, "output_tokens_details").get("thinking_tokens"))),
+    )
+
+
+def of_google(document: object) -> Usage | None:
+    """Return the usage of Gemini's `usageMetadata`, where thoughts and tool prompts stand beside the other counts."""
+    if type(document) is not dict or "promptTokenCount" not in document:
+        return None
+    given = count(document.get("promptTokenCount")) + count(document.get("toolUsePromptTokenCount"))
+    thoughts = count(document.get("thoughtsTokenCount"))
+    return Usage(
+        input_tokens=given,
+        output_tokens=count(document.get("candidatesTokenCount")) + thoughts,
+        cached_input_tokens=min(given, count(document.get("cachedContentTokenCount"))),
+        reasoning_tokens=thoughts,
+    )
+
+
+def _details(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the first of the named objects that there is."""
+    for name in names:
+        found = document.get(name)
+        if type(found) is dict:
+            return found
+    return {}

@@ -1,39 +1,33 @@
-"""The dialect of Anthropic: see `llm_gateway.shapes.Dialect`."""
+"""The dialect of Anthropic's Messages API: see `llm_gateway.shapes.Dialect`."""
 
-from llm_gateway.problems import Problem
-from llm_gateway.shapes import Decoder, Document, Outgoing
-from llm_gateway.usage import Usage
+from typing import Final
 
-BASE_URL = "https://api.anthropic.com"
+from llm_gateway.dialects.anthropic.answers import answer, embedded, problem, usage
+from llm_gateway.dialects.anthropic.requests import DEFAULT_MAX_TOKENS, chat, embeddings
+from llm_gateway.dialects.anthropic.stream import AnthropicDecoder
+
+__all__ = [
+    "BASE_URL",
+    "DEFAULT_MAX_TOKENS",
+    "answer",
+    "chat",
+    "decoder",
+    "embedded",
+    "embeddings",
+    "headers",
+    "problem",
+    "usage",
+]
+
+BASE_URL: Final = "https://api.anthropic.com"
+VERSION: Final = "2023-06-01"
 
 
 def headers(api_key: str) -> dict[str, str]:
-    raise NotImplementedError
+    """Return the headers of a request."""
+    return {"anthropic-version": VERSION} | ({"x-api-key": api_key} if api_key else {})
 
 
-def chat(body: Document, *, model: str, is_stream: bool) -> Outgoing:
-    raise NotImplementedError
-
-
-def embeddings(body: Document, *, model: str) -> Outgoing:
-    raise NotImplementedError
-
-
-def answer(payload: object, *, model: str, call_id: str, created: int) -> Document | Problem:
-    raise NotImplementedError
-
-
-def embedded(payload: object, *, model: str) -> Document | Problem:
-    raise NotImplementedError
-
-
-def usage(payload: object) -> Usage | None:
-    raise NotImplementedError
-
-
-def decoder(*, model: str, call_id: str, created: int) -> Decoder:
-    raise NotImplementedError
-
-
-def problem(status: int, body: bytes) -> Problem:
-    raise NotImplementedError
+def decoder(*, model: str, call_id: str, created: int) -> AnthropicDecoder:
+    """Return a new decoder for one stream."""
+    return AnthropicDecoder(model=model, call_id=call_id, created=created)

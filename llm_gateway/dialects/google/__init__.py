@@ -1,39 +1,22 @@
-"""The dialect of Google: see `llm_gateway.shapes.Dialect`."""
+"""The dialect of Google's Gemini API: see `llm_gateway.shapes.Dialect`. The key goes in a header, never in the URL."""
 
-from llm_gateway.problems import Problem
-from llm_gateway.shapes import Decoder, Document, Outgoing
-from llm_gateway.usage import Usage
+from typing import Final
 
-BASE_URL = "https://generativelanguage.googleapis.com"
+from llm_gateway.dialects.google.answers import answer, embedded, problem, usage
+from llm_gateway.dialects.google.embedding import embeddings
+from llm_gateway.dialects.google.requests import chat
+from llm_gateway.dialects.google.stream import GoogleDecoder
+
+__all__ = ["BASE_URL", "answer", "chat", "decoder", "embedded", "embeddings", "headers", "problem", "usage"]
+
+BASE_URL: Final = "https://generativelanguage.googleapis.com"
 
 
 def headers(api_key: str) -> dict[str, str]:
-    raise NotImplementedError
+    """Return the headers of a request."""
+    return {"x-goog-api-key": api_key} if api_key else {}
 
 
-def chat(body: Document, *, model: str, is_stream: bool) -> Outgoing:
-    raise NotImplementedError
-
-
-def embeddings(body: Document, *, model: str) -> Outgoing:
-    raise NotImplementedError
-
-
-def answer(payload: object, *, model: str, call_id: str, created: int) -> Document | Problem:
-    raise NotImplementedError
-
-
-def embedded(payload: object, *, model: str) -> Document | Problem:
-    raise NotImplementedError
-
-
-def usage(payload: object) -> Usage | None:
-    raise NotImplementedError
-
-
-def decoder(*, model: str, call_id: str, created: int) -> Decoder:
-    raise NotImplementedError
-
-
-def problem(status: int, body: bytes) -> Problem:
-    raise NotImplementedError
+def decoder(*, model: str, call_id: str, created: int) -> GoogleDecoder:
+    """Return a new decoder for one stream."""
+    return GoogleDecoder(model=model, call_id=call_id, created=created)

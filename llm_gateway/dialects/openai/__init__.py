@@ -1,39 +1,22 @@
-"""The dialect of Openai: see `llm_gateway.shapes.Dialect`."""
+"""The dialect of OpenAI, and of everything compatible with it: see `llm_gateway.shapes.Dialect`."""
 
-from llm_gateway.problems import Problem
-from llm_gateway.shapes import Decoder, Document, Outgoing
-from llm_gateway.usage import Usage
+from typing import Final
 
-BASE_URL = "https://api.openai.com/v1"
+from llm_gateway.dialects.openai.answers import answer, embedded, usage
+from llm_gateway.dialects.openai.errors import problem, told
+from llm_gateway.dialects.openai.requests import chat, embeddings
+from llm_gateway.dialects.openai.stream import OpenAIDecoder
+
+__all__ = ["BASE_URL", "answer", "chat", "decoder", "embedded", "embeddings", "headers", "problem", "told", "usage"]
+
+BASE_URL: Final = "https://api.openai.com/v1"
 
 
 def headers(api_key: str) -> dict[str, str]:
-    raise NotImplementedError
+    """Return the headers of a request; a local provider may have no key."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
-def chat(body: Document, *, model: str, is_stream: bool) -> Outgoing:
-    raise NotImplementedError
-
-
-def embeddings(body: Document, *, model: str) -> Outgoing:
-    raise NotImplementedError
-
-
-def answer(payload: object, *, model: str, call_id: str, created: int) -> Document | Problem:
-    raise NotImplementedError
-
-
-def embedded(payload: object, *, model: str) -> Document | Problem:
-    raise NotImplementedError
-
-
-def usage(payload: object) -> Usage | None:
-    raise NotImplementedError
-
-
-def decoder(*, model: str, call_id: str, created: int) -> Decoder:
-    raise NotImplementedError
-
-
-def problem(status: int, body: bytes) -> Problem:
-    raise NotImplementedError
+def decoder(*, model: str, call_id: str, created: int) -> OpenAIDecoder:
+    """Return a new decoder for one stream."""
+    return OpenAIDecoder(model=model, call_id=call_id, created=created)

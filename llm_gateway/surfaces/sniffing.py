@@ -1,0 +1,117 @@
+"""Sniffing: pass a provider's stream through unchanged, and read along what it costs and how it ends."""
+
+from collections.abc import Callable
+
+import orjson
+
+from llm_gateway import usage as tokens
+from llm_gateway.problems import Problem, bad_answer, cut_short
+from llm_gateway.reading import Document, document, documents
+from llm_gateway.sse import MAX_EVENT_BYTES, Event, Events, frame
+from llm_gateway.surfaces import errors
+from llm_gateway.usage import Usage
+
+
+class EventSniffer:
+    """Passes events on one by one; `look` says of each whether the client gets it."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.is_done = False
+        self.problem: Problem | None = None
+        self.output_characters = 0
+        self._events = Events()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the complete events as they came, less what the client does not get."""
+        passed = [event.raw for event in self._events.feed(data) if self._passes(event)]
+        if self._events.is_overflown and not self.is_done and not self.problem:
+            self.problem = bad_answer(f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes.")
+        return b"".join(passed)
+
+    def finish(self) -> bytes:
+        """Return what is left at the end of the stream; sets `problem` when it came too early."""
+        left = self._events.finish()
+        passed = left.raw if left and self._passes(left) else b""
+        if self.problem and self.problem.code == "bad_provider_answer":
+            self.problem = cut_short()
+        if not self.problem and not self.is_done:
+            self.is_done = self.is_complete()
+        if not self.problem and not self.is_done:
+            self.problem = cut_short()
+        return passed
+
+    def is_complete(self) -> bool:
+        """Say whether all was there when the provider closed without its end mark."""
+        return False
+
+    def look(self, payload: Document) -> bool:
+        """Read one event along; return whether the client gets it."""
+        raise NotImplementedError
+
+    def error(self, problem: Problem) -> bytes:
+        """Return the error frame that ends a stream that broke."""
+        raise NotImplementedError
+
+    def _passes(self, event: Event) -> bool:
+        if self.problem or self.is_done:
+            return self.is_done and not self.problem and not event.data
+        if not event.data:
+            return True
+        if event.data.strip() == b"[DONE]":
+            self.is_done = True
+            return True
+        try:
+            payload = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            payload = None
+        if type(payload) is not dict:
+            self.problem = bad_answer("The provider sent an event that is not a JSON object.")
+            return False
+        return self.look(payload)
+
+
+class OpenAISniffer(EventSniffer):
+    """Reads chat completions and legacy completions along; hides the usage that only we asked for."""
+
+    def __init__(self, *, wants_usage: bool, told: Callable[[object], Problem]) -> None:
+        super().__init__()
+        self._wants_usage, self._told = wants_usage, told
+        self._open: set[object] = set()
+        self._has_ended = False
+
+    def is_complete(self) -> bool:
+        """Say whether every choice had its finish reason: some compatible servers send no `[DONE]`."""
+        return self._has_ended and not self._open
+
+    def look(self, payload: Document) -> bool:
+        """Read one chunk along."""
+        if payload.get("error"):
+            self.problem = self._told(payload["error"])
+            return False
+        choices = documents(payload.get("choices"))
+        for choice in choices:
+            self._count(choice)
+        if payload.get("usage"):
+            self.usage = tokens.of_openai(payload["usage"]) or self.usage
+            return self._wants_usage or bool(choices)
+        return True
+
+    def error(self, problem: Problem) -> bytes:
+        """Return the error frame that ends a stream that broke."""
+        return frame(errors.openai(problem))
+
+    def _count(self, choice: Document) -> None:
+        delta = document(choice.get("delta"))
+        for words in (choice.get("text"), delta.get("content"), delta.get("reasoning_content"), delta.get("refusal")):
+            if type(words) is str:
+                self.output_characters += len(words)
+        for call in documents(delta.get("tool_calls")) if "tool_calls" in delta else ():
+            words = document(call.get("function")).get("arguments")
+            self.output_characters += len(words) if type(words) is str else 0
+        index = choice.get("index")
+        if choice.get("finish_reason"):
+            self._has_ended = True
+            self._open.discard(index if type(index) is int else 0)
+        elif type(index) is int and 0 <= index < 1024:
+            self._open.add(index)
