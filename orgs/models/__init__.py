@@ -9,6 +9,7 @@ from orgs.models.idempotency import IdempotencyKey
 from orgs.models.lease import Lease
 from orgs.models.organization import Organization
 from orgs.models.refresh_token import RefreshToken
+from orgs.models.spending_limit import SpendingLimit
 from orgs.models.user import Membership, Role, User
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Organization",
     "RefreshToken",
     "Role",
+    "SpendingLimit",
     "User",
 ]

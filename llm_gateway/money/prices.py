@@ -1,0 +1,193 @@
+"""Prices: what a model's tokens cost, and one call's cost; pure, from the offline data of genai-prices.
+
+Money is micro-dollars: tokens times dollars per million of them. Each call is rounded once, half up, from exact
+decimals. A price that nobody knows is refused or estimated, never nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+DEFAULT_OUTPUT_TOKENS: Final = 16_384  # what a call may answer that does not say, where the model's size is unknown
+_EXACT: Final = Context(prec=60)
+
+
+class Used(Protocol):
+    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not."""
+
+    @property
+    def input_tokens(self) -> int: ...  # noqa: D102 — named by what it is
+    @property
+    def output_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def cached_input_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def cache_write_tokens(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Dollars per million tokens."""
+
+    input: Decimal
+    output: Decimal
+    cached_input: Decimal
+    cache_write: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice(Rates):
+    """What a model's tokens cost, and where that is from.
+
+    `source` is `organization`, `installation`, `genai-prices`, `estimate` or `local`. `tiers` are (tokens, rates),
+    ascending: rates that hold for all tokens of a call whose input is larger than that.
+    """
+
+    source: str
+    tiers: tuple[tuple[int, Rates], ...] = ()
+    context_tokens: int | None = None
+
+    def at(self, input_tokens: int) -> Rates:
+        """Return the rates for a call of this size."""
+        found: Rates = self
+        for start, rates in self.tiers:
+            if input_tokens > start:
+                found = rates
+        return found
+
+
+class UnknownPrice(Exception):
+    """Nobody knows what the model costs, and the policy is to refuse such calls."""
+
+
+_NOTHING: Final = Decimal(0)
+LOCAL: Final = UnitPrice(_NOTHING, _NOTHING, _NOTHING, _NOTHING, "local")
+
+
+def of(
+    input_usd: Decimal | str,
+    output_usd: Decimal | str,
+    *,
+    cached_input_usd: Decimal | str | None = None,
+    cache_write_usd: Decimal | str | None = None,
+    source: str,
+) -> UnitPrice:
+    """Return a price from dollars per million tokens; cached and written tokens cost what input does unless said."""
+    plain = Decimal(input_usd)
+    cached, write = (plain if price is None else Decimal(price) for price in (cached_input_usd, cache_write_usd))
+    return UnitPrice(plain, Decimal(output_usd), cached, write, source)
+
+
+def find(
+    dialect: str,
+    model: str,
+    overrides: Mapping[str, UnitPrice],
+    *,
+    base_url: str = "",
+    provider: str = "",
+    is_local: bool = False,
+) -> UnitPrice | None:
+    """Return what a model of a provider costs, None when nobody knows.
+
+    An override counts first, by `provider/model`, then by the model alone; a local provider costs nothing; then comes
+    what genai-prices knows of the provider at `base_url` (the dialect's own without one). The first call loads its
+    data, which takes a second: not on an event loop.
+    """
+    override = overrides.get(f"{provider}/{model}") or overrides.get(model)
+    if override is not None:
+        return override
+    return LOCAL if is_local else _published(dialect, model, base_url, datetime.now(UTC).date().toordinal())
+
+
+@lru_cache(maxsize=4096)
+def _published(dialect: str, model: str, base_url: str, day: int) -> UnitPrice | None:
+    """Return what genai-prices says of a model on that day; a price of nothing counts as unknown."""
+    from genai_prices import data_snapshot  # a second and 30 MB, needed where a price is looked up alone
+
+    snapshot = data_snapshot.get_snapshot()
+    try:
+        if base_url:
+            _, found = snapshot.find_provider_model(model, None, None, base_url)
+        else:
+            _, found = snapshot.find_provider_model(model, None, dialect, None)
+    except LookupError:
+        return None
+    table = found.get_prices(datetime.now(UTC))
+    price = _read(table, context_tokens=found.context_window)
+    return price if price is not None and (price.input or price.output) else None
+
+
+def _read(table: Any, *, context_tokens: int | None) -> UnitPrice | None:
+    """Return the price in a table of genai-prices."""
+    given = table.input_mtok
+    if given is None:
+        return None
+    parts = (
+        given,
+        table.output_mtok or _NOTHING,
+        _or(table.cache_read_mtok, given),
+        _or(table.cache_write_mtok, given),
+    )
+    starts = sorted({tier.start for part in parts for tier in getattr(part, "tiers", ())})
+    tiers = tuple((start, Rates(*(_rate(part, start + 1) for part in parts))) for start in starts)
+    flat = Rates(*(_rate(part, 0) for part in parts))
+    rates = (flat.input, flat.output, flat.cached_input, flat.cache_write)
+    return UnitPrice(*rates, source="genai-prices", tiers=tiers, context_tokens=context_tokens)
+
+
+def _or(part: Any, other: Any) -> Any:
+    return other if part is None else part
+
+
+def _rate(part: Any, input_tokens: int) -> Decimal:
+    """Return the rate for a call of that size: the highest tier it is in counts for all its tokens."""
+    if isinstance(part, Decimal):
+        return part
+    reached = [tier.price for tier in part.tiers if input_tokens > tier.start]
+    return Decimal(reached[-1] if reached else part.base)
+
+
+def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitPrice:
+    """Return the price, or by the policy `estimate` what is assumed; raises UnknownPrice under `refuse`."""
+    if price is not None:
+        return price
+    if policy == "estimate":
+        return estimate
+    raise UnknownPrice
+
+
+def cost(usage: Used, price: UnitPrice) -> int:
+    """Return what a call cost in micro-dollars, rounded half up once."""
+    rates = price.at(usage.input_tokens + usage.cache_write_tokens)
+    cached = min(usage.cached_input_tokens, usage.input_tokens)
+    exact = _EXACT.multiply(rates.input, Decimal(usage.input_tokens - cached))
+    for rate, tokens in (
+        (rates.cached_input, cached),
+        (rates.cache_write, usage.cache_write_tokens),
+        (rates.output, usage.output_tokens),
+    ):
+        if tokens:
+            exact = _EXACT.add(exact, _EXACT.multiply(rate, Decimal(tokens)))
+    return int(exact.to_integral_value(ROUND_HALF_UP, context=_EXACT))
+
+
+def bound(body_bytes: int, max_output_tokens: int | None, price: UnitPrice) -> int:
+    """Return the most a call may cost in micro-dollars: every byte a token, every token at the highest rate.
+
+    A call that does not say how long its answer may be is taken for as long as the model can answer.
+    """
+    output = max_output_tokens
+    if output is None:
+        output = min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
+    reachable = [price, *(rates for start, rates in price.tiers if body_bytes > start)]
+    exact = max(
+        _EXACT.add(
+            _EXACT.multiply(max(rates.input, rates.cached_input, rates.cache_write), Decimal(body_bytes)),
+            _EXACT.multiply(rates.output, Decimal(output)),
+        )
+        for rates in reachable
+    )
+    return int(exact.to_integral_value("ROUND_CEILING", context=_EXACT))

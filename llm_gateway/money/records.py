@@ -1,0 +1,104 @@
+"""Records of a journal: how they lie in the file, and what is in them; pure, no Django.
+
+A record is its length (4 bytes), its CRC-32 (4 bytes), and JSON. One that was cut off at any byte, or whose bytes
+are not those that were written, is not a record: reading ends before it.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+MAX_BYTES: Final = 65_536
+_HEAD: Final = struct.Struct("<II")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin:
+    """A call that is about to be made: who, which model, and what it reserved. Nothing of its content."""
+
+    call_id: str
+    organization_id: str
+    requested_model: str
+    at: float  # Reservation.reserved_at: it decides the windows the call belongs to
+    key_id: str = ""
+    user: str = ""
+    orchestrator_id: str = ""
+    surface: str = ""
+    is_stream: bool = False
+    scope_model: str = ""  # the model that limits are counted for
+    reserved_usd_micros: int = 0
+    leases: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One request to a provider that is over."""
+
+    call_id: str
+    number: int
+    provider: str
+    model: str
+    at: float
+    http_status: int | None = None
+    error: str = ""
+    latency_ms: float | None = None
+    first_token_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """How a call ended, and what it cost at which price."""
+
+    call_id: str
+    at: float
+    status: str  # Call.Status: completed, failed, cancelled
+    provider: str = ""
+    model: str = ""
+    error: str = ""
+    is_cached: bool = False
+    is_estimated: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd_micros: int = 0
+    price: dict[str, str] = field(default_factory=dict)
+    latency_ms: float | None = None
+    first_token_ms: float | None = None
+
+
+Record = Begin | Attempt | End
+_KINDS: Final[dict[str, type[Record]]] = {"b": Begin, "a": Attempt, "e": End}
+_LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
+
+
+def pack(record: Record) -> bytes:
+    """Return a record as it lies in the file; raises ValueError when it is too large."""
+    body = orjson.dumps([_LETTERS[type(record)], record])
+    if len(body) > MAX_BYTES:
+        raise ValueError(f"A record of {len(body)} bytes is too large.")
+    return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
+    """Yield each whole record, and where it ends; stops before what is torn or damaged."""
+    place = 0
+    while len(data) - place >= _HEAD.size:
+        length, checksum = _HEAD.unpack_from(data, place)
+        body = data[place + _HEAD.size : place + _HEAD.size + length]
+        if length > MAX_BYTES or len(body) < length or zlib.crc32(body) != checksum:
+            return
+        place += _HEAD.size + length
+        yield _read(body), place
+
+
+def _read(body: bytes) -> Record:
+    letter, values = orjson.loads(body)
+    kind: Any = _KINDS[letter]
+    record: Record = kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
+    return record
