@@ -123,9 +123,7 @@ class _OneAlias(rest.View):
     def change(self, request: Request, **names: str) -> Response:
         """Write the change."""
         row, who = self.administered(request, **names)
-        return rest.answer(
-            AliasRow(aliases.update(row, acting_user=who.user, **rest.body(request, AliasChange))).data
-        )
+        return rest.answer(AliasRow(aliases.update(row, acting_user=who.user, **rest.body(request, AliasChange))).data)
 
 
 class GlobalAlias(_OneAlias):

@@ -135,7 +135,9 @@ def _validate(row: Provider) -> None:
     try:
         row.full_clean(exclude=["api_key", "organization"], validate_unique=False, validate_constraints=False)
     except ValidationError as error:
-        raise InvalidInput(fields={_public(name): " ".join(text) for name, text in error.message_dict.items()}) from None
+        raise InvalidInput(
+            fields={_public(name): " ".join(text) for name, text in error.message_dict.items()}
+        ) from None
     if row.name in RESERVED and row.dialect != Provider.Dialect.ECHO:
         raise InvalidInput(fields={"name": "This name belongs to the provider that answers by itself."})
     if not isinstance(row.priority, int) or abs(row.priority) > MAX_PRIORITY:

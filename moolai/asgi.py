@@ -1,4 +1,4 @@
-"""Every async door: `/ws` sockets, the streams of events, and Django for the rest of HTTP."""
+"""Every async door: `/ws` sockets, the gateway's data plane, the streams of events, and Django for the rest of HTTP."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ django_application = get_asgi_application()
 
 from monitoring.metrics import flushing
 from monitoring.streams import endpoint as streams
-from moolai import daphne_close, ws
+from moolai import daphne_close, gateway, ws
 
 daphne_close.mend()
 
@@ -21,6 +21,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Hand a connection to the door for its kind (ASGI)."""
     if scope["type"] == "websocket":
         await ws.endpoint(scope, receive, send)
+    elif scope["type"] == "http" and gateway.serves(scope):
+        flushing.start()
+        await gateway.serve(scope, receive, send)
     elif scope["type"] == "http" and streams.is_stream(scope):
         flushing.start()
         await streams.serve(django_application, scope, receive, send)

@@ -11,6 +11,7 @@ from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
+from llm_gateway.plane import planes
 from monitoring.metrics import flushing
 from monitoring.streams import desk as streams
 from moolai import wire, ws
@@ -136,6 +137,7 @@ class Server(uvicorn.Server):
             server.close()
         await asyncio.gather(ws.shut_down(), streams.shut_down())
         await super().shutdown(sockets)
+        await planes.shut_down()
         await asyncio.to_thread(flushing.stop)
         self._captured_signals.clear()  # uvicorn would raise them again: an ordered end is exit code 0
 

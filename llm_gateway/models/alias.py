@@ -28,7 +28,8 @@ class Alias(models.Model):
         help_text="Empty: every organization may use it.",
     )  # fmt: skip
     alias = models.CharField(
-        max_length=100, validators=[RegexValidator(ALIAS_PATTERN, "Use up to 100 letters, digits, dots, colons, dashes.")]
+        max_length=100,
+        validators=[RegexValidator(ALIAS_PATTERN, "Use up to 100 letters, digits, dots, colons, dashes.")],
     )
     targets = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -39,7 +39,7 @@ RETRY: Final = (b"x-should-retry", b"false")
 
 
 def serves(path: str) -> bool:
-    """Whether a path is the data plane's: all of `/v1/` but what other rooms have there, and three of `/api/v1/llm/`."""
+    """Whether a path is ours: all of `/v1/` but what other rooms have there, and three of `/api/v1/llm/`."""
     plain = path.rstrip("/")
     if plain.startswith("/v1/") or plain == "/v1":
         return not any(plain == other or plain.startswith(f"{other}/") for other in FOREIGN)

@@ -1,7 +1,7 @@
 """Circuit breakers: a provider's model that keeps failing is left alone for a while, then tried by one call. Pure."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ MAX_OPEN_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 30.0  # a probe that says nothing for so long is no probe any more
 FORGET_SECONDS: Final = 60.0  # failures further apart than that are not "in a row"
 MAX_BREAKERS: Final = 10_000
+Key = tuple[str, str]  # the provider's key and the model
 
 
 @dataclass(slots=True)
@@ -29,16 +30,16 @@ class Breakers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._all: dict[Hashable, Breaker] = {}
+        self._all: dict[Key, Breaker] = {}
 
-    def is_open(self, key: Hashable) -> bool:
+    def is_open(self, key: Key) -> bool:
         """Whether calls are to go elsewhere; false also when a probe is due."""
         breaker = self._all.get(key)
         if breaker is None or not breaker.openings:
             return False
         return self.clock() < max(breaker.opens_until, breaker.probe_until)
 
-    def enter(self, key: Hashable) -> bool:
+    def enter(self, key: Key) -> bool:
         """Take the right to call; false while the breaker is open, and for all but one once it is half-open."""
         if self.is_open(key):
             return False
@@ -47,17 +48,17 @@ class Breakers:
             breaker.probe_until = self.clock() + PROBE_SECONDS
         return True
 
-    def succeed(self, key: Hashable) -> None:
+    def succeed(self, key: Key) -> None:
         """Note an answer: the breaker is closed."""
         self._all.pop(key, None)
 
-    def leave(self, key: Hashable) -> None:
+    def leave(self, key: Key) -> None:
         """Note that a call ended without saying anything of the provider, as when its caller left."""
         breaker = self._all.get(key)
         if breaker is not None:
             breaker.probe_until = 0.0
 
-    def fail(self, key: Hashable) -> None:
+    def fail(self, key: Key) -> None:
         """Note a failure; after FAILURES in a row, or a failed probe, the breaker opens, each time for longer."""
         now = self.clock()
         if key not in self._all and len(self._all) >= MAX_BREAKERS:
@@ -72,14 +73,19 @@ class Breakers:
             breaker.openings = min(breaker.openings + 1, 10)
             breaker.probe_until = 0.0
 
-    def seconds_left(self, key: Hashable) -> float:
+    def seconds_left(self, key: Key) -> float:
         """Return how long the breaker stays open."""
         breaker = self._all.get(key)
         return max(0.0, breaker.opens_until - self.clock()) if breaker is not None else 0.0
 
-    def state(self, key: Hashable) -> str:
+    def state(self, key: Key) -> str:
         """Return `closed`, `open` or `half_open`."""
         breaker = self._all.get(key)
         if breaker is None or not breaker.openings:
             return "closed"
         return "open" if self.clock() < breaker.opens_until else "half_open"
+
+    def states(self, source_key: str) -> dict[str, str]:
+        """Return the models of a provider whose breaker is not closed, and how it is."""
+        found = {key[1]: self.state(key) for key in self._all if key[0] == source_key}
+        return {model: state for model, state in found.items() if state != "closed"}

@@ -1,7 +1,7 @@
 """Callers of the data plane: who presents what, for which organization, kept in memory and looked at every two seconds.
 
 While the database is up, what is revoked is refused within five seconds; while it is away, what was good serves on for
-TRUST_SECONDS. A secret is kept in memory only as its hash, but for the text that the next look needs.
+TRUST_SECONDS.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -159,7 +160,7 @@ class Callers:
         for start in range(0, len(waiting), CHUNK):
             chunk = waiting[start : start + CHUNK]
             asked_at = time.monotonic()
-            found = await self.run(lambda chunk=chunk: identify(chunk, load=self.load))
+            found = await self.run(partial(identify, chunk, load=self.load))
             for presented, answer in found.items():
                 self._keep(presented, answer, asked_at)
         self.is_away = False

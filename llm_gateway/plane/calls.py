@@ -235,7 +235,6 @@ class Call:
             self._use_stream(target, passing)
 
 
-
 async def _use_up(content: aiohttp.StreamReader) -> None:
     """Read the end of a stream whose end mark has come, so that its connection can be used again."""
     with suppress(*sending.BROKEN):

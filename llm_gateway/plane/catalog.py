@@ -1,21 +1,24 @@
-"""The catalog: every provider and alias in memory, read anew when a row of theirs changed. `read` runs in a thread."""
+"""The catalog: every provider and alias in memory, read anew when a row changed. `read` runs in a thread."""
 
 import logging
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.conf import settings
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
-from llm_gateway.models import Alias, Provider
+from llm_gateway.models import Alias, Price, Provider
+from llm_gateway.money import prices
+from llm_gateway.money.prices import UnitPrice
 from orgs import sealed, vault
 from orgs.models import AllowedNetwork
 
 logger = logging.getLogger(__name__)
 ECHO: Final = "echo"
+NO_PRICES: Final[Mapping[str, UnitPrice]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Catalog:
 
     sources: Mapping[str, Sequence[Source]]
     aliases: Mapping[str, Mapping[str, tuple[Choice, ...]]]
+    own_prices: Mapping[str, Mapping[str, UnitPrice]] = field(default_factory=dict)
     _views: dict[str, View] = field(default_factory=dict)
 
     def view(self, organization_id: str) -> View:
@@ -69,6 +73,12 @@ class Catalog:
             found = self._views.get(own) or self._put_together(own)
             self._views[own] = found
         return found
+
+    def prices(self, organization_id: str) -> Mapping[str, UnitPrice]:
+        """Return the prices that were entered, an organization's own before everybody's, by model."""
+        common = self.own_prices.get("", NO_PRICES)
+        own = self.own_prices.get(organization_id)
+        return common if own is None else ChainMap(own, common)  # type: ignore[arg-type]
 
     def _put_together(self, organization_id: str) -> View:
         sources = [*self.sources.get(organization_id, ()), *(self.sources.get("", ()) if organization_id else ())]
@@ -81,6 +91,9 @@ class Catalog:
 
 
 EMPTY: Final = Catalog({}, {})
+_LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
+    (Provider, "updated_at"), (Alias, "updated_at"), (Price, "updated_at"), (AllowedNetwork, "created_at"),
+)  # fmt: skip
 
 
 def environment() -> list[Source]:
@@ -96,9 +109,9 @@ def environment() -> list[Source]:
 
 
 def fingerprint() -> tuple[Any, ...]:
-    """Return what differs whenever a provider, an alias or an allowed network did: three small queries."""
+    """Return what differs whenever a provider, an alias or an allowed network did: one small query each."""
     found: list[Any] = []
-    for model, moment in ((Provider, "updated_at"), (Alias, "updated_at"), (AllowedNetwork, "created_at")):
+    for model, moment in _LOOKED_AT:
         rows = model._default_manager.aggregate(Count("pk"), Max("pk"), Max(moment))
         found += rows.values()
     return tuple(found)
@@ -118,7 +131,21 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases))
+    return Catalog(dict(sources), dict(aliases), _prices())
+
+
+def _prices() -> dict[str, dict[str, UnitPrice]]:
+    """Return the prices that were entered, by organization ("" for everybody's) and model."""
+    found: dict[str, dict[str, UnitPrice]] = defaultdict(dict)
+    for row in Price.objects.all():
+        found[row.organization_id or ""][row.model] = prices.of(
+            row.input_usd_per_million,
+            row.output_usd_per_million,
+            cached_input_usd=row.cached_input_usd_per_million,
+            cache_write_usd=row.cache_write_usd_per_million,
+            source="organization" if row.organization_id else "installation",
+        )
+    return dict(found)
 
 
 def of_row(row: Provider, *, networks: Sequence[str]) -> Source | None:

@@ -16,7 +16,7 @@ from llm_gateway.plane import catalog, desk
 from llm_gateway.plane.breakers import Breakers
 from llm_gateway.plane.callers import Callers
 from llm_gateway.plane.catalog import Catalog
-from llm_gateway.plane.pricing import Pricing
+from llm_gateway.plane.pricing import Overrides, Pricing
 from llm_gateway.plane.upstream import Lines
 from moolai.errors import AppError
 from orchestrators import nodes
@@ -39,7 +39,7 @@ class Plane:
         self.lines = Lines(desk.run)
         self.callers = Callers(desk.run, limits.load_many)
         self.catalog: Catalog = catalog.EMPTY
-        self.pricing = Pricing(desk.run, lambda organization_id: self.catalog.prices(organization_id))
+        self.pricing = Pricing(desk.run, self._prices)
         self.purse = Purse(holder)
         self.journal = Journal(Path(settings.DATA_DIR) / "journal", holder=holder)
         self._fingerprint: Any = None
@@ -47,6 +47,9 @@ class Plane:
         self._looking: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._complained_at = -COMPLAINT_SECONDS
+
+    def _prices(self, organization_id: str) -> Overrides:
+        return self.catalog.prices(organization_id)
 
     async def ready(self) -> None:
         """See to it that the catalog is there and was looked at lately; raises `database_unavailable`."""

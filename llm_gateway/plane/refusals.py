@@ -41,9 +41,7 @@ def body(path: str, problem: Problem) -> dict[str, Any]:
 
 def unknown_path(method: str, path: str) -> Problem:
     """Return OpenAI's answer to what it does not serve."""
-    return Problem(
-        404, "invalid_request_error", f"Invalid URL ({method} {path[:200]})", code="unknown_url"
-    )
+    return Problem(404, "invalid_request_error", f"Invalid URL ({method} {path[:200]})", code="unknown_url")
 
 
 def unknown_model(model: str) -> Problem:

@@ -38,7 +38,7 @@ class Order:
 
     def passes(self, target: Target) -> bool:
         """Whether bytes pass through unchanged."""
-        return bool(self.surface.SPEAKS == target.source.dialect)
+        return bool(target.source.dialect == self.surface.SPEAKS)
 
     def outgoing(self, target: Target) -> Outgoing:
         """Return the request to a provider; raises Refused."""
@@ -93,9 +93,7 @@ def echoed(order: Order) -> Whole:
 
 
 def _told(order: Order, canonical: Document) -> Document:
-    told: Document = order.surface.answer(
-        canonical, request=order.body, call_id=order.call_id, created=order.created
-    )
+    told: Document = order.surface.answer(canonical, request=order.body, call_id=order.call_id, created=order.created)
     return told
 
 
@@ -189,9 +187,9 @@ class Echoing:
     problem = None
 
     def __init__(self, order: Order) -> None:
-        names = {"call_id": order.call_id, "created": order.created}
-        self.encoder = order.surface.encoder(request=order.body, model=echo.MODEL, **names)
-        self.chunks = echo.chunks(order.canonical, **names)
+        call_id, created = order.call_id, order.created
+        self.encoder = order.surface.encoder(request=order.body, model=echo.MODEL, call_id=call_id, created=created)
+        self.chunks = echo.chunks(order.canonical, call_id=call_id, created=created)
         self.output_characters = 0
         self.usage: Usage | None = None
         self._order = order

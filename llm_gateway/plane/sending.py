@@ -16,7 +16,7 @@ from llm_gateway.plane.upstream import Lines, NoAddress
 from llm_gateway.problems import Problem
 from llm_gateway.shapes import Dialect, Outgoing
 
-DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}  # type: ignore[dict-item]
+DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MIN_SECRET_LENGTH: Final = 6
@@ -60,6 +60,14 @@ async def whole(response: aiohttp.ClientResponse) -> bytes:
             raise TooLarge
         parts.append(part)
     return b"".join(parts)
+
+
+def parsed(content: bytes) -> Any:
+    """Return an answer's document, None when it is none."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
 
 
 async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Problem:

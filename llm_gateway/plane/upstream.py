@@ -125,6 +125,15 @@ def look_up(base_url: str, rules: Rules) -> destinations.Destination:
     return destinations.resolve(base_url, allowed_networks=rules)
 
 
+def _close_soon(line: Line) -> None:
+    task = asyncio.ensure_future(line.session.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set["asyncio.Future[None]"] = set()
+
+
 class Lines:
     """The sessions of one event loop: one for nearly all, another for each set of networks that is allowed."""
 
@@ -144,7 +153,7 @@ class Lines:
     async def _close_surplus(self) -> None:
         while len(self._lines) > MAX_SESSIONS:
             oldest = self._lines.pop(next(rules for rules in self._lines if rules))
-            asyncio.get_running_loop().call_later(600, lambda: asyncio.ensure_future(oldest.session.close()))
+            asyncio.get_running_loop().call_later(600, _close_soon, oldest)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,0 +1,71 @@
+"""Trials: a test call to a provider, from a thread, over the same line as real calls; it costs one token at most."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from llm_gateway.models import Provider
+from llm_gateway.plane import catalog, sending
+from llm_gateway.plane.catalog import ECHO, Source
+from llm_gateway.plane.upstream import Lines
+from llm_gateway.problems import Problem, Refused
+from moolai.errors import InvalidInput
+from orgs import destinations
+
+SECONDS: Final = 10.0
+QUESTION: Final = [{"role": "user", "content": "ping"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of a test call."""
+
+    is_working: bool
+    model: str
+    error: str
+    duration_ms: int
+
+
+def try_out(row: Provider, *, model: str = "") -> Trial:
+    """Ask a provider for one token; raises `invalid_field` where nothing says which model to ask."""
+    source = catalog.of_row(row, networks=destinations.allowed_networks(row.organization_id))
+    model = model or next(iter(row.known_models), "") or (ECHO if row.dialect == ECHO else "")
+    if not model:
+        raise InvalidInput(fields={"model": "The provider names no models: say which one to ask."})
+    began = time.monotonic()
+    if source is None:
+        error = "The stored key cannot be read; enter it again."
+    else:
+        error = "" if source.dialect == ECHO else async_to_sync(_ask)(source, model)
+    return Trial(not error, model, error, round((time.monotonic() - began) * 1000))
+
+
+def _run(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+async def _ask(source: Source, model: str) -> str:
+    """Return what went wrong, "" when the provider answered."""
+    lines = Lines(sync_to_async(_run, thread_sensitive=False))
+    dialect = sending.DIALECTS[source.dialect]
+    try:
+        async with asyncio.timeout(SECONDS):
+            outgoing = dialect.chat(
+                {"model": model, "messages": QUESTION, "max_tokens": 1}, model=model, is_stream=False
+            )
+            async with sending.sent(lines, source, outgoing) as response:
+                if response.status != 200:
+                    return (await sending.problem_of(response, source)).message
+                payload = await sending.whole(response)
+        found = dialect.answer(sending.parsed(payload), model=model, call_id="trial", created=int(time.time()))
+        return found.message if isinstance(found, Problem) else ""
+    except Refused as refused:
+        return refused.message
+    except sending.BROKEN as error:
+        return sending.broken(error).message
+    finally:
+        await lines.close()

@@ -1,0 +1,78 @@
+"""The door of the gateway's data plane: the request id, the headers of every answer, one log line and one count a call.
+
+What Django's middleware does for other paths is done here, without Django: a warm call costs no thread.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from django.conf import settings
+
+from llm_gateway.plane import app
+from llm_gateway.plane.exchange import Exchange, Headers
+from monitoring.metrics import requests, routes
+from moolai import logs
+from moolai.middleware import ContentSecurityPolicyMiddleware
+
+logger = logging.getLogger("moolai.requests")
+POLICY: Final = (b"content-security-policy", ContentSecurityPolicyMiddleware.STRICT.encode())
+FIXED: Final[Headers] = [
+    POLICY,
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+Application = Callable[..., Awaitable[None]]
+
+
+def serves(scope: dict[str, Any]) -> bool:
+    """Whether a request is the data plane's; what has to be redirected to TLS first, or asks what it may ask, is not."""
+    if scope["method"] == "OPTIONS" or (settings.SECURE_SSL_REDIRECT and scope.get("scheme") == "http"):
+        return False
+    return app.serves(scope["path"])
+
+
+async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Serve one request of the data plane (ASGI)."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    request_id = logs.sane_request_id(given.decode("latin-1"))
+    exchange = Exchange(scope, receive, send, request_id=request_id)
+    exchange.more = [*FIXED, *_by_origin(exchange)]
+    if settings.SECURE_HSTS_SECONDS:
+        exchange.more.append((b"strict-transport-security", _HSTS))
+    token, began = logs.request_id.set(request_id), time.monotonic()
+    try:
+        await app.serve(exchange)
+    finally:
+        _tell(exchange, round((time.monotonic() - began) * 1000, 1))
+        logs.request_id.reset(token)
+
+
+def _by_origin(exchange: Exchange) -> Headers:
+    """Return what a page of an allowed origin needs to read the answer."""
+    origin = exchange.header(b"origin")
+    if not origin or origin not in settings.CORS_ALLOWED_ORIGINS:
+        return []
+    exposed = ", ".join(settings.CORS_EXPOSE_HEADERS)
+    return [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-expose-headers", exposed.encode()),
+        (b"vary", b"origin"),
+    ]
+
+
+def _tell(exchange: Exchange, elapsed_ms: float) -> None:
+    status = exchange.status or 499  # the client left before it was answered
+    address = (exchange.scope.get("client") or ("",))[0]
+    if status in (401, 403):
+        logger.warning("denied %s %s: %s", exchange.method, exchange.path, status)
+    more = {"ms": elapsed_ms, "remote_address": address}
+    logger.info("%s %s %s", exchange.method, exchange.path[:200], status, extra=more)
+    series = requests.Series(app.route(exchange.path), routes.method(exchange.method), f"{status // 100}xx")
+    organization_id = exchange.organization_id
+    requests.RECORDER.record(series, status=status, organization_id=organization_id, elapsed_ms=elapsed_ms)
+
+
+_HSTS: Final = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload".encode()
