@@ -33,7 +33,7 @@ def check(body: object) -> Asked:
     return Asked(
         model=limits.model(found),
         is_stream=limits.flag(found, "stream"),
-        max_output_tokens=limits.output_tokens(found, "max_tokens") or 16,  # OpenAI's default
+        max_output_tokens=limits.output_tokens(found, "max_tokens"),
         choices=max(limits.choices(found), best_of) * prompts,
         wants_usage=limits.wants_usage(found),
     )
@@ -52,7 +52,7 @@ def read(body: Document) -> Document:
     if type(prompt) is not str:
         raise Refused("prompt", "This model is a chat model: send one prompt, as text.", "unsupported_parameter")
     kept = {key: value for key, value in body.items() if key != "prompt" and key not in _UNTRANSLATABLE}
-    return {"max_tokens": 16} | kept | {"messages": [{"role": "user", "content": prompt}]}
+    return kept | {"messages": [{"role": "user", "content": prompt}]}
 
 
 def forward(body: Document, *, model: str) -> Outgoing:

@@ -17,8 +17,8 @@ _DENIED: Final = frozenset(
     """apibase baseurl apikey apiversion apitype apitoken organization customllmprovider extraheaders extraquery
     headers defaultheaders azureendpoint azureadtoken azuredeployment deploymentid endpoint vertexproject vertexlocation
     vertexcredentials vertexaiproject vertexailocation vertexaicredentials awsaccesskeyid awssecretaccesskey
-    awssessiontoken awsregionname awsprofilename awsrolename awsbedrockruntimeendpoint proxy proxyurl modellist fallbacks
-    contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond outputcostpersecond
+    awssessiontoken awsregionname awsprofilename awsrolename awsbedrockruntimeendpoint proxy proxyurl modellist
+    fallbacks contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond outputcostpersecond
     litellmparams litellmmetadata""".split()
 )
 
@@ -107,4 +107,4 @@ def wants_usage(found: Document) -> bool:
     options = found.get("stream_options")
     if options is not None and type(options) is not dict:
         raise Refused("stream_options", "`stream_options` is an object.", "invalid_type")
-    return bool(options) and flag(options, "include_usage")
+    return flag(options, "include_usage") if options else False

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from llm_gateway.dialects.anthropic.answers import answer, embedded, problem, usage
+from llm_gateway.dialects.anthropic.answers import answer, embedded, problem, told, usage
 from llm_gateway.dialects.anthropic.requests import DEFAULT_MAX_TOKENS, chat, embeddings
 from llm_gateway.dialects.anthropic.stream import AnthropicDecoder
 
@@ -16,6 +16,7 @@ __all__ = [
     "embeddings",
     "headers",
     "problem",
+    "told",
     "usage",
 ]
 
