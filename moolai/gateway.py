@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from llm_gateway.plane import app
+from llm_gateway.plane import app, refusals
 from llm_gateway.plane.exchange import Exchange, Headers
 from monitoring.metrics import requests, routes
 from moolai import logs
+from moolai.errors import AppError
 from moolai.middleware import ContentSecurityPolicyMiddleware
 
 logger = logging.getLogger("moolai.requests")
@@ -28,10 +29,20 @@ Application = Callable[..., Awaitable[None]]
 
 
 def serves(scope: dict[str, Any]) -> bool:
-    """Whether a request is the data plane's; what has to be redirected to TLS first, or asks what it may ask, is not."""
+    """Whether a request is the data plane's; one that has to be redirected to TLS first is not, nor a preflight."""
     if scope["method"] == "OPTIONS" or (settings.SECURE_SSL_REDIRECT and scope.get("scheme") == "http"):
         return False
     return app.serves(scope["path"])
+
+
+def is_surface(path: str) -> bool:
+    """Whether errors at a path have the shape of OpenAI or Anthropic."""
+    return app.serves(path) and not path.startswith(app.OWN)
+
+
+def refusal(path: str, code: str, detail: str) -> dict[str, Any]:
+    """Return the error object for a request that was not read to its end."""
+    return refusals.body(path, refusals.of(AppError(code, detail)))
 
 
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -69,7 +80,9 @@ def _tell(exchange: Exchange, elapsed_ms: float) -> None:
     if status in (401, 403):
         logger.warning("denied %s %s: %s", exchange.method, exchange.path, status)
     more = {"ms": elapsed_ms, "remote_address": address}
-    logger.info("%s %s %s", exchange.method, exchange.path[:200], status, extra=more)
+    # A good call stands in the ledger; a line for each would cost as much as serving it.
+    level = logging.DEBUG if status < 400 else logging.INFO
+    logger.log(level, "%s %s %s", exchange.method, exchange.path[:200], status, extra=more)
     series = requests.Series(app.route(exchange.path), routes.method(exchange.method), f"{status // 100}xx")
     organization_id = exchange.organization_id
     requests.RECORDER.record(series, status=status, organization_id=organization_id, elapsed_ms=elapsed_ms)

@@ -14,10 +14,11 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 import h11
+import orjson
 from django.conf import settings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from moolai import errors, logs
+from moolai import errors, gateway, logs
 from moolai.parser import ALLOWED, Parser, Refusal
 
 LINGER_SECONDS: Final = 2.0
@@ -225,7 +226,7 @@ class RequestProtocol(H11Protocol):
         request = self.parser.request if self.parser.our_state is h11.SEND_RESPONSE else None
         given = next((value for name, value in request.headers if name == b"x-request-id"), b"") if request else b""
         request_id = logs.sane_request_id(given.decode("latin-1"))
-        body = json.dumps(errors.body(refusal.code, refusal.detail or default, request_id=request_id)).encode()
+        body = _body(request, refusal.code, refusal.detail or default, request_id=request_id)
         head = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
             *(f"{name.decode()}: {value.decode()}" for name, value in self.server_state.default_headers),
@@ -241,6 +242,14 @@ class RequestProtocol(H11Protocol):
         if status != 503:
             logger.info("%s %s %s", method, target.partition("?")[0][:200], status, extra=extra)
         return "\r\n".join([*head, "", ""]).encode("latin-1") + (b"" if method == "HEAD" else body)
+
+
+def _body(request: h11.Request | None, code: str, detail: str, *, request_id: str) -> bytes:
+    """Return the error object of the surface that the request is for."""
+    path = request.target.decode("latin-1").partition("?")[0] if request is not None else ""
+    if gateway.is_surface(path):
+        return orjson.dumps(gateway.refusal(path, code, detail))
+    return json.dumps(errors.body(code, detail, request_id=request_id)).encode()
 
 
 def look_for_descriptors() -> None:
