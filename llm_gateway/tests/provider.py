@@ -1,0 +1,268 @@
+"""A provider to test against: a real HTTP server that speaks like OpenAI and Anthropic, well and badly.
+
+The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]`, `[slow]`, `[huge]` …, with
+`once` behind it for the first call only. Everything it was sent is kept.
+"""
+
+import asyncio
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+MODE = re.compile(r"\[([\w-]+)( once)?( \w+)?\]")
+WORDS = ["Hello", " from", " the", " provider", "."]
+TEXT = "".join(WORDS)
+CHAT_USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+MESSAGE_USAGE = {"input_tokens": 11, "output_tokens": 7}
+CITIES = ["Paris", "Oslo"]
+KEY_ECHO = "Incorrect API key provided: {key}."
+
+
+@dataclass
+class Seen:
+    """One request as the provider got it; `closed_at` is when its client hung up early (the server's loop clock)."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    mode: str = ""
+    was_cut: bool = False
+
+
+@dataclass
+class Provider:
+    """The server's address and what it has seen."""
+
+    port: int = 0
+    seen: list[Seen] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def last(self) -> Seen:
+        return self.seen[-1]
+
+    def of(self, word: str) -> list[Seen]:
+        """Return the requests whose messages hold a word."""
+        return [seen for seen in self.seen if word in json.dumps(seen.body)]
+
+
+@contextmanager
+def running() -> Iterator[Provider]:
+    """Serve on a free port of loopback, in a thread of its own."""
+    provider, loop = Provider(), asyncio.new_event_loop()
+    started, stop = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=20 * 1024 * 1024)
+        desk = Desk(provider)
+        app.router.add_post("/v1/chat/completions", desk.chat)
+        app.router.add_post("/v1/embeddings", desk.embeddings)
+        app.router.add_post("/v1/messages", desk.messages)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        provider.port = runner.addresses[0][1]
+        started.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield provider
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(5)
+        loop.close()
+
+
+class Desk:
+    """What the server answers."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+
+    async def take(self, request: web.Request) -> Seen:
+        body = await request.json()
+        seen = Seen(request.path, {name.lower(): text for name, text in request.headers.items()}, body)
+        found = MODE.search(_last(body))
+        if found is not None:
+            self.provider.modes[found[0]] += 1
+            seen.mode = found[1] if not found[2] or self.provider.modes[found[0]] == 1 else ""
+        self.provider.seen.append(seen)
+        return seen
+
+    async def misbehave(self, seen: Seen, request: web.Request) -> web.StreamResponse | None:
+        """Return a bad answer where that was asked for."""
+        key = request.headers.get("authorization", "") + request.headers.get("x-api-key", "")
+        match seen.mode:
+            case "slow":
+                await asyncio.sleep(1.0)
+            case "never":
+                await self.wait(seen)
+            case "garbage":
+                return web.Response(text="<html>not what you wanted</html>", content_type="application/json")
+            case "redirect":
+                raise web.HTTPFound("http://127.0.0.1:1/")
+            case "429" | "500" | "503" | "400" | "401" | "404" | "529":
+                status = int(seen.mode)
+                headers = {"Retry-After": "1"} if status == 429 else {}
+                error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
+                return web.json_response({"type": "error", "error": error}, status=status, headers=headers)
+        return None
+
+    async def wait(self, seen: Seen) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.was_cut = True
+            raise
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        seen = await self.take(request)
+        if (bad := await self.misbehave(seen, request)) is not None:
+            return bad
+        if not seen.body.get("stream"):
+            return web.json_response(completion(seen.body))
+        has_usage = (seen.body.get("stream_options") or {}).get("include_usage", False)
+        events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(seen.body, has_usage=has_usage)]
+        return await self.stream(request, seen, [*events, "data: [DONE]\n\n"])
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        seen = await self.take(request)
+        if (bad := await self.misbehave(seen, request)) is not None:
+            return bad
+        if not seen.body.get("stream"):
+            return web.json_response(message(seen.body))
+        events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in message_events(seen.body)]
+        return await self.stream(request, seen, events)
+
+    async def stream(self, request: web.Request, seen: Seen, events: list[str]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for number, event in enumerate(events):
+            if number == 3 and seen.mode in ("hang", "early", "noise"):
+                if seen.mode == "hang":
+                    await self.wait(seen)
+                if seen.mode == "noise":
+                    await response.write(b"data: {not json\n\n")
+                assert request.transport is not None
+                request.transport.close()
+                return response
+            try:
+                await response.write(event.encode())
+                if seen.mode == "drip":
+                    await asyncio.sleep(0.05)
+            except (ConnectionResetError, asyncio.CancelledError):
+                seen.was_cut = True
+                raise
+        await response.write_eof()
+        return response
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        seen = await self.take(request)
+        texts = seen.body["input"] if isinstance(seen.body["input"], list) else [seen.body["input"]]
+        data = [{"object": "embedding", "index": index, "embedding": [0.5, -0.25]} for index, _ in enumerate(texts)]
+        usage = {"prompt_tokens": 4, "total_tokens": 4}
+        return web.json_response({"object": "list", "data": data, "model": seen.body["model"], "usage": usage})
+
+
+def _last(body: dict[str, Any]) -> str:
+    content = body.get("messages", [{}])[-1].get("content", "") if body.get("messages") else ""
+    return json.dumps(content)
+
+
+# --- OpenAI ----------------------------------------------------------------------------------------------------------
+
+
+def completion(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole answer: the tools asked for are called, for each city; a format asked for is kept to."""
+    text = '{"city": "Paris", "population": 2}' if body.get("response_format") else TEXT
+    told: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    reason = "stop"
+    if body.get("tools"):
+        told |= {"content": None, "tool_calls": [_tool(number, city) for number, city in enumerate(CITIES)]}
+        reason = "tool_calls"
+    return {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": CHAT_USAGE,
+        "choices": [{"index": 0, "message": told, "logprobs": None, "finish_reason": reason}], "unknown_field": {"x": 1},
+    }  # fmt: skip
+
+
+def _tool(number: int, city: str) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": json.dumps({"city": city})}
+    return {"id": f"call_{number}", "type": "function", "function": function}
+
+
+def chunks(body: dict[str, Any], *, has_usage: bool) -> Iterator[dict[str, Any]]:
+    """Yield the chunks of a stream; two parallel tool calls, interleaved, where there are tools."""
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+
+    def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+    yield chunk({"role": "assistant", "content": "" if not body.get("tools") else None})
+    if body.get("tools"):
+        for number, city in enumerate(CITIES):
+            call = _tool(number, city)
+            start = {**call, "index": number, "function": {**call["function"], "arguments": ""}}
+            yield chunk({"tool_calls": [start]})
+            for part in re.findall(r".{1,6}", call["function"]["arguments"]):
+                yield chunk({"tool_calls": [{"index": number, "function": {"arguments": part}}]})
+        yield chunk({}, "tool_calls")
+    else:
+        for word in WORDS * (200 if "[drip" in _last(body) else 1):
+            yield chunk({"content": word})
+        yield chunk({}, "stop")
+    if has_usage:
+        yield {**head, "choices": [], "usage": CHAT_USAGE}
+
+
+# --- Anthropic -------------------------------------------------------------------------------------------------------
+
+
+def message(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a whole message."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": TEXT}]
+    if body.get("tools"):
+        content = [
+            {"type": "tool_use", "id": f"toolu_{number}", "name": "weather", "input": {"city": city}}
+            for number, city in enumerate(CITIES)
+        ]
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": content,
+        "stop_reason": "tool_use" if body.get("tools") else "end_turn", "stop_sequence": None, "usage": MESSAGE_USAGE,
+    }  # fmt: skip
+
+
+def message_events(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a streamed message."""
+    whole = message(body)
+    start = {**whole, "content": [], "stop_reason": None, "usage": {"input_tokens": 11, "output_tokens": 1}}
+    yield {"type": "message_start", "message": start}
+    for index, block in enumerate(whole["content"]):
+        if block["type"] == "text":
+            yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
+            deltas = [{"type": "text_delta", "text": word} for word in WORDS]
+        else:
+            yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
+            parts = re.findall(r".{1,6}", json.dumps(block["input"]))
+            deltas = [{"type": "input_json_delta", "partial_json": part} for part in parts]
+        for delta in deltas:
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    ending = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield {"type": "message_delta", "delta": ending, "usage": {"output_tokens": 7}}
+    yield {"type": "message_stop"}
