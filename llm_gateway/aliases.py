@@ -26,7 +26,7 @@ def create(organization: Organization | None, *, alias: str, targets: Any, actin
 
 
 @transaction.atomic
-def update(alias: Alias, *, acting_user: User | None, **wish: Any) -> Alias:
+def update(alias: Alias, /, *, acting_user: User | None, **wish: Any) -> Alias:
     """Change name or targets; raises as `create` does."""
     row = Alias.objects.select_for_update(of=("self",)).get(pk=alias.pk)
     before = shown(row)

@@ -30,6 +30,7 @@ from schemathesis.config import (
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from llm_gateway import aliases, providers
 from monitoring.alerts import channels, rules, silences
 from monitoring.models import Alert
 from moolai.openapi.document import document
@@ -119,6 +120,7 @@ def known(cast: Cast) -> dict[str, Any]:
         "jobs": job,
         "recommendations": suggestion,
         "channels": channel(ours),
+        **gateway(ours),
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,
@@ -165,6 +167,13 @@ def channel(ours: Organization) -> str:
     row, _ = channels.create(ours, kind="webhook", name="hook", url="https://10.2.0.1/", acting_user=None)
     networks.refuse(allowed, acting_user=None)
     return row.channel_id
+
+
+def gateway(ours: Organization) -> dict[str, str]:
+    """Make a provider that answers by itself and an alias; of those of all organizations there are none."""
+    row = providers.create(ours, name="self", dialect="echo", known_models=["echo"], acting_user=None)
+    alias = aliases.create(ours, alias="fast", targets=[{"model": "echo"}], acting_user=None)
+    return {"providers": row.provider_id, "aliases": alias.alias_id}
 
 
 @thorough.parametrize()

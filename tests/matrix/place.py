@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
+from llm_gateway import aliases, providers
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.metrics import storage
@@ -49,6 +50,10 @@ class Place:
     rule: str
     silence: str
     channel: str
+    provider: str
+    alias: str
+    common_provider: str
+    common_alias: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -64,7 +69,8 @@ NOWHERE: Final = Place(
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
     refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
     alert="alr_0", rule="999999996", silence="sil_0",
-    channel="chn_0000000000000000",
+    channel="chn_0000000000000000", provider="prv_0000000000000000", alias="als_0000000000000000",
+    common_provider="prv_0000000000000001", common_alias="als_0000000000000001",
 )  # fmt: skip
 
 
@@ -95,6 +101,7 @@ def make(organization_id: str, *, word: str) -> Place:
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
         *_alerts(organization, ids[0], word=word),
         _channel(organization, word=word),
+        *_gateway(organization, word=word), *_gateway(None, word=word),
     )  # fmt: skip
 
 
@@ -251,6 +258,21 @@ def _channel(organization: Organization, *, word: str) -> str:
     )  # fmt: skip
     networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
     return row.channel_id
+
+
+def _gateway(organization: Organization | None, *, word: str) -> tuple[str, str]:
+    """Make a provider that answers by itself, so that nothing is called, and an alias; return their ids."""
+    row = providers.create(
+        organization,
+        acting_user=None,
+        name=f"{word}-echo",
+        dialect="echo",
+        base_url=f"https://93.184.215.14/{word}",
+        api_key=f"{word}-provider-key-0123",
+        known_models=[word],
+    )
+    alias = aliases.create(organization, alias=f"{word}-alias", targets=[{"model": word}], acting_user=None)
+    return row.provider_id, alias.alias_id
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:

@@ -67,6 +67,8 @@ def public(method: str, path: str, body: Any = None, status: int = 200) -> Row:
 
 LOGIN: Final = {"username": "{username}", "password": PASSWORD}
 REFRESH: Final = {"refresh_token": "{refresh_token}"}
+LLM: Final = "/api/v1/llm"
+ROOT: Final = "401 403 403 403 403 200 403 403 403"
 FLAG: Final = {"is_independent": True, "reason": "maintenance"}
 REGISTRATION: Final = {
     "orchestrator_id": "{orchestrator}",
@@ -270,4 +272,35 @@ ROWS: Final = [
         audit=1),
     Row("GET", f"{SYSTEM}/silences/{{silence}}", MEMBERS),
     Row("DELETE", f"{SYSTEM}/silences/{{silence}}",             "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{OWN}/providers", CHANGE),
+    Row("POST", f"{OWN}/providers",                             "401 403 403 201 404 201 403 403 404",
+        {"name": "ours", "dialect": "openai", "base_url": PUBLIC, "api_key": "sk-0123456789abcdef"}, audit=1),
+    Row("GET", f"{OWN}/providers/{{provider}}", CHANGE),
+    Row("PUT", f"{OWN}/providers/{{provider}}", CHANGE, {"priority": 5}, audit=1),
+    Row("PATCH", f"{OWN}/providers/{{provider}}", CHANGE, {"enabled": False}, audit=1),
+    Row("DELETE", f"{OWN}/providers/{{provider}}",              "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("POST", f"{OWN}/providers/{{provider}}/test", CHANGE, {}, audit=1),
+    Row("GET", f"{OWN}/aliases",                                "401 200 200 200 404 200 403 403 404"),
+    Row("POST", f"{OWN}/aliases",                               "401 403 403 201 404 201 403 403 404",
+        {"alias": "fast", "targets": [{"model": "openai/gpt-4o-mini"}]}, audit=1),
+    Row("GET", f"{OWN}/aliases/{{alias}}",                      "401 200 200 200 404 200 403 403 404"),
+    Row("PUT", f"{OWN}/aliases/{{alias}}", CHANGE, {"alias": "slow"}, audit=1),
+    Row("PATCH", f"{OWN}/aliases/{{alias}}", CHANGE, {"targets": [{"model": "x/y", "weight": 2}]}, audit=1),
+    Row("DELETE", f"{OWN}/aliases/{{alias}}",                   "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{LLM}/providers", ROOT),
+    Row("POST", f"{LLM}/providers",                             "401 403 403 403 403 201 403 403 403",
+        {"name": "all", "dialect": "anthropic", "api_key": "sk-0123456789abcdef"}, audit=1),
+    Row("GET", f"{LLM}/providers/{{provider}}",                 "401 403 403 403 403 404 403 403 403"),
+    Row("GET", f"{LLM}/providers/{{common_provider}}", ROOT),
+    Row("PUT", f"{LLM}/providers/{{common_provider}}", ROOT, {"priority": 5}, audit=1),
+    Row("PATCH", f"{LLM}/providers/{{common_provider}}", ROOT, {"enabled": False}, audit=1),
+    Row("DELETE", f"{LLM}/providers/{{common_provider}}",       "401 403 403 403 403 204 403 403 403", audit=1),
+    Row("POST", f"{LLM}/providers/{{common_provider}}/test", ROOT, {}, audit=1),
+    Row("GET", f"{LLM}/aliases", ROOT),
+    Row("POST", f"{LLM}/aliases",                               "401 403 403 403 403 201 403 403 403",
+        {"alias": "fast", "targets": [{"model": "openai/gpt-4o-mini"}]}, audit=1),
+    Row("GET", f"{LLM}/aliases/{{common_alias}}", ROOT),
+    Row("PUT", f"{LLM}/aliases/{{common_alias}}", ROOT, {"alias": "slow"}, audit=1),
+    Row("PATCH", f"{LLM}/aliases/{{common_alias}}", ROOT, {"targets": [{"model": "x/y"}]}, audit=1),
+    Row("DELETE", f"{LLM}/aliases/{{common_alias}}",            "401 403 403 403 403 204 403 403 403", audit=1),
 ]  # fmt: skip
