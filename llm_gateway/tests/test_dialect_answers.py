@@ -133,7 +133,7 @@ def test_one_embedding_of_google_is_a_list_of_one() -> None:
     [
         (
             openai, 429,
-            b'{"error":{"message":"You exceeded","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}',
+            b'{"error":{"message":"You exceeded","type":"insufficient_quota","code":"insufficient_quota"}}',
             Problem(429, "insufficient_quota", "You exceeded", code="insufficient_quota"),
         ),
         (
@@ -143,7 +143,7 @@ def test_one_embedding_of_google_is_a_list_of_one() -> None:
         ),
         (
             openai, 400,
-            b'{"error":{"message":"Too long","type":"invalid_request_error","param":"messages","code":"context_length"}}',
+            b'{"error":{"message":"Too long","type":"x","param":"messages","code":"context_length"}}',
             Problem(400, "invalid_request_error", "Too long", code="context_length", param="messages"),
         ),
         (openai, 404, b'{"error":"model \\"x\\" not found"}', Problem(404, "not_found_error", 'model "x" not found')),
@@ -155,7 +155,10 @@ def test_one_embedding_of_google_is_a_list_of_one() -> None:
         (openai, 422, b'{"detail":"no"}', Problem(422, "invalid_request_error", "no")),
         (openai, 502, b"<html>secret host</html>", Problem(502, "api_error", "The provider answered 502.")),
         (openai, 500, b"", Problem(500, "api_error", "The provider answered 500.")),
-        (openai, 500, b'{"error":{"message":["x"],"type":{},"code":7}}', Problem(500, "api_error", "The provider answered 500.")),
+        (
+            openai, 500, b'{"error":{"message":["x"],"type":{},"code":7}}',
+            Problem(500, "api_error", "The provider answered 500."),
+        ),
         (
             anthropic, 529,
             b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}',
@@ -175,7 +178,8 @@ def test_one_embedding_of_google_is_a_list_of_one() -> None:
         ),
         (
             google, 400,
-            b'{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT","details":[{"retryDelay":"\xc2\xb2s"}]}}',
+            b'{"error":{"code":400,"message":"API key not valid","status":"INVALID_ARGUMENT",'
+            b'"details":[{"retryDelay":"\xc2\xb2s"}]}}',
             Problem(400, "invalid_request_error", "API key not valid", code="invalid_argument"),
         ),
         (google, 503, b"\xff\xfe", Problem(503, "overloaded_error", "The provider answered 503.")),
