@@ -92,7 +92,7 @@ class Blocks:
         place = index if type(index) is int else 0
         function = document(call.get("function"))
         if place not in self._tools:
-            self._tools[place] = Block("tool", identity=text(call.get("id")) or f"call_{self._call_id}_{place}")
+            self._tools[place] = Block("tool", identity=text(call.get("id")) or f"call_{self._call_id[:24]}_{place}")
             self._line.append(self._tools[place])
         block = self._tools[place]
         block.name = block.name or text(function.get("name"))

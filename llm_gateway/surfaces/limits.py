@@ -18,8 +18,8 @@ _DENIED: Final = frozenset(
     headers defaultheaders azureendpoint azureadtoken azuredeployment deploymentid endpoint vertexproject vertexlocation
     vertexcredentials vertexaiproject vertexailocation vertexaicredentials awsaccesskeyid awssecretaccesskey
     awssessiontoken awsregionname awsprofilename awsrolename awsbedrockruntimeendpoint proxy proxyurl modellist
-    fallbacks contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond outputcostpersecond
-    litellmparams litellmmetadata""".split()
+    fallbacks contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond
+    outputcostpersecond litellmparams litellmmetadata""".split()
 )
 
 

@@ -81,7 +81,7 @@ def _output(body: Document) -> Document:
     if effort == "none":
         return ({"output_config": config} if config else {}) | {"thinking": {"type": "disabled"}}
     if effort is not None:
-        if effort not in _EFFORTS:
+        if type(effort) is not str or effort not in _EFFORTS:
             raise Untranslatable("reasoning_effort", f"Choose one of none, {', '.join(_EFFORTS)}.")
         config["effort"] = _EFFORTS[effort]
     return {"output_config": config} if config else {}

@@ -5,7 +5,7 @@ from typing import Final
 
 from llm_gateway.dialects import translating
 from llm_gateway.problems import Untranslatable
-from llm_gateway.reading import Document, documents, text
+from llm_gateway.reading import Document, document, documents, text
 
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -89,7 +89,9 @@ def _block(part: Document, *, param: str) -> Document:
         media_type, data = translating.file_data(part, param=param)
         if media_type != "application/pdf":
             raise Untranslatable(param, "Anthropic reads PDF files only.")
-        return {"type": "document", "source": {"type": "base64", "media_type": media_type, "data": data}}
+        name = text(document(part.get("file")).get("filename"))
+        source = {"type": "base64", "media_type": media_type, "data": data}
+        return {"type": "document", "source": source} | ({"title": name} if name else {})
     raise Untranslatable(param, f"Anthropic has no content of type `{text(kind) or '?'}`.")
 
 

@@ -105,9 +105,9 @@ def failed(reason: str) -> Problem | None:
 
 
 def called(part: Document, place: int, *, call_id: str, index: int = 0) -> Document:
-    """Return the tool call in a part. Google's calls mostly have no id: theirs is made of the call's own."""
+    """Return the tool call in a part. Mostly it has no id: one is made, of at most 40 letters (OpenAI's limit)."""
     function = document(part.get("functionCall"))
-    identity = text(function.get("id")) or f"call_{call_id}_{index}_{place}"
+    identity = text(function.get("id")) or f"call_{call_id[:24]}_{index}_{place}"
     call = tool_call(identity, text(function.get("name")), encode(document(function.get("args"))))
     if signature := text(part.get("thoughtSignature")):
         call["extra_content"] = {"google": {"thought_signature": signature}}

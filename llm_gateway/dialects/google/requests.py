@@ -85,8 +85,8 @@ def _config(body: Document, *, model: str) -> Document:
 
 
 def _thinking(effort: object, *, model: str) -> Document:
-    if effort not in _BUDGETS:
+    if type(effort) is not str or effort not in _BUDGETS:
         raise Untranslatable("reasoning_effort", f"Choose one of {', '.join(_BUDGETS)}.")
     if model.removeprefix("models/").startswith("gemini-2"):
-        return {"thinkingBudget": _BUDGETS[str(effort)]}
-    return {"thinkingLevel": _LEVELS.get(str(effort), "high")}
+        return {"thinkingBudget": _BUDGETS[effort]}
+    return {"thinkingLevel": _LEVELS.get(effort, "high")}

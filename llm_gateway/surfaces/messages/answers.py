@@ -56,7 +56,7 @@ def _tool_use(call: Document, place: int, *, call_id: str) -> Document:
     found = arguments(given)
     return {
         "type": "tool_use",
-        "id": text(call.get("id")) or f"call_{call_id}_{place}",
+        "id": text(call.get("id")) or f"call_{call_id[:24]}_{place}",
         "name": text(function.get("name")),
         "input": {"INVALID_JSON": given} if found is None else found,
     }

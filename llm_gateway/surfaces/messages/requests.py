@@ -53,7 +53,7 @@ def _tools(body: Document) -> Document:
     choice = body.get("tool_choice")
     if choice is None:
         return sent
-    kind = choice.get("type") if type(choice) is dict else None
+    kind = text(document(choice).get("type"))
     if kind == "tool" and text(choice.get("name")):
         sent["tool_choice"] = {"type": "function", "function": {"name": choice["name"]}}
     elif kind in _CHOICES:
@@ -83,7 +83,7 @@ def _effort(body: Document) -> Document:
     """Return the effort of `output_config`, else what a budget for thinking comes to."""
     effort, thinking = document(body.get("output_config")).get("effort"), document(body.get("thinking"))
     if effort is not None:
-        if effort not in _EFFORTS:
+        if type(effort) is not str or effort not in _EFFORTS:
             raise Refused("output_config.effort", f"Choose one of {', '.join(_EFFORTS)}.")
         return {"reasoning_effort": _EFFORTS[effort]}
     if thinking.get("type") != "enabled":

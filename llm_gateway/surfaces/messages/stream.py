@@ -56,7 +56,7 @@ class MessagesEncoder:
         if self._has_started:
             return b""
         self._has_started = True
-        message = {
+        message: Document = {
             "id": f"msg_{self._call_id}",
             "type": "message",
             "role": "assistant",

@@ -68,7 +68,7 @@ def answer(canonical: Document, *, request: Document, call_id: str, created: int
         output.append(message_item(f"msg_{call_id}_{len(output)}", parts))
     for place, call in enumerate(calls):
         function = document(call.get("function"))
-        identity = text(call.get("id")) or f"call_{call_id}_{place}"
+        identity = text(call.get("id")) or f"call_{call_id[:24]}_{place}"
         name, given = text(function.get("name")), text(function.get("arguments"))
         output.append(call_item(f"fc_{call_id}_{len(output)}", identity, name, given))
     begun = response(request, call_id=call_id, created=created, model=canonical["model"])
