@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from llm_gateway.plane import app, refusals
-from llm_gateway.plane.exchange import Exchange, Headers
+from llm_gateway.plane.exchange import TOO_LARGE, Exchange, Headers
 from monitoring.metrics import requests, routes
 from moolai import logs
 from moolai.errors import AppError
@@ -42,7 +42,8 @@ def is_surface(path: str) -> bool:
 
 def refusal(path: str, code: str, detail: str) -> dict[str, Any]:
     """Return the error object for a request that was not read to its end."""
-    return refusals.body(path, refusals.of(AppError(code, detail)))
+    said = TOO_LARGE if code == "payload_too_large" else detail
+    return refusals.body(path, refusals.of(AppError(code, said)))
 
 
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -1,7 +1,7 @@
 """A provider to test against: a real HTTP server that speaks like OpenAI and Anthropic, well and badly.
 
 The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]`, `[slow]`, `[huge]` …, with
-`once` behind it for the first call only. Everything it was sent is kept.
+`once` behind it for the first call only, and with `openai` or `anthropic` for that one of the two. Everything it was sent is kept.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-MODE = re.compile(r"\[([\w-]+)( once)?( \w+)?\]")
+MODE = re.compile(r"\[([\w-]+)( once)?( openai| anthropic)?\]")
 WORDS = ["Hello", " from", " the", " provider", "."]
 TEXT = "".join(WORDS)
 CHAT_USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -100,7 +100,9 @@ class Desk:
         found = MODE.search(_last(body))
         if found is not None:
             self.provider.modes[found[0]] += 1
-            seen.mode = found[1] if not found[2] or self.provider.modes[found[0]] == 1 else ""
+            is_due = not found[2] or self.provider.modes[found[0]] == 1
+            is_meant = not found[3] or (found[3] == " anthropic") == seen.path.endswith("messages")
+            seen.mode = found[1] if is_due and is_meant else ""
         self.provider.seen.append(seen)
         return seen
 
@@ -118,7 +120,7 @@ class Desk:
                 raise web.HTTPFound("http://127.0.0.1:1/")
             case "429" | "500" | "503" | "400" | "401" | "404" | "529":
                 status = int(seen.mode)
-                headers = {"Retry-After": "1"} if status == 429 else {}
+                headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
                 error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
                 return web.json_response({"type": "error", "error": error}, status=status, headers=headers)
         return None

@@ -12,11 +12,9 @@ from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import BaseModel
 
-from llm_gateway.models import Attempt, Call
 from llm_gateway.tests.provider import CITIES, TEXT
 from llm_gateway.tests.stage import OPENAI_KEY, Stage, staged, user
 from moolai.testing.world import World
-from orchestrators.tests.live import eventually
 
 pytestmark = [pytest.mark.once, pytest.mark.services]
 TOOL: Any = {
