@@ -3,7 +3,6 @@
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
@@ -151,11 +150,10 @@ async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = Fals
         headers.append((b"retry-after", str(max(1, round(problem.retry_after))).encode()))
     if problem.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="moolai"'))
+    status, body = problem.status, refusals.body(exchange.path, problem)
     if exchange.path.startswith(OWN):
-        body: Any = errors.body(problem.code or problem.kind, problem.message, request_id=exchange.request_id)
-    else:
-        body = refusals.body(exchange.path, problem)
-    await exchange.answer_json(problem.status, body, headers)
-
-
-Door = Callable[[Exchange], Awaitable[None]]
+        code = refusals.own_code(problem)
+        status = errors.CODES[code][0]
+        fields = {problem.param: problem.message} if problem.param else None
+        body = errors.body(code, problem.message, request_id=exchange.request_id, fields=fields)
+    await exchange.answer_json(status, body, headers)

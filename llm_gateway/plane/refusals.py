@@ -3,18 +3,29 @@
 from typing import Any, Final
 
 from llm_gateway.plane import routing
-from llm_gateway.problems import KINDS, Problem, kind_of
+from llm_gateway.problems import Problem, kind_of
 from llm_gateway.surfaces import chat, messages
-from moolai.errors import AppError
+from moolai.errors import CODES, AppError
 
 ANTHROPIC: Final = "/v1/messages"
 # Our codes → what the SDKs of the field know.
 WORDS: Final = {
     "unauthenticated": "invalid_api_key",
     "rate_limited": "rate_limit_exceeded",
-    "not_an_object": "invalid_request_error",
 }
-__all__ = ["KINDS", "Failed", "body", "of", "unconfigured", "unknown_model", "unknown_path"]
+OWN_WORDS: Final = {word: code for code, word in WORDS.items()}
+
+
+def own_code(problem: Problem) -> str:
+    """Return the code of our own API for a problem: one of `errors.CODES`."""
+    code = problem.code or ""
+    if code in OWN_WORDS or code in CODES:
+        return OWN_WORDS.get(code, code)
+    if problem.status == 404:
+        return "not_found"
+    if problem.status >= 500:
+        return "provider_timeout" if problem.status == 504 else "provider_error"
+    return "rate_limited" if problem.status == 429 else "invalid_field"
 
 
 class Failed(Exception):

@@ -49,7 +49,7 @@ class Stage:
         return self.call("/v1/chat/completions", {"model": model, "messages": [user(text)], **more})
 
 
-def user(text: str) -> dict[str, str]:
+def user(text: str) -> Any:
     """Return a user's message."""
     return {"role": "user", "content": text}
 

@@ -155,7 +155,7 @@ def test_openai_refusals(client: OpenAI, stage: Stage) -> None:
 
 @BOTH
 def test_anthropic_message(claude: Anthropic, stage: Stage, model: str) -> None:
-    found = claude.messages.create(model=model, max_tokens=50, messages=[user("hi")])  # type: ignore[list-item]
+    found = claude.messages.create(model=model, max_tokens=50, messages=[user("hi")])
     assert [block.text for block in found.content if block.type == "text"] == [TEXT]
     assert (found.usage.input_tokens, found.usage.output_tokens, found.stop_reason) == (11, 7, "end_turn")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from django.conf import settings
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 
-from moolai.openapi import answers, checks, naming, requests
+from moolai.openapi import answers, checks, gateway, naming, requests
 
 Document = dict[str, Any]
 REFERENCE: Final = re.compile(r" \((?:API|PROTOCOL) §[^)]*\)")
@@ -43,7 +43,7 @@ class Generator(SchemaGenerator):
 def complete(result: Document, **_: Any) -> Document:
     """Add the public checks, credentials, shared parts and the list of tags (a post-processing hook)."""
     result["info"]["description"] = DESCRIPTION
-    result["paths"] |= checks.PATHS
+    result["paths"] |= checks.PATHS | gateway.PATHS
     parts = result.setdefault("components", {})
     parts.setdefault("schemas", {})["Error"] = answers.ERROR
     parts |= {"headers": answers.HEADERS, "parameters": requests.COMPONENTS, "securitySchemes": _credentials()}
