@@ -239,6 +239,14 @@ METRICS_RETENTION_DAYS = number("METRICS_RETENTION_DAYS", default=7)
 METRICS_HOURLY_RETENTION_DAYS = number("METRICS_HOURLY_RETENTION_DAYS", default=90)
 METRICS_DAILY_RETENTION_DAYS = number("METRICS_DAILY_RETENTION_DAYS", default=730)
 
+# --- LLM gateway: money (docs/budgets.md); 0 days keeps rows ------------------------------------------------------
+JOURNAL_DIR = DATA_DIR / "journal"
+LLM_UNKNOWN_PRICE = first("LLM_UNKNOWN_PRICE", default="refuse")
+LLM_ESTIMATED_INPUT_USD = first("LLM_ESTIMATED_INPUT_USD", default="15")
+LLM_ESTIMATED_OUTPUT_USD = first("LLM_ESTIMATED_OUTPUT_USD", default="75")
+LLM_CALL_RETENTION_DAYS = number("LLM_CALL_RETENTION_DAYS", default=90)
+LLM_SPENDING_RETENTION_DAYS = number("LLM_SPENDING_RETENTION_DAYS", default=730)
+
 # --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or "embedded://"  # moolai/broker.py: files in DATA_DIR
 if REDIS_URL:
@@ -277,6 +285,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
+    "journals": {"task": "llm_gateway.journals", "schedule": 30, "options": {"expires": 60}},
     "rollups": {
         "task": "monitoring.rollup",
         "schedule": METRICS_ROLLUP_SECONDS,

@@ -5,6 +5,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from llm_gateway import aliases_api as aliases
+from llm_gateway import budgets_api as budgets
+from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
 from monitoring import channels_api as channels
@@ -114,6 +116,11 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/?$", api_keys.ApiKeys.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
+    re_path(rf"^{OWN}/budget/?$", budgets.Budget.as_view()),
+    re_path(rf"^{OWN}/prices/?$", prices.Prices.as_view()),
+    re_path(rf"^{OWN}/prices/(?P<price_id>[^/]+)/?$", prices.OnePrice.as_view()),
+    re_path(r"^api/v1/llm/prices/?$", prices.PricesForAll.as_view()),
+    re_path(r"^api/v1/llm/prices/(?P<price_id>[^/]+)/?$", prices.OnePriceForAll.as_view()),
     re_path(rf"^{OWN}/users/?$", users.Users.as_view()),
     re_path(rf"^{OWN}/users/(?P<user_id>[0-9]{{1,18}})/?$", users.Person.as_view()),
     re_path(rf"^{OWN}/config/?$", config.Config.as_view()),

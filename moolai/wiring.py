@@ -2,6 +2,7 @@
 
 from operator import attrgetter
 
+from llm_gateway import retention as old_calls
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources
 from monitoring.alerts import outbox as alert_outbox
@@ -43,7 +44,7 @@ def connect() -> None:
     overview.install(OVERVIEW_SOURCES)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
-    retention.install([old_measurements.rules, old_alerts.rules])
+    retention.install([old_measurements.rules, old_alerts.rules, old_calls.rules])
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)

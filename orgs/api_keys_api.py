@@ -10,12 +10,13 @@ from orgs import access, keys, rest
 from orgs.models import ApiKey, Organization, Role
 from orgs.models.organization import validate_identifier
 from orgs.names import NameText
+from orgs.spending_forms import MAX_MODELS, LimitFields, ModelName, ShownLimits
 
 DAY_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 90 * DAY_SECONDS
 
 
-class ApiKeyRow(serializers.ModelSerializer[ApiKey]):
+class ApiKeyRow(ShownLimits, serializers.ModelSerializer[ApiKey]):
     """A key as its organization sees it: how the secret begins, never the rest."""
 
     organization_id = serializers.CharField()
@@ -26,7 +27,8 @@ class ApiKeyRow(serializers.ModelSerializer[ApiKey]):
         model = ApiKey
         fields = [
             "key_id", "organization_id", "name", "secret", "role", "scopes", "orchestrator_id", "expires_at",
-            "revoked_at", "created_by", "created_at",
+            "revoked_at", "created_by", "created_at", "models", "budget_usd", "budget_window", "requests_per_minute",
+            "tokens_per_minute", "max_parallel",
         ]  # fmt: skip
 
     def get_secret(self, row: ApiKey) -> str:
@@ -40,8 +42,8 @@ class NewSecret(ApiKeyRow):
     secret = serializers.SerializerMethodField(help_text="The whole secret; it cannot be shown again.")
 
 
-class NewApiKey(serializers.Serializer[Any]):
-    """The body that makes a key."""
+class NewApiKey(LimitFields):
+    """The body that makes a key; the limits are those of the LLM gateway."""
 
     name = NameText()
     role = serializers.ChoiceField(Role.choices, required=False)
@@ -50,6 +52,9 @@ class NewApiKey(serializers.Serializer[Any]):
         max_length=50, required=False, allow_blank=True, validators=[validate_identifier]
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    models = serializers.ListField(
+        child=ModelName(), required=False, max_length=MAX_MODELS, help_text="The only models it may call; empty: all."
+    )
 
 
 class Grace(serializers.Serializer[Any]):
@@ -65,7 +70,7 @@ class ApiKeys(rest.View):
     def get(self, request: Request, organization_id: str) -> Response:
         """List the keys, newest first; who is no administrator sees those it made itself."""
         organization = access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
-        rows = ApiKey.objects.filter(organization=organization).select_related("created_by")
+        rows = ApiKey.objects.filter(organization=organization).select_related("created_by", "spending_limit")
         who = access.caller(request)
         if not who.may_write(organization_id):
             rows = rows.filter(created_by=who.user) if who.user else rows.none()

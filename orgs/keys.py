@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from moolai.errors import Conflict, InvalidInput
-from orgs import audit, events, names
+from orgs import audit, events, names, spending
 from orgs.models import ApiKey, Event, Organization, Role, User
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -87,10 +87,12 @@ def create(
     orchestrator_id: str = "",
     expires_at: datetime | None = None,
     key_id: str = "",
+    **limits: Any,
 ) -> tuple[ApiKey, str]:
     """Make a key with either a `role` or `scopes`; return its row and, this one time, its secret.
 
-    `key_id` is one of `new_id`, so that what is sent twice makes one key. Raises IntegrityError when it is taken.
+    `limits` are those of `spending.set_for_key`. `key_id` is one of `new_id`, so that what is sent twice makes one key.
+    Raises IntegrityError when it is taken.
     """
     if bool(role) == bool(scopes):
         raise InvalidInput("invalid_field", "Give a key either a role or scopes.", fields={"role": "either or"})
@@ -113,7 +115,7 @@ def create(
         created_by=acting_user,
     )
     after = {"name": row.name, "role": role, "scopes": list(scopes), "orchestrator_id": orchestrator_id}
-    _record("create", row, acting_user=acting_user, after=after)
+    _record("create", row, acting_user=acting_user, after=after | spending.set_for_key(row, **limits))
     return row, secret
 
 
@@ -191,6 +193,7 @@ def rotate(row: ApiKey, *, acting_user: User | None, grace_seconds: int) -> tupl
         expires_at=before,
         created_by=acting_user,
     )
+    spending.copy_to(successor, key=row)
     end = now + timedelta(seconds=grace_seconds)
     row.expires_at = min(before, end) if before else end
     row.save(update_fields=["expires_at"])

@@ -30,7 +30,7 @@ from schemathesis.config import (
 from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from llm_gateway import aliases, providers
+from llm_gateway import aliases, prices, providers
 from monitoring.alerts import channels, rules, silences
 from monitoring.models import Alert
 from moolai.openapi import gateway
@@ -114,6 +114,7 @@ def known(cast: Cast) -> dict[str, Any]:
     key, _ = keys.create(ours, name="old", acting_user=None, role="viewer")
     person = users.create(ours, acting_user=None, username="una", email="una@example.com", role="viewer")
     rollout, job, suggestion = more(ours)
+    price = prices.create(ours, acting_user=None, model="gpt-4o", input_usd_per_million=1, output_usd_per_million=2)
     return {
         "organization_id": "org-001",
         "org": "org-001",
@@ -129,6 +130,7 @@ def known(cast: Cast) -> dict[str, Any]:
         "messages": message.pk,
         "api-keys": key.key_id,
         "users": person.user_id,
+        "prices": price.price_id,
         **alerts(),
     }
 

@@ -24,6 +24,8 @@ class Call(models.Model):
     orchestrator_id = models.CharField(max_length=50, blank=True)
     surface = models.CharField(max_length=20, blank=True)
     requested_model = models.CharField(max_length=200)
+    scope_model = models.CharField(max_length=200, blank=True, help_text="What limits of models know it by.")
+    scope_key = models.CharField(max_length=32, blank=True, help_text="The key its budget is counted for.")
     model = models.CharField(max_length=200, blank=True)
     provider = models.CharField(max_length=50, blank=True)
     is_stream = models.BooleanField(default=False)

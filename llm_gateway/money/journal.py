@@ -28,11 +28,9 @@ class Journal:
 
     def __init__(self, directory: Path, *, holder: str, rotate_bytes: int = ROTATE_BYTES) -> None:
         """Open a journal in `directory` under the process's name, which no other process ever had."""
-        self.holder, self.rotate_bytes = holder, rotate_bytes
-        self.folder = directory / folder_name(holder)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock_file = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.holder, self.rotate_bytes = folder_name(holder), rotate_bytes
+        self.folder = directory / self.holder
+        self._lock_file = _make(self.folder)
         self._lock = threading.Lock()
         self._number = 0
         self._file = -1
@@ -51,6 +49,16 @@ class Journal:
         """Note how a call ended. When that cannot be written it counts at what it reserved, as a lost one."""
         self._write(end)
 
+    def sync(self) -> None:
+        """Have the disk keep what was written, should the whole machine fail."""
+        with self._lock:
+            handle = os.dup(self._file) if self._file >= 0 else -1
+        if handle >= 0:
+            try:
+                os.fdatasync(handle)
+            finally:
+                os.close(handle)
+
     def close(self) -> None:
         """Let go of the files and the lock: what is in them counts as left by a dead process."""
         with self._lock:
@@ -62,6 +70,8 @@ class Journal:
     def _write(self, record: Record) -> None:
         data = records.pack(record)
         with self._lock:
+            if self._file < 0:
+                raise JournalFull("The journal is closed.")
             if self._size >= self.rotate_bytes:
                 self._next_file()
             try:
@@ -83,6 +93,16 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._size, self._number = opened, 0, self._number + 1
+
+
+def _make(folder: Path) -> int:
+    """Make a process's folder with its lock held; nobody sees it without. Return the lock's file."""
+    hidden = folder.with_name(f".{folder.name}")
+    hidden.mkdir(mode=0o700, parents=True)
+    lock = os.open(hidden / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    hidden.rename(folder)
+    return lock
 
 
 def folder_name(holder: str) -> str:

@@ -54,15 +54,26 @@ class Grant:
 
 def exchange(asks: Sequence[Ask], *, holder: str, now: float) -> dict[Name, Grant]:
     """Give back and take, all in one transaction; return what the process holds of each window afterwards."""
-    _make_missing(asks)
+    names = {ask.name for ask in asks}
+    found = _exchange(asks, names, holder, now)
+    if found is None:
+        _make_missing(asks)
+        found = _exchange(asks, names, holder, now)
+    return found or {}
+
+
+def _exchange(asks: Sequence[Ask], names: set[Name], holder: str, now: float) -> dict[Name, Grant] | None:
+    """Do it in one transaction; None where a window's row is missing."""
     with transaction.atomic():
-        windows = locked([ask.name for ask in asks])
+        windows = locked(names)
+        if len(windows) < len(names):
+            return None
         leases = _leases(windows.values(), holder)
         moment = datetime.fromtimestamp(now, UTC)
         found = {ask.name: _serve(ask, windows[ask.name], leases[windows[ask.name].pk], moment) for ask in asks}
         BudgetWindow.objects.bulk_update(windows.values(), ["leased", "hungry_at"])
         BudgetLease.objects.bulk_update(leases.values(), ["granted"])
-    return found
+        return found
 
 
 def _make_missing(asks: Iterable[Ask]) -> None:

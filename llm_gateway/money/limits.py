@@ -37,6 +37,7 @@ class Scopes:
     key_id: str = ""
     model: str = ""
     limits: tuple[Limit, ...] = ()
+    scope_key: str = ""  # the key whose limits count, where the caller's own succeeded it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Held:
 
     organization_id: str
     key_id: str
+    scope_key: str
     models: frozenset[str]
     own: tuple[Limit, ...]
     by_model: Mapping[str, Limit]
@@ -61,7 +63,7 @@ class Held:
         names = (model, model.partition("/")[2]) if "/" in model else (model,)
         more = next((self.by_model[name] for name in names if name in self.by_model), None)
         limits = self.own if more is None else (*self.own, more)
-        return Scopes(self.organization_id, self.key_id, model, limits)
+        return Scopes(self.organization_id, self.key_id, model, limits, self.scope_key)
 
 
 def subject(kind: str, organization_id: str, name: str = "") -> str:
@@ -89,6 +91,7 @@ def load_many(callers: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Held]
 def _held(rows: Iterable[SpendingLimit], organization_id: str, key_id: str) -> Held:
     own: list[Limit] = []
     models: list[str] = []
+    scope_key = key_id
     by_model: dict[str, Limit] = {}
     for row in rows:
         if row.model:
@@ -96,11 +99,11 @@ def _held(rows: Iterable[SpendingLimit], organization_id: str, key_id: str) -> H
         elif row.key is None:
             own.append(_limit(row, subject(ORGANIZATION, organization_id)))
         elif row.key.key_id == key_id:
-            own.append(_limit(row, subject(KEY, organization_id, key_id)))
-            models = row.allowed_models
+            scope_key, models = row.counted_as or key_id, row.allowed_models
+            own.append(_limit(row, subject(KEY, organization_id, scope_key)))
     kept = tuple(limit for limit in own if limit.limits_anything)
     by_model = {name: limit for name, limit in by_model.items() if limit.limits_anything}
-    return Held(organization_id, key_id, frozenset(models), kept, by_model)
+    return Held(organization_id, key_id, scope_key, frozenset(models), kept, by_model)
 
 
 def _limit(row: SpendingLimit, name: str) -> Limit:

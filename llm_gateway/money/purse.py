@@ -9,10 +9,11 @@ process gives it back within two seconds.
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from llm_gateway.money import windows
+from llm_gateway.money import journal, windows
 from llm_gateway.money.limits import Limit, Scopes
+from llm_gateway.money.records import Begin
 from llm_gateway.money.rounds import MAX_AGE_SECONDS, Exchange, Rounds
 from llm_gateway.money.slices import Account, Slice
 
@@ -58,6 +59,21 @@ class Reservation:
         self.leases = [part.lease for part, _ in parts if part.unit == "usd_micros"]
         self._purse, self._parts, self._is_open = purse, parts, True
 
+    def begin(self, *, call_id: str, requested_model: str, **more: Any) -> Begin:
+        """Return the journal's record of the call that is about to be made with this."""
+        return Begin(
+            call_id=call_id,
+            organization_id=self.scopes.organization_id,
+            key_id=self.scopes.key_id,
+            scope_key=self.scopes.scope_key,
+            scope_model=self.scopes.model,
+            requested_model=requested_model,
+            at=self.reserved_at,
+            reserved_usd_micros=self.usd_micros,
+            leases=self.leases,
+            **more,
+        )
+
     def settle(self, usd_micros: int, tokens: int) -> None:
         """Give back what the call did not use; what it used beyond is owed. Only the first time counts."""
         if not self._is_open:
@@ -90,9 +106,9 @@ class Purse:
         monotonic: Callable[[], float] = time.monotonic,
         exchange: Exchange | None = None,
     ) -> None:
-        self.holder, self.clock, self.monotonic = holder, clock, monotonic
+        self.holder, self.clock, self.monotonic = journal.folder_name(holder), clock, monotonic
         self.accounts: dict[str, Account] = {}
-        self.rounds = Rounds(self.accounts, holder=holder, clock=clock, monotonic=monotonic, exchange=exchange)
+        self.rounds = Rounds(self.accounts, holder=self.holder, clock=clock, monotonic=monotonic, exchange=exchange)
 
     async def reserve(self, scopes: Scopes, *, usd_micros: int, tokens: int) -> Reservation:
         """Take one request, `usd_micros` and `tokens` from every limit that holds, or from none.
@@ -169,6 +185,7 @@ class Purse:
         for limit, part in short:
             if needs[part.unit] > part.limit:
                 raise self._refusal(limit, part, now, may_retry=False)
+        for limit, part in short:
             if part.short_until > self.monotonic() and self.monotonic() < self.rounds.fresh_until:
                 raise self._refusal(limit, part, now, may_retry=True)
 

@@ -7,12 +7,13 @@ are not those that were written, is not a record: reading ends before it.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
 
 MAX_BYTES: Final = 65_536
+MOST: Final = 2**53
 _HEAD: Final = struct.Struct("<II")
 
 
@@ -30,6 +31,7 @@ class Begin:
     surface: str = ""
     is_stream: bool = False
     scope_model: str = ""  # the model that limits are counted for
+    scope_key: str = ""  # and the key, where it is not its own
     reserved_usd_micros: int = 0
     leases: list[int] = field(default_factory=list)
 
@@ -79,10 +81,20 @@ _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 
 def pack(record: Record) -> bytes:
     """Return a record as it lies in the file; raises ValueError when it is too large."""
-    body = orjson.dumps([_LETTERS[type(record)], record])
+    try:
+        body = orjson.dumps([_LETTERS[type(record)], record])
+    except TypeError:  # a number or a text that a client or a provider made up
+        body = orjson.dumps([_LETTERS[type(record)], {name: _tame(value) for name, value in asdict(record).items()}])
     if len(body) > MAX_BYTES:
         raise ValueError(f"A record of {len(body)} bytes is too large.")
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def _tame(value: Any) -> Any:
+    """Return a value that JSON takes: numbers within 64 bits, texts without lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return max(-MOST, min(value, MOST)) if type(value) is int else value
 
 
 def unpack(data: bytes) -> Iterator[tuple[Record, int]]:

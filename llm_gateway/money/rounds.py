@@ -15,7 +15,7 @@ from orchestrators import database
 
 logger = logging.getLogger(__name__)
 MAX_AGE_SECONDS: Final = 60.0  # slices count for so long after the database was last heard of
-WAIT_SECONDS: Final = 3.0  # what a call waits for a round
+WAIT_SECONDS: Final = 5.0  # what a call waits for a round
 TICK_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 2.0  # what nobody used for so long goes back
 PEEK_SECONDS: Final = 2.0  # how often a process looks whether others need what it holds
@@ -101,13 +101,19 @@ class Rounds:
         """Give back everything that is free and end the thread."""
         if self._ticker is not None:
             self._ticker.cancel()
+        await self._rest()  # what is under way may still bring something
         for account in self.accounts.values():
             for part in account.slices:
                 self.give_back(part)
-        if self._work is not None:
-            await asyncio.wait([self._work], timeout=WAIT_SECONDS)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._rest()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _rest(self) -> None:
+        if self._work is not None:
+            await asyncio.wait([self._work], timeout=WAIT_SECONDS)
 
     # --- the work -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +154,7 @@ class Rounds:
             return False
         self.fresh_until, self.is_failing = started + MAX_AGE_SECONDS, False
         for part in parts:
-            self._apply(part, grants[part.name])
+            self._apply(part, grants[part.name], asks[part])
         return True
 
     @staticmethod
@@ -164,8 +170,12 @@ class Rounds:
             granted=part.granted,
         )
 
-    def _apply(self, part: Slice, grant: Grant) -> None:
-        part.fill(lease=grant.lease, before=grant.before, granted=grant.granted, is_short=grant.is_short)
+    def _apply(self, part: Slice, grant: Grant, ask: Ask) -> None:
+        part.fill(
+            lease=grant.lease, before=grant.before, granted=grant.granted, returned=ask.back, is_short=grant.is_short
+        )
+        if part.returning:
+            self._back.add(part)
         if grant.is_short:
             part.short_until = self.monotonic() + SHORT_SECONDS
         part.is_wanted = grant.is_wanted and not grant.is_short

@@ -43,15 +43,17 @@ class Slice:
         """How its row is named."""
         return self.subject, self.unit, self.window, self.start_at
 
-    def fill(self, *, lease: int, before: int, granted: int, is_short: bool) -> None:
-        """Take over what the row says this process holds, and held `before`.
+    def fill(self, *, lease: int, before: int, granted: int, returned: int, is_short: bool) -> None:
+        """Take over what the row says this process holds, and held `before`; `returned` was sent with the question.
 
         A new lease means that the old one was taken away: what calls under way hold of it is owed.
         """
         if lease != self.lease:
-            self.lease, self.granted, self.returning, self.free = lease, before, 0, -self.held
-        self.free += granted - self.granted + self.returning
-        self.granted, self.returning, self.is_short = granted, 0, is_short
+            self.lease, self.granted, self.free = lease, before, -self.held
+            returned, self.returning = 0, 0
+        self.free += granted - self.granted + returned
+        self.returning -= returned
+        self.granted, self.is_short = granted, is_short
         self.low = 0 if is_short or self.unit == "calls" else self.free // LOW
 
     def is_idle(self, since: float) -> bool:

@@ -116,6 +116,8 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "organization.deleted": ("domain_disabled", "red", lambda who, data: f"{who} was deleted"),
     "user.changed": ("manage_accounts", "gray", lambda who, data: f"The access of {data.get('username')} changed"),
     "api_key.expiring": ("key", "gray", lambda who, data: f"A key of {who} was rotated"),
+    "budget.changed": ("account_balance_wallet", "gray", lambda who, data: f"The limits of {who} changed"),
+    "prices.changed": ("sell", "gray", lambda who, data: f"Prices of models changed for {who}"),
     "api_key.revoked": ("key_off", "red", lambda who, data: f"A key of {who} was revoked"),
 }
 

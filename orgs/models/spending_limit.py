@@ -21,6 +21,7 @@ class SpendingLimit(models.Model):
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="spending_limits")
     key = models.OneToOneField(ApiKey, null=True, blank=True, on_delete=models.CASCADE, related_name="spending_limit")
+    counted_as = models.CharField(max_length=32, blank=True, help_text="The id of the key that this one succeeded.")
     model = models.CharField(max_length=200, blank=True)
     allowed_models = models.JSONField(default=list, blank=True, help_text="The only models a key may call; empty: all.")
     budget_usd_micros = models.BigIntegerField("budget in micro-dollars", null=True, blank=True)

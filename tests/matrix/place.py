@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from llm_gateway import aliases, providers
+from llm_gateway import aliases, prices, providers
+from llm_gateway.money import ledger, records
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.metrics import storage
@@ -23,8 +24,8 @@ from monitoring.models import (
 )
 from orchestrators import bulk, configuration, instances
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
-from orgs import audit, events, keys, networks, organizations, tokens
-from orgs.models import Membership, Organization, User
+from orgs import audit, events, keys, networks, organizations, spending, tokens
+from orgs.models import ApiKey, Membership, Organization, User
 
 PASSWORD: Final = "correct horse battery staple"
 
@@ -54,6 +55,8 @@ class Place:
     alias: str
     common_provider: str
     common_alias: str
+    price: str
+    price_for_all: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -71,6 +74,7 @@ NOWHERE: Final = Place(
     alert="alr_0", rule="999999996", silence="sil_0",
     channel="chn_0000000000000000", provider="prv_0000000000000000", alias="als_0000000000000000",
     common_provider="prv_0000000000000001", common_alias="als_0000000000000001",
+    price="prc_0000000000000000", price_for_all="prc_0000000000000001",
 )  # fmt: skip
 
 
@@ -102,6 +106,7 @@ def make(organization_id: str, *, word: str) -> Place:
         *_alerts(organization, ids[0], word=word),
         _channel(organization, word=word),
         *_gateway(organization, word=word), *_gateway(None, word=word),
+        *_money(organization, row, word=word),
     )  # fmt: skip
 
 
@@ -273,6 +278,28 @@ def _gateway(organization: Organization | None, *, word: str) -> tuple[str, str]
     )
     alias = aliases.create(organization, alias=f"{word}-alias", targets=[{"model": word}], acting_user=None)
     return row.provider_id, alias.alias_id
+
+
+def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, str]:
+    """Set limits and prices, and leave a call in the ledger; return the ids of its own price and one for everybody."""
+    spending.put(organization, acting_user=None, budget_usd=5, by_model=[{"model": f"{word}-model", "budget_usd": 1}])
+    spending.set_for_key(key, models=[f"{word}-model"], max_parallel=3)
+    amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
+    price, for_all = (
+        prices.create(owner, acting_user=None, model=f"{word}-model", **amounts) for owner in (organization, None)
+    )
+    at = timezone.now().timestamp()
+    begin = records.Begin(
+        call_id=f"call_{word}", organization_id=organization.pk, key_id=key.key_id, requested_model=word, at=at,
+        user=word, orchestrator_id=word, surface="chat", scope_model=f"{word}/{word}-model",
+    )  # fmt: skip
+    attempt = records.Attempt(call_id=begin.call_id, number=1, provider=word, model=word, at=at, error=word)
+    end = records.End(
+        call_id=begin.call_id, at=at, status="completed", provider=word, model=word, error=word, cost_usd_micros=7,
+        price={"source": word},
+    )  # fmt: skip
+    ledger.write([begin, attempt, end], holder=f"{word}-process")
+    return price.price_id, for_all.price_id
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:

@@ -1,0 +1,216 @@
+"""The journal and the ledger: nothing is lost or counted twice when processes are killed at any moment."""
+
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.models import Sum
+
+from llm_gateway.models import Attempt, BudgetLease, BudgetWindow, Call, JournalCursor, Spending
+from llm_gateway.money import draining, journal, leases, records
+from llm_gateway.money.drainer import Drainer
+from llm_gateway.money.journal import Journal, JournalFull
+from llm_gateway.money.leases import Ask
+
+NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
+WRITER = """
+import sys
+from pathlib import Path
+from llm_gateway.money.journal import Journal
+from llm_gateway.money.records import Attempt, Begin, End
+book, at = Journal(Path(sys.argv[1]), holder="killed"), float(sys.argv[2])
+for number in range(1_000_000):
+    call = f"call_{number}"
+    book.begin(Begin(call_id=call, organization_id="acme", key_id="key_1", requested_model="gpt-4o", at=at,
+                     scope_model="openai/gpt-4o", reserved_usd_micros=1000, leases=[int(sys.argv[3])]))
+    book.attempt(Attempt(call_id=call, number=1, provider="openai", model="gpt-4o", at=at, http_status=200))
+    if number % 7 == 3:
+        continue  # never ends
+    book.end(End(call_id=call, at=at + 1, status="completed", provider="openai", model="gpt-4o", input_tokens=10,
+                 output_tokens=5, cost_usd_micros=number % 1000, latency_ms=1.5))
+    print(number, flush=True)
+"""
+
+
+def begin(call_id: str = "call_1", **more: Any) -> records.Begin:
+    columns: dict[str, Any] = {"organization_id": "acme", "requested_model": "gpt-4o", "at": NOON} | more
+    return records.Begin(call_id=call_id, **columns)
+
+
+def end(call_id: str = "call_1", **more: Any) -> records.End:
+    columns: dict[str, Any] = {"at": NOON + 1, "status": "completed", "provider": "openai", "model": "gpt-4o"} | more
+    return records.End(call_id=call_id, **columns)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Journal]:
+    found = Journal(tmp_path / "journal", holder="host:1:ab")
+    yield found
+    found.close()
+
+
+def spent() -> dict[tuple[str, str], int]:
+    return {(row.subject, row.window): row.spent for row in BudgetWindow.objects.filter(spent__gt=0)}
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.once
+def test_a_record_that_is_cut_off_or_damaged_at_any_byte_is_none() -> None:
+    whole, last = records.pack(begin()) + records.pack(end()), records.pack(begin("call_2", key_id="key_1"))
+    kept = [record for record, _ in records.unpack(whole)]
+    assert kept == [begin(), end()]
+    for cut in range(len(last)):
+        assert [record for record, _ in records.unpack(whole + last[:cut])] == kept
+        damaged = bytearray(whole + last)
+        damaged[len(whole) + cut] ^= 0x55
+        assert [record for record, _ in records.unpack(bytes(damaged))] == kept
+    assert [place for _, place in records.unpack(whole + last)][-1] == len(whole + last)
+
+
+@pytest.mark.once
+def test_nothing_of_a_call_is_kept_but_who_and_how_much() -> None:
+    assert set(records.Begin.__dataclass_fields__) | set(records.End.__dataclass_fields__) == {
+        "at", "call_id", "cached_input_tokens", "cache_write_tokens", "cost_usd_micros", "error", "first_token_ms",
+        "input_tokens", "is_cached", "is_estimated", "is_stream", "key_id", "latency_ms", "leases", "model",
+        "orchestrator_id", "organization_id", "output_tokens", "price", "provider", "reasoning_tokens",
+        "requested_model", "reserved_usd_micros", "scope_key", "scope_model", "status", "surface", "user",
+    }  # fmt: skip
+
+
+@pytest.mark.once
+def test_a_full_disk_refuses_the_call_and_leaves_no_torn_record(book: Journal) -> None:
+    book.begin(begin("call_1"))
+    path = journal.files(book.folder)[0]
+    assert (path.stat().st_mode & 0o777, book.folder.stat().st_mode & 0o777) == (0o600, 0o700)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        with pytest.raises(JournalFull):
+            book.begin(begin("call_2"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    book.begin(begin("call_3"))
+    found = [record.call_id for record, _ in records.unpack(path.read_bytes())]
+    assert found == ["call_1", "call_3"]
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_call_is_one_row_with_its_attempts_and_counts_for_all_its_budgets(book: Journal) -> None:
+    book.begin(
+        begin(key_id="key_1", scope_model="openai/gpt-4o", reserved_usd_micros=90, user="nul\0 and \ud800" + "x" * 150)
+    )
+    for number, status in ((1, 500), (2, 200)):
+        book.attempt(
+            records.Attempt(
+                call_id="call_1", number=number, provider="openai", model="gpt-4o", at=NOON, http_status=status
+            )
+        )
+    assert draining.drain_folder(book.folder) > 0
+    row = Call.objects.get()
+    assert (row.status, row.attempts, row.finished_at, row.user[:8]) == ("running", 2, None, "nul and ")
+    assert spent() == {}
+    book.end(end(cost_usd_micros=70, input_tokens=2**80, output_tokens=5, price={"source": "genai-prices"}))
+    book.end(end(cost_usd_micros=999))  # a second end changes nothing
+    draining.drain_folder(book.folder)
+    draining.drain_folder(book.folder)
+    row.refresh_from_db()
+    assert (row.status, row.cost_usd_micros, row.price) == ("completed", 70, {"source": "genai-prices"})
+    assert list(Attempt.objects.values_list("number", "http_status")) == [(1, 500), (2, 200)]
+    names = ("org:acme", "key:key_1", "model:acme/gpt-4o", "model:acme/openai/gpt-4o")
+    assert spent() == {(name, window): 70 for name in names for window in ("day", "week", "month", "total")}
+    hour = Spending.objects.get()
+    assert (hour.requests, hour.failed, hour.cost_usd_micros, hour.output_tokens) == (1, 0, 70, 5)
+
+
+@pytest.mark.django_db
+def test_files_that_were_read_are_deleted_and_a_long_call_ends_in_a_later_one(tmp_path: Path) -> None:
+    book = Journal(tmp_path, holder="long", rotate_bytes=500)
+    book.begin(begin("call_long"))
+    for number in range(10):
+        book.begin(begin(f"call_{number}"))
+        book.end(end(f"call_{number}", status="failed", error="timeout"))
+    book.end(end("call_long", cost_usd_micros=5))
+    assert len(journal.files(book.folder)) > 3
+    draining.drain_folder(book.folder)
+    assert len(journal.files(book.folder)) == 1
+    assert Call.objects.filter(status="failed").count() == 10
+    assert Call.objects.get(status="completed").call_id == "call_long"
+    hour = Spending.objects.aggregate(Sum("requests"), Sum("failed"))
+    assert hour == {"requests__sum": 1, "failed__sum": 10}
+    assert draining.adopt(tmp_path) == []  # it lives
+    book.close()
+    assert draining.adopt(tmp_path) == ["long"]
+    assert not book.folder.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_process_loses_nothing_and_two_who_read_what_it_left_count_once(tmp_path: Path) -> None:
+    ask = Ask("acme", ("org:acme", "usd_micros", "month", 1_793_491_200), 1_796_083_200, 10**9, need=500_000)
+    grant = leases.exchange([ask], holder="killed", now=NOON)[ask.name]
+    command = [sys.executable, "-c", WRITER, str(tmp_path), str(NOON), str(grant.lease)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        acknowledged = [int(writer.stdout.readline()) for _ in range(300)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    folder = tmp_path / "killed"
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            draining.drain_folder(folder)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert errors == []
+    assert draining.adopt(tmp_path) == ["killed"]
+    assert draining.adopt(tmp_path) == []
+    done = dict(Call.objects.filter(status="completed").values_list("call_id", "cost_usd_micros"))
+    assert {f"call_{number}": number % 1000 for number in acknowledged}.items() <= done.items()
+    assert len(done) - len(acknowledged) in (0, 1)  # the last may have been written and not said
+    lost = Call.objects.filter(status="lost")
+    assert lost.count() >= len(done) // 7
+    assert Call.objects.count() == len(done) + lost.count()
+    total = sum(done.values()) + 1000 * lost.count()
+    assert set(spent().values()) == {total}
+    assert Spending.objects.aggregate(total=Sum("cost_usd_micros"))["total"] == total
+    assert not BudgetLease.objects.exists()
+    window = BudgetWindow.objects.get(subject="org:acme", window="month")
+    assert (window.spent, window.leased) == (total, 0)
+    assert JournalCursor.objects.get().is_closed
+
+
+@pytest.mark.once
+@pytest.mark.django_db(transaction=True)
+def test_the_drainer_reads_while_calls_are_made_and_once_more_at_the_end(book: Journal) -> None:
+    drainer = Drainer(book, interval_seconds=0.02)
+    drainer.start()
+    for number in range(20):
+        book.begin(begin(f"call_{number}"))
+        book.end(end(f"call_{number}", cost_usd_micros=number))
+    book.begin(begin("call_open", reserved_usd_micros=30))
+    drainer.stop()
+    assert Call.objects.filter(status="completed").aggregate(total=Sum("cost_usd_micros")) == {"total": sum(range(20))}
+    assert Call.objects.get(status="lost").cost_usd_micros == 30
+    assert not book.folder.exists()
+    with pytest.raises(JournalFull):
+        book.begin(begin("call_late"))
