@@ -14,10 +14,10 @@ from llm_gateway.tests.recorded import CONVERSATION, PIXEL, TOOL, WEATHER
 
 pytestmark = pytest.mark.once
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 
 
-def text(words: str) -> dict[str, str]:
+def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
@@ -276,7 +276,7 @@ def test_a_prompt_becomes_a_chat() -> None:
     ],
 )
 def test_what_cannot_be_translated_is_a_400_that_names_it(surface: Any, more: Any, param: str) -> None:
-    body = {"model": "m"} | {
+    body: dict[str, Any] = {"model": "m"} | {
         messages: {"messages": HELLO, "max_tokens": 9},
         responses: {"input": "Hello"},
         completions: {"prompt": "Hello"},
