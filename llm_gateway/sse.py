@@ -4,8 +4,7 @@ Every event keeps the bytes it came in, so that a stream can be passed through u
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -15,8 +14,7 @@ MAX_EVENT_BYTES: Final = 1024 * 1024  # so no line is longer either
 _END: Final = re.compile(rb"(?:\r\n|\n|\r(?=[^\n])){2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: `data` is empty for comments and blank lines; `raw` is all of it, the blank line included."""
 
     data: bytes
@@ -35,17 +33,23 @@ class Events:
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes."""
+        return [read(raw) for raw in self.cut(data)]
+
+    def cut(self, data: bytes) -> list[bytes]:
+        """Return the bytes of each event that `data` completes."""
         if self.is_overflown:
             return []
         self._has_returns = self._has_returns or b"\r" in data
+        if not self._pending and not self._has_returns and len(data) <= MAX_EVENT_BYTES:
+            return self._split(data)
         self._pending += data
-        events: list[Event] = []
+        events: list[bytes] = []
         start = 0
         while (end := self._end(start)) > 0:
             if end - start > MAX_EVENT_BYTES:
                 self.is_overflown = True
                 break
-            events.append(_event(bytes(self._pending[start:end])))
+            events.append(bytes(self._pending[start:end]))
             start = self._looked_at = end
         self._forget(start)
         return events
@@ -53,7 +57,15 @@ class Events:
     def finish(self) -> Event | None:
         """Return what stands after the last blank line, as an event of its own."""
         left, self._pending = bytes(self._pending), bytearray()
-        return _event(left) if left and not self.is_overflown else None
+        return read(left) if left and not self.is_overflown else None
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """Return the events of the usual case: nothing left over from before, and line feeds only."""
+        *whole, rest = data.split(b"\n\n")
+        if rest:
+            self._pending += rest
+            self._looked_at = len(rest)
+        return [data] if len(whole) == 1 and not rest else [raw + b"\n\n" for raw in whole]
 
     def _end(self, start: int) -> int:
         """Return where the event that begins at `start` ends, 0 when that is not known yet."""
@@ -72,7 +84,7 @@ class Events:
             self._pending.clear()
 
 
-def _event(raw: bytes) -> Event:
+def read(raw: bytes) -> Event:
     """Return the event that these bytes are."""
     if raw.startswith(b"data: {") and raw.find(b"\n") == len(raw) - 2:
         return Event(raw[6:-2], raw)

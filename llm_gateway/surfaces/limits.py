@@ -21,6 +21,11 @@ _DENIED: Final = frozenset(
     fallbacks contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond
     outputcostpersecond litellmparams litellmmetadata""".split()
 )
+# What needs no second look.
+_USUAL: Final = frozenset(
+    """model messages stream stream_options max_tokens max_completion_tokens temperature top_p tools tool_choice n stop
+    user response_format input instructions max_output_tokens system""".split()
+)
 
 
 def body(value: object) -> Document:
@@ -29,7 +34,7 @@ def body(value: object) -> Document:
         raise Refused(None, "Send a JSON object.", "invalid_type")
     if len(value) > MAX_FIELDS:
         raise Refused(None, f"Send at most {MAX_FIELDS} parameters.")
-    for name in value:
+    for name in value.keys() - _USUAL:
         if name.replace("_", "").replace("-", "").lower() in _DENIED:
             raise Refused(
                 name, f"`{name}` may not be sent: providers and keys are set up here.", "parameter_not_allowed"

@@ -6,9 +6,10 @@ import orjson
 
 from llm_gateway import usage as tokens
 from llm_gateway.problems import Problem, bad_answer, cut_short
-from llm_gateway.reading import Document, document, documents
-from llm_gateway.sse import MAX_EVENT_BYTES, Event, Events, frame
+from llm_gateway.reading import Document, document, documents, text
+from llm_gateway.sse import MAX_EVENT_BYTES, Event, Events, frame, read
 from llm_gateway.surfaces import errors
+from llm_gateway.surfaces.likeness import Likeness
 from llm_gateway.usage import Usage
 
 
@@ -21,13 +22,14 @@ class EventSniffer:
         self.problem: Problem | None = None
         self.output_characters = 0
         self._events = Events()
+        self._likeness = Likeness()
 
     def feed(self, data: bytes) -> bytes:
         """Return the complete events as they came, less what the client does not get."""
-        passed = [event.raw for event in self._events.feed(data) if self._passes(event)]
+        passed = [raw for raw in self._events.cut(data) if self._skims(raw) or self._passes(read(raw))]
         if self._events.is_overflown and not self.is_done and not self.problem:
             self.problem = bad_answer(f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes.")
-        return b"".join(passed)
+        return passed[0] if len(passed) == 1 else b"".join(passed)
 
     def finish(self) -> bytes:
         """Return what is left at the end of the stream; sets `problem` when it came too early."""
@@ -49,9 +51,20 @@ class EventSniffer:
         """Read one event along; return whether the client gets it."""
         raise NotImplementedError
 
+    def plain(self, payload: Document) -> str:
+        """Return the text of an event that holds nothing else to be read, else the empty string."""
+        return ""
+
     def error(self, problem: Problem) -> bytes:
         """Return the error frame that ends a stream that broke."""
         raise NotImplementedError
+
+    def _skims(self, raw: bytes) -> bool:
+        """Say whether an event is like the one before it, and count its text."""
+        if self.is_done or self.problem or (characters := self._likeness.count(raw)) < 0:
+            return False
+        self.output_characters += characters
+        return True
 
     def _passes(self, event: Event) -> bool:
         if self.problem or self.is_done:
@@ -68,7 +81,10 @@ class EventSniffer:
         if type(payload) is not dict:
             self.problem = bad_answer("The provider sent an event that is not a JSON object.")
             return False
-        return self.look(payload)
+        is_passed = self.look(payload)
+        if words := self.plain(payload):
+            self._likeness.learn(event.raw, words)
+        return is_passed
 
 
 class OpenAISniffer(EventSniffer):
@@ -96,6 +112,17 @@ class OpenAISniffer(EventSniffer):
             self.usage = tokens.of_openai(payload["usage"]) or self.usage
             return self._wants_usage or bool(choices)
         return True
+
+    def plain(self, payload: Document) -> str:
+        """Return the text of a chunk with one choice that goes on, and nothing but text in it."""
+        choices = payload.get("choices")
+        if payload.get("usage") or type(choices) is not list or len(choices) != 1:
+            return ""
+        choice = document(choices[0])
+        delta = document(choice.get("delta"))
+        if choice.get("finish_reason") or not delta.keys() <= {"content", "role"}:
+            return ""
+        return text(delta.get("content") or choice.get("text"))
 
     def error(self, problem: Problem) -> bytes:
         """Return the error frame that ends a stream that broke."""

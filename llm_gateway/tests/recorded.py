@@ -5,14 +5,17 @@ from typing import Any
 import orjson
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-WEATHER = {
+WEATHER: dict[str, Any] = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "unit": {"$ref": "#/$defs/unit"}},
     "required": ["city"],
     "additionalProperties": False,
     "$defs": {"unit": {"enum": ["C", "F"]}},
 }
-TOOL = {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": WEATHER}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "weather", "description": "The weather.", "parameters": WEATHER},
+}
 
 # A whole conversation in the canonical form: pictures, two parallel calls, their results, another question.
 CONVERSATION: list[dict[str, Any]] = [

@@ -228,12 +228,19 @@ def test_gemini_3_thinks_on_a_level() -> None:
         ),
         (None, False, {"type": "auto", "disable_parallel_tool_use": True}, Untranslatable),
         ("required", False, {"type": "any", "disable_parallel_tool_use": True}, Untranslatable),
+        (
+            {"type": "function", "function": {"name": "weather"}},
+            False,
+            {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+            {"mode": "ANY", "allowedFunctionNames": ["weather"]},
+        ),
     ],
 )
 def test_the_choice_of_tools_is_said_in_each_dialect(
     choice: Any, parallel: bool | None, to_anthropic: Any, to_google: Any
 ) -> None:
-    body = {"messages": HELLO, "tools": [TOOL], "tool_choice": choice, "parallel_tool_calls": parallel}
+    other = {"type": "function", "function": {"name": "other"}}
+    body = {"messages": HELLO, "tools": [TOOL, other], "tool_choice": choice, "parallel_tool_calls": parallel}
     assert anthropic.chat(body, model="x", is_stream=False).body.get("tool_choice") == to_anthropic
     if to_google is Untranslatable:
         with pytest.raises(Untranslatable):

@@ -25,12 +25,15 @@ TEXTS = [
 ]
 LEGACY = sse(*TEXTS, {"choices": [], "usage": recorded.OPENAI_USAGE}, b"[DONE]")
 TYPED = encode(responses.encoder(request={}, **CALL), decode(openai.decoder(**CALL), recorded.OPENAI_STREAM))
+WRITTEN = 'Grüße, 🐧!{"city": "Bonn"}{"city": "Köln"}'
 STREAMS = [
-    pytest.param(chat, recorded.OPENAI_STREAM, 52, SPENT, id="chat"),
-    pytest.param(chat, b": OPENROUTER PROCESSING\r\n\r\n" + recorded.OPENAI_STREAM, 52, SPENT, id="commented"),
+    pytest.param(chat, recorded.OPENAI_STREAM, len(WRITTEN), SPENT, id="chat"),
+    pytest.param(
+        chat, b": OPENROUTER PROCESSING\r\n\r\n" + recorded.OPENAI_STREAM, len(WRITTEN), SPENT, id="commented"
+    ),
     pytest.param(completions, LEGACY, 6, SPENT, id="completions"),
-    pytest.param(messages, recorded.ANTHROPIC_STREAM, 29, Usage(120, 45, 100, 10, 20), id="messages"),
-    pytest.param(responses, TYPED, 42, SPENT, id="responses"),
+    pytest.param(messages, recorded.ANTHROPIC_STREAM, 28, Usage(120, 45, 100, 10, 20), id="messages"),
+    pytest.param(responses, TYPED, len(WRITTEN), SPENT, id="responses"),
 ]
 
 
@@ -39,8 +42,7 @@ def test_a_stream_passes_byte_for_byte(surface: Any, data: bytes, characters: in
     sniffer = surface.sniffer(wants_usage=True)
     assert sniff(sniffer, data) == data
     assert (sniffer.usage, sniffer.is_done, sniffer.problem) == (spent, True, None)
-    written = "Grüße, 🐧!" + '{"city": "Bonn"}' + '{"city": "Köln"}'
-    assert sniffer.output_characters == {52: len(written), 42: len(written)}.get(characters, characters)
+    assert sniffer.output_characters == characters
 
 
 @pytest.mark.parametrize(("surface", "data", "characters", "spent"), STREAMS)
@@ -114,6 +116,45 @@ def test_an_early_close_is_a_problem(surface: Any) -> None:
         sniffer = surface.sniffer(wants_usage=True)
         assert data.startswith(sniff(sniffer, data[:place]))
         assert (sniffer.is_done, sniffer.problem.code) == (False, "stream_interrupted")
+
+
+def delta(surface: Any, words: str) -> bytes:
+    if surface is chat:
+        return sse(openai_chunk({"content": words}))
+    return sse(
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": words}}, is_named=True
+    )
+
+
+@pytest.mark.parametrize("surface", [chat, messages])
+@given(
+    texts=st.lists(
+        st.text(max_size=6) | st.sampled_from(["usage", "text", "0", '"', "\\", "\n", 'x"y', "é"]), max_size=6
+    )
+)
+def test_events_that_are_alike_are_counted_as_if_each_were_parsed(surface: Any, texts: list[str]) -> None:
+    data = b"".join(delta(surface, words) for words in ["first", *texts])
+    sniffer = surface.sniffer(wants_usage=False)
+    assert sniffer.feed(data) == data
+    assert sniffer.output_characters == 5 + sum(map(len, texts))
+
+
+HIDDEN = {
+    chat: b'x"}}],"error":{"message":"Oops"},"z":[{"y":{"w":"',
+    messages: b'x"},"type":"error","error":{"message":"Oops"},"z":{"w":"',
+}
+
+
+@pytest.mark.parametrize("surface", [chat, messages])
+@pytest.mark.parametrize("broken", [b"\xff", b'x","x', b'x"', b"\\", b"\x01", b"a\nb", None])
+def test_an_event_that_only_looks_alike_is_read(surface: Any, broken: bytes | None) -> None:
+    sniffer = surface.sniffer(wants_usage=False)
+    begin = delta(surface, "first") + delta(surface, "second")
+    assert sniffer.feed(begin) == begin
+    hostile = delta(surface, "third").replace(b"third", HIDDEN[surface] if broken is None else broken)
+    assert sniffer.feed(hostile) == b""
+    assert sniffer.problem is not None
+    assert (sniffer.problem.message == "Oops") is (broken is None)
 
 
 def test_what_was_written_before_a_break_is_counted() -> None:

@@ -14,10 +14,10 @@ from llm_gateway.tests.recorded import CONVERSATION, PIXEL, TOOL, WEATHER
 
 pytestmark = pytest.mark.once
 
-HELLO = [{"role": "user", "content": "Hello"}]
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 
 
-def text(words: str) -> dict[str, str]:
+def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
@@ -219,6 +219,13 @@ def test_a_prompt_becomes_a_chat() -> None:
     assert embeddings.read({"model": "m", "input": "x"}) == {"model": "m", "input": "x"}
 
 
+LEAST: dict[Any, dict[str, Any]] = {
+    messages: {"messages": HELLO, "max_tokens": 9},
+    responses: {"input": "Hello"},
+    completions: {"prompt": "Hello"},
+}
+
+
 @pytest.mark.parametrize(
     ("surface", "more", "param"),
     [
@@ -276,11 +283,7 @@ def test_a_prompt_becomes_a_chat() -> None:
     ],
 )
 def test_what_cannot_be_translated_is_a_400_that_names_it(surface: Any, more: Any, param: str) -> None:
-    body = {"model": "m"} | {
-        messages: {"messages": HELLO, "max_tokens": 9},
-        responses: {"input": "Hello"},
-        completions: {"prompt": "Hello"},
-    }[surface] | more  # fmt: skip
+    body: dict[str, Any] = {"model": "m"} | LEAST[surface] | more
     surface.check(body)
     with pytest.raises(Refused) as refusal:
         surface.read(body)
@@ -288,7 +291,12 @@ def test_what_cannot_be_translated_is_a_400_that_names_it(surface: Any, more: An
 
 
 CHAT = {"model": "m", "messages": CONVERSATION, "tools": [TOOL], "tool_choice": "auto", "stop": ["x"], "n": 1}
-REQUESTS = [(chat, CHAT), (messages, MESSAGES), (responses, RESPONSES), (completions, {"model": "m", "prompt": "x"})]
+REQUESTS: list[tuple[Any, dict[str, Any]]] = [
+    (chat, CHAT),
+    (messages, MESSAGES),
+    (responses, RESPONSES),
+    (completions, {"model": "m", "prompt": "x"}),
+]
 
 
 @given(request=st.sampled_from(REQUESTS), path=PATHS, value=JSON)

@@ -11,7 +11,7 @@ from llm_gateway.shapes import Outgoing
 
 _KNOWN: Final = frozenset(
     """max_tokens max_completion_tokens temperature top_p top_k stop tools tool_choice n response_format
-    reasoning_effort frequency_penalty presence_penalty""".split()
+    reasoning_effort frequency_penalty presence_penalty parallel_tool_calls""".split()
 )
 _MODES: Final = {"none": "NONE", "auto": "AUTO", "required": "ANY", "function": "ANY"}
 # Gemini 2 thinks within a budget of tokens, later ones on a level.
@@ -53,6 +53,10 @@ def _tools(body: Document) -> Document:
     if not functions:
         return {}
     kind, name = translating.chosen_tool(body)
+    if body.get("parallel_tool_calls") is False and len(functions) > 1 and not name:
+        raise Untranslatable(
+            "parallel_tool_calls", "Google cannot be held to one tool call: offer or choose one function."
+        )
     sent: Document = {"tools": [{"functionDeclarations": [_declaration(function) for function in functions]}]}
     if kind:
         allowed = {"allowedFunctionNames": [name]} if name else {}

@@ -115,6 +115,12 @@ class MessagesSniffer(EventSniffer):
                 return False
         return True
 
+    def plain(self, payload: Document) -> str:
+        """Return the text of a delta of text."""
+        delta = document(payload.get("delta"))
+        is_text = payload.get("type") == "content_block_delta" and delta.get("type") == "text_delta"
+        return text(delta.get("text")) if is_text and "usage" not in payload else ""
+
     def error(self, problem: Problem) -> bytes:
         """Return the error frame that ends a stream that broke."""
         return _frame(errors.anthropic(problem))
