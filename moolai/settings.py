@@ -202,8 +202,6 @@ LLM_FIRST_BYTE_SECONDS = number("LLM_FIRST_BYTE_SEC", default=120)
 LLM_IDLE_SECONDS = number("LLM_IDLE_SEC", default=60)
 LLM_TOTAL_SECONDS = number("LLM_TOTAL_SEC", default=600)
 LLM_RETRIES = number("LLM_RETRIES", default=2)
-LLM_UNKNOWN_PRICES = first("LLM_UNKNOWN_PRICES", default="estimate")  # or refuse
-LLM_UNKNOWN_PRICE_USD = first("LLM_UNKNOWN_PRICE_USD", default="15")  # per million tokens, where it is estimated
 
 # --- The life of an orchestrator (PROTOCOL §1) -------------------------------------------------------------------
 HEARTBEAT_TTL_SEC = number("HEARTBEAT_TTL_SEC", default=120)

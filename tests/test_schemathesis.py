@@ -79,7 +79,7 @@ def load(*, has_every_kind: bool) -> Any:
     phases = PhasesConfig(coverage=CoveragePhaseConfig(enabled=has_every_kind))
     project = ProjectConfig(generation=generation, phases=phases)
     config = SchemathesisConfig(seed=int(SEED) if SEED else None, projects=ProjectsConfig(default=project))
-    loaded = schemathesis.openapi.from_dict(document(), config=config)
+    loaded: Any = schemathesis.openapi.from_dict(document(), config=config)
     for path in gateway.PATHS:  # served beside Django, which is asked here: llm_gateway/tests
         loaded = loaded.exclude(path=path)
     loaded.app = get_wsgi_application()

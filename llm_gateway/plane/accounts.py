@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from django.conf import settings
-
+from llm_gateway import prices as own_prices
 from llm_gateway.money import prices
 from llm_gateway.money.journal import JournalFull
 from llm_gateway.money.limits import Scopes
 from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unavailable
-from llm_gateway.money.records import Attempt, Begin, End
+from llm_gateway.money.records import Attempt, End
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
-RESERVE_AGAIN: Final = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +152,13 @@ async def open_(
     prices_of = {target.key: await _price(plane, standing, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
     account = Account(plane, order, prices_of, reservation)
-    begin = Begin(
+    begin = reservation.begin(
         call_id=order.call_id,
-        organization_id=standing.organization_id,
         requested_model=order.asked.model[:200],
-        at=reservation.reserved_at,
-        key_id=standing.key_id,
         user="" if standing.key_id else standing.name[:150],
         orchestrator_id=standing.orchestrator_id,
         surface=surface,
         is_stream=order.asked.is_stream,
-        scope_model=reservation.scopes.model[:200],
-        reserved_usd_micros=reservation.usd_micros,
-        leases=reservation.leases,
     )
     try:
         plane.journal.begin(begin)
@@ -232,7 +224,7 @@ def _tokens(order: Order) -> int:
 async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:
     found = await plane.pricing.of(standing.organization_id, target)
     try:
-        return prices.known(found, policy=settings.LLM_UNKNOWN_PRICES, estimate=plane.pricing.assumed)
+        return own_prices.require(found)
     except prices.UnknownPrice:
         text = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it."
         raise Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param="model")) from None

@@ -215,11 +215,11 @@ class Call:
         await self.exchange.end()
 
     def _use_stream(self, target: Target, passing: Any) -> None:
-        usage = passing.usage
-        is_said = usage is not None and bool(usage.output_tokens or not passing.output_characters)
-        if not is_said:
-            usage = relay.estimate(self.order, passing.output_characters)
-        self.account.use(target, usage, is_estimated=not is_said)
+        if passing.usage is not None and passing.is_done:
+            self.account.use(target, passing.usage, is_estimated=False)
+        else:
+            usage = relay.estimate(self.order, passing.output_characters, said=passing.usage)
+            self.account.use(target, usage, is_estimated=True)
 
     async def _echo(self, target: Target) -> None:
         if not self.order.asked.is_stream:

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from llm_gateway.money import limits
+from llm_gateway.money.drainer import Drainer
 from llm_gateway.money.journal import Journal
 from llm_gateway.money.purse import Purse
 from llm_gateway.plane import catalog, desk
@@ -41,7 +41,9 @@ class Plane:
         self.catalog: Catalog = catalog.EMPTY
         self.pricing = Pricing(desk.run, self._prices)
         self.purse = Purse(holder)
-        self.journal = Journal(Path(settings.DATA_DIR) / "journal", holder=holder)
+        self.journal = Journal(settings.JOURNAL_DIR, holder=holder)
+        self.drainer = Drainer(self.journal)
+        self.drainer.start()
         self._fingerprint: Any = None
         self._read_at = self._looked_at = self._used_at = -WHOLE_SECONDS
         self._looking: asyncio.Future[None] | None = None
@@ -107,7 +109,7 @@ class Plane:
         self.callers.forget()
         await self.lines.close()
         await self.purse.close()
-        self.journal.close()
+        await asyncio.to_thread(self.drainer.stop)
 
 
 _current: Plane | None = None

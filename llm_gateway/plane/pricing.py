@@ -2,10 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, Final
-
-from django.conf import settings
 
 from llm_gateway.hosts import OWNERS
 from llm_gateway.money import prices
@@ -22,12 +19,6 @@ class Pricing:
     def __init__(self, run: Callable[[Callable[[], Any]], Any], overrides: Callable[[str], Overrides]) -> None:
         self.run, self.overrides = run, overrides
         self._published: dict[tuple[int, str, str, str, str], prices.UnitPrice | None] = {}
-
-    @property
-    def assumed(self) -> prices.UnitPrice:
-        """What a model is assumed to cost where nobody knows, under the policy `estimate`."""
-        usd = Decimal(settings.LLM_UNKNOWN_PRICE_USD)
-        return prices.of(usd, usd, source="estimate")
 
     async def of(self, organization_id: str, target: Target) -> prices.UnitPrice | None:
         """Return what a target costs an organization; None when nobody knows."""

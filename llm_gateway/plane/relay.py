@@ -5,7 +5,8 @@ anything is sent to the client: until then another provider may still be asked.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import Any, Final
 
 import orjson
 
@@ -48,13 +49,6 @@ class Order:
         if self.is_embedding:
             return dialect.embeddings(self.canonical, model=target.model)
         return dialect.chat(self.canonical, model=target.model, is_stream=self.asked.is_stream)
-
-
-class Answer(Protocol):
-    """What becomes of a good answer: `usage` is known at its end, `output_characters` on the way."""
-
-    usage: Usage | None
-    output_characters: int
 
 
 class Whole:
@@ -185,6 +179,7 @@ class Echoing:
     """The stream of the provider in this process."""
 
     problem = None
+    is_done = False
 
     def __init__(self, order: Order) -> None:
         call_id, created = order.call_id, order.created
@@ -202,7 +197,7 @@ class Echoing:
                 said += choice["delta"].get("content", "") if choice["index"] == 0 else ""
             self.output_characters += characters(chunk)
             yield self.encoder.feed(chunk)
-        self.usage = echo.usage(self._order.canonical, said)
+        self.usage, self.is_done = echo.usage(self._order.canonical, said), True
         yield self.encoder.finish()
 
     def error(self, problem: Problem) -> bytes:
@@ -231,8 +226,9 @@ def characters(chunk: Document) -> int:
     return total
 
 
-def estimate(order: Order, output_characters: int) -> Usage:
-    """Return what a call used whose provider did not say: four characters are a token."""
-    return Usage(
-        input_tokens=-(-order.size // CHARACTERS_PER_TOKEN), output_tokens=-(-output_characters // CHARACTERS_PER_TOKEN)
-    )
+def estimate(order: Order, output_characters: int, *, said: Usage | None = None) -> Usage:
+    """Return what a call used whose provider did not say, or said no more than `said`: four characters are a token."""
+    output = -(-output_characters // CHARACTERS_PER_TOKEN)
+    if said is None:
+        return Usage(input_tokens=-(-order.size // CHARACTERS_PER_TOKEN), output_tokens=output)
+    return replace(said, output_tokens=max(said.output_tokens, output))

@@ -1,7 +1,7 @@
 """A provider to test against: a real HTTP server that speaks like OpenAI and Anthropic, well and badly.
 
-The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]`, `[slow]`, `[huge]` …, with
-`once` behind it for the first call only, and with `openai` or `anthropic` for that one of the two. Everything it was sent is kept.
+The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]` …, with `once` behind it
+for the first call only, and with `openai` or `anthropic` for that one of the two. Everything it was sent is kept.
 """
 
 import asyncio
@@ -199,7 +199,7 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
         reason = "tool_calls"
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": CHAT_USAGE,
-        "choices": [{"index": 0, "message": told, "logprobs": None, "finish_reason": reason}], "unknown_field": {"x": 1},
+        "choices": [{"index": 0, "message": told, "logprobs": None, "finish_reason": reason}],
     }  # fmt: skip
 
 

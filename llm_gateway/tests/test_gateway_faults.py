@@ -6,12 +6,14 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 
 from llm_gateway import aliases
+from llm_gateway.models import Call
 from llm_gateway.tests.provider import TEXT
 from llm_gateway.tests.stage import ORGANIZATION, Stage, staged, user
 from moolai.testing.world import World
@@ -37,7 +39,17 @@ def stage(world: World, django_db_blocker: Any) -> Iterator[Stage]:
 def closed_breakers(stage: Stage) -> None:
     """Begin each test with providers that answered well last."""
     for model in ("openai/gpt-4o-mini", "anthropic/claude-3-5-haiku-latest"):
-        assert eventually(lambda model=model: stage.chat("fine", model=model)[0] == 200, timeout=8)
+        assert eventually(partial(answers, stage, model), timeout=8)
+
+
+def answers(stage: Stage, model: str) -> bool:
+    """Whether a provider answers."""
+    return stage.chat("fine", model=model)[0] == 200
+
+
+def rows(status: str) -> int:
+    """Return how many calls stand in the ledger as `status`."""
+    return Call.objects.filter(status=status).count()
 
 
 def stream(stage: Stage, text: str, *, model: str = "openai/gpt-4o-mini") -> tuple[int, str]:
@@ -134,6 +146,7 @@ def test_fifty_hangs_at_once_leave_nothing_behind(stage: Stage) -> None:
 
     assert all("error" in text and "[DONE]" not in text for text in asyncio.run(all_of_them()))
     assert eventually(lambda: all(seen.was_cut for seen in stage.provider.of("crowd")))
+    assert eventually(lambda: rows("running") == 0)
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------
@@ -146,13 +159,16 @@ def test_a_client_that_leaves_in_a_stream_has_the_provider_cut_off(stage: Stage,
     line.request("POST", CHAT, body=body, headers={"Authorization": f"Bearer {stage.key}"})
     answer = line.getresponse()
     assert b"data:" in answer.read1()
-    left_at = time.monotonic()
+    left_at, before = time.monotonic(), rows("cancelled")
     assert answer.fp is not None
     line.sock.shutdown(socket.SHUT_RDWR)
     line.close()
     answer.close()
     assert eventually(lambda: stage.provider.of(f"left {model}")[-1].was_cut, timeout=3)
     assert time.monotonic() - left_at < 2
+    assert eventually(lambda: rows("cancelled") == before + 1)
+    call = Call.objects.filter(status="cancelled").latest("started_at")
+    assert (call.is_estimated, call.cost_usd_micros > 0) == (True, True)
 
 
 def test_a_client_that_leaves_before_the_answer_has_the_provider_cut_off(stage: Stage) -> None:

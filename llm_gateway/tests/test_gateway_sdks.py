@@ -12,9 +12,11 @@ from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import BaseModel
 
+from llm_gateway.models import Attempt, Call
 from llm_gateway.tests.provider import CITIES, TEXT
 from llm_gateway.tests.stage import OPENAI_KEY, Stage, staged, user
 from moolai.testing.world import World
+from orchestrators.tests.live import eventually
 
 pytestmark = [pytest.mark.once, pytest.mark.services]
 TOOL: Any = {
@@ -32,7 +34,7 @@ class City(BaseModel):
 
 @pytest.fixture(scope="module")
 def stage(world: World, django_db_blocker: Any) -> Iterator[Stage]:
-    with staged(world, django_db_blocker) as found:
+    with staged(world, django_db_blocker, {"LLM_RETRIES": "1"}) as found:
         yield found
 
 
@@ -206,6 +208,36 @@ def test_langchain(stage: Stage) -> None:
     assert [call["args"] for call in model.bind_tools([TOOL]).invoke("weather?").tool_calls] == [
         {"city": city} for city in CITIES
     ]
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger_has_each_call_once_at_what_it_cost(stage: Stage) -> None:
+    before, asked = Call.objects.count(), len(stage.provider.seen)
+    told = [stage.chat("count me", model=model) for model in ("gpt-4o-mini", "anthropic/claude-3-5-haiku-latest")]
+    assert stage.chat("count me", stream=True)[0] == 200
+    assert eventually(lambda: Call.objects.filter(status="completed").count() >= before + 3 or None)
+    rows = list(Call.objects.order_by("started_at"))[-3:]
+    assert Call.objects.count() == before + 3
+    assert len(stage.provider.seen) - asked == 3 == sum(row.attempts for row in rows)
+    assert [f"{row.cost_usd_micros / 1e6:.6f}" for row in rows[:2]] == [one[2]["x-moolai-cost-usd"] for one in told]
+    assert rows[0].cost_usd_micros == rows[2].cost_usd_micros == round(11 * 0.15 + 7 * 0.6 + 0.0001)
+    assert {(row.organization_id, row.input_tokens, row.output_tokens) for row in rows} == {("acme", 11, 7)}
+    assert [row.provider for row in rows] == ["openai", "anthropic", "openai"]
+    assert Attempt.objects.filter(call__in=rows).count() == 3
+
+
+def test_a_spent_budget_ends_calls_with_insufficient_quota(stage: Stage) -> None:
+    body = {"name": "poor", "role": "operator", "budget_usd": 0.000001, "budget_window": "day"}
+    key = stage.live.call("POST", "/api/v1/orchestrators/acme/api-keys", body)[1]["data"]["secret"]
+    poor = OpenAI(base_url=f"{stage.url}/v1", api_key=key)
+    with pytest.raises(openai.RateLimitError) as spent:
+        poor.chat.completions.create(model="gpt-4o-mini", messages=[user("spend")], max_tokens=10)
+    assert spent.value.code == "insufficient_quota"
+    assert spent.value.response.headers["x-should-retry"] == "false"
+    assert stage.provider.of("spend") == []
+    poor.close()
 
 
 # --- what stays behind ------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def make(organization_id: str, *, word: str) -> Place:
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
         *_alerts(organization, ids[0], word=word),
         _channel(organization, word=word),
-        *_gateway(organization, word=word), *_gateway(None, word=word),
+        *_gateway(organization, word=word), *_gateway(None, word=f"everybodys-{len(word)}"),
         *_money(organization, row, word=word),
     )  # fmt: skip
 
