@@ -17,6 +17,12 @@ from orgs.models import Organization
 class Target(serializers.Serializer[Any]):
     """A model that an alias leads to; those with weights share the calls, the others follow in their order."""
 
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse what a target does not have."""
+        if isinstance(data, dict) and (unknown := sorted(set(data) - set(self.fields))):
+            raise serializers.ValidationError(dict.fromkeys(unknown, "unknown field"))
+        return super().to_internal_value(data)
+
     model = serializers.CharField(max_length=200)
     weight = serializers.FloatField(required=False, min_value=0.000001, max_value=aliases.MAX_WEIGHT)
 

@@ -24,8 +24,8 @@ class SealedKey(sealed.SealedText):
 
     def mask(self, plain: str) -> str:
         """Return stars and the end of the key."""
-        if not plain:
-            return ""
+        if not plain or (plain.startswith(vault.STARS) and len(plain) <= len(vault.STARS) + LAST_CHARACTERS):
+            return plain  # what is masked already stays as it is
         return vault.STARS + (plain[-LAST_CHARACTERS:] if len(plain) >= MIN_KEY_LENGTH else "")
 
 
