@@ -97,7 +97,6 @@ def one_transaction() -> Iterator[None]:
 
 @pytest.fixture
 def cast(db: None, settings: Any) -> Cast:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 takes most of the time
     return casts.make(settings)
 
 

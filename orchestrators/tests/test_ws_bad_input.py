@@ -21,7 +21,7 @@ from orchestrators.models import Instance, Message
 from orchestrators.tests.live import Live, Peer, eventually, running
 from orchestrators.tests.raw import CLOSE, CONTINUATION, PING, TEXT, RawPeer, frame
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 
 
 @pytest.fixture(scope="module")
