@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 from monitoring import frames, overview
-from monitoring.alerts import counts, probes, sources
+from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
 from monitoring.dashboard import alerts, feed, health
@@ -32,7 +32,7 @@ TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and c
 # What counts calls, tokens, costs and alerts for the overview: the alerts, and the gateway's ledger once there is one.
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
 # Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
-ALERT_PROBES = {**sources.SOURCES, **alert_probes.SOURCES}
+ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
 
 
 def connect() -> None:
