@@ -31,6 +31,7 @@ from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 from orgs import auth_api as auth
 from orgs import flat_auth_api as flat_auth
+from orgs import networks_api as networks
 from orgs import users_api as users
 
 admin.autodiscover()
@@ -97,6 +98,8 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
+    re_path(r"^api/v1/internal/allowed-networks/?$", networks.Networks.as_view()),
+    re_path(r"^api/v1/internal/allowed-networks/(?P<network_id>[0-9]{1,18})/?$", networks.OneNetwork.as_view()),
     re_path(r"^api/v1/stream/?$", streams.Everything.as_view()),
     re_path(r"^api/v1/stream/system/health/?$", streams.Health.as_view()),
     re_path(r"^api/v1/stream/metrics/organization/?$", streams.Metrics.as_view()),

@@ -118,6 +118,7 @@ def known(cast: Cast) -> dict[str, Any]:
         "jobs": job,
         "recommendations": suggestion,
         "channels": channel(ours),
+        "allowed-networks": networks.allow(ours, "10.3.0.0/16", acting_user=None).pk,
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,

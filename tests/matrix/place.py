@@ -49,6 +49,7 @@ class Place:
     rule: str
     silence: str
     channel: str
+    network: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -64,7 +65,7 @@ NOWHERE: Final = Place(
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
     refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
     alert="alr_0", rule="999999996", silence="sil_0",
-    channel="chn_0000000000000000",
+    channel="chn_0000000000000000", network="999999995",
 )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def make(organization_id: str, *, word: str) -> Place:
         str(_rollout(organization, word=word).pk),
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
         *_alerts(organization, ids[0], word=word),
-        _channel(organization, word=word),
+        _channel(organization, word=word), _network(organization, word=word),
     )  # fmt: skip
 
 
@@ -249,8 +250,12 @@ def _channel(organization: Organization, *, word: str) -> str:
         action="trigger", notice={"title": word}, error=f"{word} broke", holder=f"{word} holder", created_at=now,
         next_attempt_at=now + timedelta(days=1), expires_at=now + timedelta(days=2),
     )  # fmt: skip
-    networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
     return row.channel_id
+
+
+def _network(organization: Organization, *, word: str) -> str:
+    row = networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
+    return str(row.pk)
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:
