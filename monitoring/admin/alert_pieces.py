@@ -50,7 +50,7 @@ def subject(row: Alert) -> SafeString:
 
 def told(row: Alert) -> str:
     """Say whether the channels were told of it, or why not."""
-    if row.parent_id:
+    if row.parent_id and not row.is_share:
         return "part of an incident"
     if row.is_silenced and not row.is_announced:
         return "silenced"

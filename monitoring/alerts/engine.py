@@ -151,7 +151,8 @@ def _tell(board: Board) -> None:
     """Announce what is due, and escalate what nobody took."""
     forming = incidents.forming(board)
     for alert in list(board.open.values()):
-        if alert.parent is not None or alert.is_silenced or alert.status != Alert.Status.FIRING:
+        is_part = alert.parent is not None and not alert.is_share
+        if is_part or alert.is_silenced or alert.status != Alert.Status.FIRING:
             continue
         if not alert.is_announced:
             is_due = alert.announce_at is None or alert.announce_at <= board.now

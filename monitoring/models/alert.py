@@ -35,7 +35,7 @@ class Alert(models.Model):
     """One thing that is wrong with one subject; of those that are open there is one per dedup key.
 
     A subject is an orchestrator, an organization (no `orchestrator_id`) or the controller (neither). An alert with a
-    `parent` is part of that incident: it is shown there, and nobody is told of it.
+    `parent` is part of that incident: it is shown there, and nobody is told of it; but see `is_share`.
     """
 
     class Status(models.TextChoices):
@@ -99,3 +99,10 @@ class Alert(models.Model):
     def is_open(self) -> bool:
         """Whether it is not resolved."""
         return self.status != self.Status.RESOLVED
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is an organization's share in an incident of the installation: its own channels are told of it."""
+        if self.parent is None or self.orchestrator_id or not self.organization_id:
+            return False
+        return not self.parent.organization_id and self.parent.alert_type == self.alert_type
