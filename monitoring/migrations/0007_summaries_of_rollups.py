@@ -13,7 +13,8 @@ FILL: Final = {
 def fill(apps: Any, schema_editor: Any) -> None:
     """Copy the columns of each roll-up without their histograms."""
     summaries = FILL[schema_editor.connection.vendor]
-    schema_editor.execute(f"UPDATE metric_rollups SET summaries = coalesce(({summaries}), '{{}}')")  # noqa: S608
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(f"UPDATE metric_rollups SET summaries = coalesce(({summaries}), '{{}}')")  # noqa: S608
 
 
 class Migration(migrations.Migration):
