@@ -50,6 +50,7 @@ def measure(stage: Stage, *, is_quick: bool) -> Report:
     for door in found["measured"]:
         whole = f"{door['statements']} statements; the whole call {door['call_ms']:.1f} ms, {door['kib']:.0f} KiB"
         report.add(f"{door['name']} ({whole})", door["sql_ms"], "ms", most=MOST_MS)
+        report.add("  processor time of PostgreSQL", door["cpu_ms"], "ms", most=MOST_MS)
     for name, took in found["pruning"].items():
         report.add(name, took, "rows/s")
     for name, took in found["partitioned"].items():
