@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin import display
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -34,6 +35,15 @@ class SystemMetricAdmin(LongListAdmin):
     list_filter = [("timestamp", RangeDateTimeFilter)]
     search_fields = ["=orchestrator_id", "=organization_id"]
     ordering = ["-timestamp"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[SystemMetric], search_term: str
+    ) -> tuple[QuerySet[SystemMetric], bool]:
+        """Look for an orchestrator of this name, else for an organization: either is read along an index of its own."""
+        if name := search_term.strip():
+            ours = queryset.filter(orchestrator_id=name)
+            return (ours if ours.exists() else queryset.filter(organization_id=name)), False
+        return queryset, False
 
     def get_urls(self) -> list[URLPattern]:
         """Add the series the charts read."""

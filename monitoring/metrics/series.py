@@ -51,7 +51,7 @@ def read(
         if part.level == spans.RAW:
             points += reading.bucketed_samples(whose, part, columns=names, step_seconds=step)
         else:
-            points += reading.rolled_up(whose, part, columns=names)
+            points += reading.summaries(whose, part, columns=names)
     return Series(level, step, _values(names, [(at - at % step, name, found) for at, name, found in points]))
 
 

@@ -87,6 +87,7 @@ class Alert(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-started_at"], name="alerts_by_organization"),
             models.Index(fields=["orchestrator_id", "-started_at"], name="alerts_by_orchestrator"),
+            models.Index(fields=["-started_at", "-id"], name="alerts_by_time"),
             models.Index(fields=["dedup_key", "-resolved_at"], name="alerts_by_key"),
             models.Index(fields=["organization_id", "severity"], name="alerts_open", condition=~Q(status="resolved")),
             models.Index(fields=["resolved_at"], name="alerts_resolved", condition=Q(status="resolved")),
