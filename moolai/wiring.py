@@ -6,6 +6,7 @@ from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
+from monitoring.analytics import api_calls, catalog, records, samples
 from monitoring.dashboard import alerts, feed, health
 from monitoring.metrics import retention as old_measurements
 from monitoring.models import Alert
@@ -33,6 +34,8 @@ TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and c
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
 # Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
 ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
+# What `controller/query` can be asked for; the gateway's ledger adds a source with its metrics here.
+QUERY_SOURCES: tuple[catalog.Source, ...] = (samples.SOURCE, api_calls.SOURCE, records.SOURCE)
 
 
 def connect() -> None:
@@ -41,6 +44,7 @@ def connect() -> None:
     health.install(dependencies.words)
     alerts.install(Alert.objects.all)
     overview.install(OVERVIEW_SOURCES)
+    catalog.install(QUERY_SOURCES)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
     retention.install([old_measurements.rules, old_alerts.rules])
