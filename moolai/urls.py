@@ -5,6 +5,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import path, re_path
 
 from monitoring import activity_api as activity
+from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
 from monitoring import export_api as export
 from monitoring import metrics_api as metrics
@@ -74,6 +75,10 @@ urlpatterns = [
     re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),
     re_path(r"^v1/performance/activity/track/?$", activity.Tracking.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
+    re_path(r"^api/v1/controller/performance/?$", analytics.Performance.as_view()),
+    re_path(r"^api/v1/analytics/performance/?$", analytics.Performance.as_view()),
+    re_path(r"^api/v1/controller/insights/?$", analytics.Insights.as_view()),
+    re_path(r"^api/v1/controller/query/?$", analytics.Query.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),

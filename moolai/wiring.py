@@ -6,7 +6,7 @@ from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
-from monitoring.analytics import api_calls, catalog, records, samples
+from monitoring.analytics import api_calls, catalog, performance, records, samples
 from monitoring.dashboard import alerts, feed, health
 from monitoring.metrics import retention as old_measurements
 from monitoring.models import Alert
@@ -36,6 +36,8 @@ OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
 ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
 # What `controller/query` can be asked for; the gateway's ledger adds a source with its metrics here.
 QUERY_SOURCES: tuple[catalog.Source, ...] = (samples.SOURCE, api_calls.SOURCE, records.SOURCE)
+# Who counts calls by a dimension of their own: the gateway's ledger adds {"model": ("gateway calls", …)} here.
+PERFORMANCE_READERS: dict[str, tuple[str, performance.Reader]] = {}
 
 
 def connect() -> None:
@@ -45,6 +47,7 @@ def connect() -> None:
     alerts.install(Alert.objects.all)
     overview.install(OVERVIEW_SOURCES)
     catalog.install(QUERY_SOURCES)
+    performance.install(PERFORMANCE_READERS)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
     retention.install([old_measurements.rules, old_alerts.rules])

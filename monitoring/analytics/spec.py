@@ -73,6 +73,10 @@ class Spec:
         """Return the same query for all rows, as an export wants them."""
         return replace(self, limit=None)
 
+    def one_more(self) -> Self:
+        """Return the same query for a row more: it says whether there are others."""
+        return replace(self, limit=self.limit and self.limit + 1)
+
     def told(self) -> dict[str, Any]:
         """Return the query as JSON that `parse` reads."""
         groups = [*([self.bucket] if self.bucket else []), *self.dimensions]

@@ -65,7 +65,7 @@ def test_samples_come_to_the_same_from_rows_and_from_rollups(is_rolled_up: bool)
     sampled(4, 99, org="umbrella", orchestrator="orch-9")
     if is_rolled_up:
         rolled_up()
-    asked = {"hours": 48 if is_rolled_up else 2.9, "organizations": ["acme"]}
+    asked: dict[str, Any] = {"hours": 48 if is_rolled_up else 2.9, "organizations": ["acme"]}
     expected = (4, 100, 25, 10, 40) if is_rolled_up else (1, 10, 10, 10, 10)
     got = tuple(value("cpu_usage_percent", aggregation=name, **asked) for name in ("count", "sum", "avg", "min", "max"))
     assert got == expected
@@ -111,7 +111,7 @@ def test_calls_are_counted_per_hour_and_hours_without_any_are_zero() -> None:
     call("/b", status=500, times=2, hours_ago=1.5)
     call("/b", status=404, times=1, hours_ago=1.5, org="umbrella")
     call("/a", times=50, hours_ago=5)
-    span = {"hours": 4.5, "organizations": ["acme"]}  # five hours: 10, 11, 12, 13 and the half one
+    span: dict[str, Any] = {"hours": 4.5, "organizations": ["acme"]}  # five hours: 10, 11, 12, 13 and the half one
     numbers = {name: value("api_requests", aggregation=name, **span) for name in query_aggregations()}
     assert numbers == {
         "sum": 10, "count": 10, "avg": 2, "min": 0, "max": 6, "p50": 0,
@@ -133,7 +133,7 @@ def test_durations_of_calls_are_aggregated_with_their_percentiles() -> None:
     call("/a", ms=10, times=98, hours_ago=1)
     call("/a", ms=1000, times=2, hours_ago=2)
     call("/b", ms=5, times=1, hours_ago=2)
-    asked = {"hours": 4, "filters": {"endpoint": "/a"}}
+    asked: dict[str, Any] = {"hours": 4, "filters": {"endpoint": "/a"}}
     got = {name: value("api_request_ms", aggregation=name, **asked) for name in query_aggregations()}
     assert (got["count"], got["sum"], got["max"]) == (100, 2980, 1000)
     assert got["avg"] == pytest.approx(29.8)
