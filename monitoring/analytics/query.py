@@ -16,8 +16,9 @@ from monitoring.metrics.aggregates import Aggregate
 
 __all__ = ["Spec", "rows"]
 
-# What is read at once when rows are by time: an export of a long span stays small in memory.
-WINDOWS: Final = {"minute": timedelta(hours=6), "hour": timedelta(days=7), "day": timedelta(days=62)}
+# What is read at once when there are several rows in a bucket of time: few rows need little, a long export little memory.
+WINDOWS: Final = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=31)}
+LONGEST: Final = {name: longest for name, (_, longest) in BUCKETS.items()}
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 Place = tuple[int, tuple[str, ...]]  # the bucket's beginning (0 without buckets), the values of the dimensions
 
@@ -46,7 +47,7 @@ def _windows(spec: Spec) -> Iterator[tuple[datetime, datetime]]:
     if spec.bucket is None:
         yield spec.start_at, spec.end_at
         return
-    step, width = BUCKETS[spec.bucket][0], WINDOWS[spec.bucket]
+    step, width = BUCKETS[spec.bucket][0], (WINDOWS if spec.dimensions else LONGEST)[spec.bucket]
     start_at = spec.start_at
     first = int(start_at.timestamp())
     following = datetime.fromtimestamp(first - first % step, UTC) + width

@@ -48,7 +48,10 @@ def _whose(rows: QuerySet[MetricRollup], wanted: Wanted) -> QuerySet[MetricRollu
     is_fine = orchestrators is not None or "orchestrator" in wanted.dimensions
     if wanted.organizations is None and not is_fine and "organization" not in wanted.dimensions:
         return rows.filter(organization_id=ALL, orchestrator_id=ALL)
-    rows = rows.filter(organization_id__in=sources.organizations(wanted.organizations))
+    if wanted.organizations is None:  # there may be roll-ups of whom there are no samples any more
+        rows = rows.exclude(organization_id=ALL)
+    else:
+        rows = rows.filter(organization_id__in=[name for name in wanted.organizations if name != ALL])
     if orchestrators is not None:
         return rows.filter(orchestrator_id__in=[name for name in orchestrators if name != ALL])
     return rows.exclude(orchestrator_id=ALL) if is_fine else rows.filter(orchestrator_id=ALL)

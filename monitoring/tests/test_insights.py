@@ -121,7 +121,8 @@ def test_a_line_is_that_of_least_squares_with_its_error() -> None:
     assert line is not None
     xs = [(at - MIDNIGHT) / 86_400 for at in values]
     slope, start = linear_regression(xs, list(values.values()))
-    assert (line.slope, line.start) == (pytest.approx(slope), pytest.approx(start))
+    assert line.slope == pytest.approx(slope)
+    assert line.start == pytest.approx(start)
     middle = sum(xs) / len(xs)
     squares = sum((y - start - slope * x) ** 2 for x, y in zip(xs, values.values(), strict=True))
     assert line.error == pytest.approx((squares / 9 / sum((x - middle) ** 2 for x in xs)) ** 0.5)

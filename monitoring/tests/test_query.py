@@ -1,21 +1,25 @@
 """Queries: each number against one counted by hand, within the caller's organizations, and refusals that say why."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from monitoring.analytics import query, samples
 from monitoring.analytics.query import Spec
 from monitoring.metrics import requests, rollups, storage
 from monitoring.metrics.requests import Recorder, Series
-from monitoring.models import Activity
+from monitoring.models import Activity, SystemMetric
 from monitoring.tests.samples import sample
 from moolai.errors import AppError, InvalidInput
 from orchestrators import instances, messages
 from orchestrators.models import Message
 from orgs import organizations
 from orgs.models import Event
+from orgs.tests import cast
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
@@ -100,6 +104,18 @@ def test_samples_are_grouped_by_time_and_by_whose_they_are() -> None:
     ]  # fmt: skip
     only = spec("cpu_usage_percent", filters={"orchestrator_id": ["orch-2", "*"]}, group_by="day")
     assert [row["cpu_usage_percent"] for row in found(only, ["acme"])] == [60]
+
+
+def test_rollups_are_read_of_whom_there_are_no_samples_any_more() -> None:
+    for hours_ago in (30, 31):
+        sampled(hours_ago, 10)
+        sampled(hours_ago, 90, org="umbrella")
+    rolled_up()
+    SystemMetric.objects.all().delete()
+    rows = found(spec("cpu_usage_percent", hours=48, group_by="organization", aggregation="sum"))
+    assert [tuple(row.values()) for row in rows] == [("acme", 20), ("umbrella", 180)]
+    (row,) = found(spec("cpu_usage_percent", hours=48, aggregation="sum", filters={"organization": ["umbrella", "*"]}))
+    assert row["cpu_usage_percent"] == 180
 
 
 # --- calls of the API -------------------------------------------------------------------------------------------------
@@ -196,8 +212,9 @@ def test_rows_are_as_many_as_asked_for_and_windows_join_without_a_seam() -> None
     for hours_ago in range(1, 240):
         sampled(hours_ago, hours_ago)
     rolled_up()
-    asked = spec("cpu_usage_percent", group_by="hour", hours=240, limit=1000)
-    rows = found(asked)
+    rows = found(spec("cpu_usage_percent", group_by="hour", hours=240, limit=1000))
+    by_orchestrator = found(spec("cpu_usage_percent", group_by=["hour", "orchestrator"], hours=240, limit=1000))
+    assert by_orchestrator == [row | {"orchestrator": "orch-1"} for row in rows]
     assert [row["cpu_usage_percent"] for row in rows] == list(range(239, 0, -1))
     assert found(spec("cpu_usage_percent", group_by="hour", hours=240, limit=3)) == rows[:3]
     assert len(found(spec("cpu_usage_percent", group_by="hour", hours=240, limit=2).unlimited())) == 239
@@ -213,6 +230,69 @@ def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     rolled_up()
     with pytest.raises(InvalidInput):
         found(spec("cpu_usage_percent", group_by="orchestrator", hours=20))
+
+
+# --- the door ---------------------------------------------------------------------------------------------------------
+
+QUERY = "/api/v1/controller/query"
+
+
+def answer(person: Any, path: str = QUERY, **change: Any) -> tuple[int, Any]:
+    span = {"start": (NOW - 24 * HOUR).isoformat(), "end": NOW.isoformat()}
+    got = person.call("POST", path, {"metrics": ["cpu_usage_percent"], "time_range": span, **change})
+    body = json.loads(got.content)
+    return got.status_code, body.get("data", body)
+
+
+def test_the_door_answers_the_callers_own_rows_and_says_when_there_are_more(settings: Any) -> None:
+    people = cast.make(settings)
+    for hours_ago in (1, 2, 3):
+        sampled(hours_ago, 10 * hours_ago, org="org-001")
+    sampled(2, 99, org="org-002", orchestrator="orch-9")
+    rolled_up()
+    status, found = answer(people.vera, group_by=["hour", "orchestrator"], limit=2)
+    assert (status, found["columns"]) == (200, ["timestamp", "orchestrator", "cpu_usage_percent"])
+    assert found["rows"] == [
+        {"timestamp": "2026-11-20T11:00:00Z", "orchestrator": "orch-1", "cpu_usage_percent": 30},
+        {"timestamp": "2026-11-20T12:00:00Z", "orchestrator": "orch-1", "cpu_usage_percent": 20},
+    ]
+    assert (found["row_count"], found["has_more"]) == (2, True)
+    whole = answer(people.vera, group_by="organization", limit=1, aggregation="max")[1]
+    assert (whole["rows"], whole["has_more"]) == ([{"organization": "org-001", "cpu_usage_percent": 30}], False)
+    assert answer(people.root, aggregation="max")[1]["rows"] == [{"cpu_usage_percent": 99}]
+    assert answer(people.root, f"{QUERY}?organization_ids=org-001", aggregation="max")[1]["rows"][0] == {
+        "cpu_usage_percent": 30
+    }
+
+
+def test_the_door_refuses_what_is_foreign_or_unknown(settings: Any) -> None:
+    people = cast.make(settings)
+    for foreign in ("org-002", "nowhere", ["org-001", "org-002"]):
+        assert answer(people.vera, filters={"organization_id": foreign})[0] == 404
+    assert answer(people.vera, f"{QUERY}?organization_ids=org-002")[0] == 404
+    assert answer(people.machine)[0] == 403
+    status, refused = answer(people.vera, metrics=["secret"])
+    assert (status, refused["error"]) == (400, "invalid_field")
+    assert "cpu_usage_percent" in refused["fields"]["metrics"]
+    assert answer(people.vera, surprise=1)[1]["error"] == "unknown_field"
+
+
+def test_statements_are_as_many_for_much_as_for_little(settings: Any) -> None:
+    people = cast.make(settings)
+
+    def statements() -> int:
+        names = ["cpu_usage_percent", "api_requests", "api_request_ms", "events", "activities"]
+        with CaptureQueriesContext(connection) as captured:
+            assert answer(people.root, metrics=names, group_by=["hour", "organization"], limit=1000)[0] == 200
+        return len(captured)
+
+    sampled(1, 5)
+    few = statements()
+    for hours_ago in range(1, 20):
+        sampled(hours_ago, 5, org=f"org-{hours_ago}")
+        call(f"/{hours_ago}", org=f"org-{hours_ago}", hours_ago=hours_ago)
+    rolled_up()
+    assert statements() == few <= 40
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
