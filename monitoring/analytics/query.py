@@ -16,7 +16,7 @@ from monitoring.metrics.aggregates import Aggregate
 
 __all__ = ["Spec", "rows"]
 
-# What is read at once when there are several rows in a bucket of time: few rows need little, a long export little memory.
+# What is read at once where a bucket of time has several rows: few rows need little, a long export little memory.
 WINDOWS: Final = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=31)}
 LONGEST: Final = {name: longest for name, (_, longest) in BUCKETS.items()}
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
