@@ -25,9 +25,10 @@ MAX_COLUMNS: Final = 16
 class SystemMetricAdmin(LongListAdmin):
     """Samples, newest first."""
 
-    list_display = ["when", "orchestrator_id", "organization_id", "cpu", "memory", "collected_by"]
+    list_display = ["when", "source", "organization", "cpu", "memory", "collected_by"]
     list_filter = [("timestamp", RangeDateTimeFilter)]
     search_fields = ["=orchestrator_id", "=organization_id"]
+    search_help_text = "Search by orchestrator id or organization id, in full"
     ordering = ["-timestamp"]
 
     def get_search_results(
@@ -86,6 +87,16 @@ class SystemMetricAdmin(LongListAdmin):
     def when(self, row: SystemMetric) -> SafeString:
         """Show the time."""
         return ago(row.timestamp)
+
+    @display(description="Of", ordering="orchestrator_id")
+    def source(self, row: SystemMetric) -> str:
+        """Show whose sample it is."""
+        return row.orchestrator_id or "this controller's host"
+
+    @display(description="Organization", ordering="organization_id")
+    def organization(self, row: SystemMetric) -> str:
+        """Show for which organization it counts."""
+        return row.organization_id
 
     @display(description="CPU", ordering="cpu_usage_percent")
     def cpu(self, row: SystemMetric) -> str:

@@ -20,6 +20,7 @@ MAX_POINTS: Final = 360
 MAX_POINTS_TOGETHER: Final = 120  # of several machines: each bucket has samples of most of them
 ALONE_RAW_SPAN: Final = timedelta(hours=24)  # of one machine there are few samples
 GAP: Final = 3  # times the usual distance
+NEIGHBOURS: Final = 5  # on each side, which say what is usual
 DIGITS: Final = 3
 Columns = dict[str, dict[str, list[float | None] | None]]
 
@@ -64,11 +65,15 @@ def with_gaps(moments: Collection[int], *, step_seconds: int) -> list[int]:
     """Return the moments in order, with one more where the next is much later than the others usually are."""
     xs = sorted(moments)
     distances = [after - before for before, after in pairwise(xs)]
-    if not distances:
-        return xs
-    usual = max(step_seconds, median(distances))
-    marks = [at + step_seconds for at, distance in zip(xs, distances, strict=False) if distance > GAP * usual]
+    marks = [at + step_seconds for index, at in enumerate(xs[:-1]) if _is_gap(distances, index, step_seconds)]
     return sorted([*xs, *marks])
+
+
+def _is_gap(distances: Sequence[int], index: int, step_seconds: int) -> bool:
+    """Whether one distance is much longer than those before and those after it; both, as the pace may change there."""
+    sides = distances[max(0, index - NEIGHBOURS) : index], distances[index + 1 : index + 1 + NEIGHBOURS]
+    usual = [median(side) for side in sides if side]
+    return bool(usual) and distances[index] > GAP * max(step_seconds, *usual)
 
 
 def side_by_side(xs: Sequence[int], values: Sequence[Value]) -> dict[str, list[float | None] | None]:

@@ -12,7 +12,11 @@ def test_a_pause_that_is_longer_than_usual_has_a_point_without_a_value() -> None
     assert charts.with_gaps(moments, step_seconds=10) == [0, 30, 60, 90, 100, 300, 330]
 
 
-@pytest.mark.parametrize("moments", [[], [5], [0, 9000], [0, 30, 60, 150, 180], list(range(0, 600, 10))], ids=len)
+@pytest.mark.parametrize(
+    "moments",
+    [[], [5], [0, 9000], [0, 30, 60, 150, 180], [*range(0, 600, 60), *range(600, 700, 5), *range(700, 2000, 90)]],
+    ids=len,
+)
 def test_what_comes_about_as_often_as_ever_has_no_gap(moments: list[int]) -> None:
     assert charts.with_gaps(moments, step_seconds=10) == moments
 
