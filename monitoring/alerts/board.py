@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from monitoring.alerts import outbox
+from monitoring.alerts import outbox, words
 from monitoring.alerts.judging import Finding
 from monitoring.alerts.outbox import Audience
 from monitoring.alerts.probes import CONTROLLER
@@ -125,9 +125,7 @@ class Board:
         alert.title = f"{rule.title}: {who}"[:300]
         alert.rule_key, alert.severity = rule.rule_key, rule.severity
         alert.value, alert.threshold = value, rule.threshold
-        alert.detail = (
-            finding.reading.detail or f"{rule.metric} is {value:g} ({rule.comparison} {rule.threshold:g})."
-        )[:2000]
+        alert.detail = (finding.reading.detail or words.finding(rule, value))[:2000]
         alert.last_seen_at, alert.good_since = self.now, None
 
     def renew(self, alert: Alert, finding: Finding) -> None:
