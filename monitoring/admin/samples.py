@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
+from monitoring.admin.exports import ExportPage
 from monitoring.metrics import series
 from monitoring.models import SystemMetric
 from orgs.admin.base import LongListAdmin, ago
@@ -28,8 +29,10 @@ SLIDES_SECONDS: Final = 30  # an unchanged chart is sent again this often: its b
 
 
 @admin.register(SystemMetric)
-class SystemMetricAdmin(LongListAdmin):
+class SystemMetricAdmin(ExportPage, LongListAdmin):
     """Samples, newest first."""
+
+    list_before_template = "admin/monitoring/systemmetric/tools.html"
 
     list_display = ["when", "orchestrator_id", "organization_id", "cpu", "memory", "collected_by"]
     list_filter = [("timestamp", RangeDateTimeFilter)]
@@ -46,9 +49,13 @@ class SystemMetricAdmin(LongListAdmin):
         return queryset, False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the series the charts read."""
-        view = self.admin_site.admin_view(self.series_view)
-        return [path("series/", view, name="monitoring_systemmetric_series"), *super().get_urls()]
+        """Add the series the charts read, and the page of exports."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("series/", wrap(self.series_view), name="monitoring_systemmetric_series"),
+            path("export/", wrap(self.export_view), name="monitoring_systemmetric_export"),
+        ]
+        return [*own, *super().get_urls()]
 
     def series_view(self, request: HttpRequest) -> HttpResponse:
         """Answer what a chart draws of `?orchestrator_id=` over `?range=`, 304 when that is what the browser has.
