@@ -19,7 +19,7 @@ from orchestrators.models import Job
 from orgs import access, downloads, rest
 
 
-class TimeRange(serializers.Serializer[Any]):
+class ExportSpan(serializers.Serializer[Any]):
     """From `start` on, until before `end`."""
 
     start = serializers.CharField(max_length=200, help_text="A time in ISO 8601, or a day.")
@@ -31,7 +31,7 @@ class ExportWish(serializers.Serializer[Any]):
 
     export_type = serializers.ChoiceField(list(FORMATS))
     metrics = serializers.ListField(child=serializers.CharField(max_length=200))
-    time_range = TimeRange()
+    time_range = ExportSpan()
     filters = serializers.DictField(required=False)
     group_by = serializers.ListField(child=serializers.CharField(max_length=200), required=False)
     aggregation = serializers.CharField(max_length=200, required=False)
