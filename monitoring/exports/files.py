@@ -69,4 +69,4 @@ def rules(*, now: datetime) -> list[Rule]:
     if not settings.EXPORT_RETENTION_HOURS:
         return []
     cutoff = now - timedelta(hours=settings.EXPORT_RETENTION_HOURS)
-    return [Rule("export_chunks", ExportChunk.objects.filter(job__finished_at__lte=cutoff), "id")]
+    return [Rule("export_chunks", ExportChunk.objects.filter(job__finished_at__lte=cutoff), "job__finished_at")]
