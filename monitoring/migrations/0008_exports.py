@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0006_channels"),
+        ("monitoring", "0007_summaries_of_rollups"),
         ("orchestrators", "0013_override_versions"),
         ("orgs", "0010_allowed_network"),
     ]
