@@ -15,6 +15,7 @@ from monitoring import system_api as system
 from monitoring.alerts import api as alerts
 from monitoring.alerts import rules_api as alert_rules
 from monitoring.alerts import silences_api as silences
+from monitoring.exports import api as exports
 from monitoring.streams import api as streams
 from moolai import console, errors, health, health_api
 from moolai.console import lost
@@ -79,6 +80,9 @@ urlpatterns = [
     re_path(r"^api/v1/analytics/performance/?$", analytics.Performance.as_view()),
     re_path(r"^api/v1/controller/insights/?$", analytics.Insights.as_view()),
     re_path(r"^api/v1/controller/query/?$", analytics.Query.as_view()),
+    re_path(r"^api/v1/controller/export/?$", exports.Exports.as_view()),
+    re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/?$", exports.OneExport.as_view()),
+    re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/download/?$", exports.Download.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),

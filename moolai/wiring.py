@@ -8,6 +8,7 @@ from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
 from monitoring.analytics import api_calls, catalog, performance, records, samples
 from monitoring.dashboard import alerts, feed, health
+from monitoring.exports import files, making
 from monitoring.metrics import retention as old_measurements
 from monitoring.models import Alert
 from moolai import alert_probes, dependencies
@@ -27,7 +28,7 @@ FRAME_HANDLERS = {
     "ack": FrameHandler(outbox.check_ack, outbox.acknowledge),
     "config_status": FrameHandler(configuration.check, configuration.store),
 }
-JOB_HANDLERS = {**bulk.HANDLERS}
+JOB_HANDLERS: jobs.Handlers = {**bulk.HANDLERS, **making.HANDLERS}
 TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and cancelled by their own rooms
 
 # What counts calls, tokens, costs and alerts for the overview: the alerts, and the gateway's ledger once there is one.
@@ -50,7 +51,7 @@ def connect() -> None:
     performance.install(PERFORMANCE_READERS)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
-    retention.install([old_measurements.rules, old_alerts.rules])
+    retention.install([old_measurements.rules, old_alerts.rules, files.rules])
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)

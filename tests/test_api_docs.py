@@ -16,6 +16,7 @@ from monitoring import overview_api as overview
 from monitoring import performance_api as performance
 from monitoring import rows as measured
 from monitoring import system_api as system
+from monitoring.exports import api as exports
 from moolai import health_api as health
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
@@ -62,7 +63,8 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      tenants.OrganizationHealthRow, jobs.JobRow, jobs.BulkWish, recommendations.RecommendationRow,
      recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow,
      analytics.PerformanceRow, analytics.PerformancePoint, analytics.PerformanceGroup, analytics.InsightsRow,
-     analytics.FindingRow, analytics.AdviceRow, analytics.Question, analytics.TimeRange, analytics.QueryRow],
+     analytics.FindingRow, analytics.AdviceRow, analytics.Question, analytics.TimeRange, analytics.QueryRow,
+     exports.ExportWish, exports.ExportSpan, exports.ExportRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

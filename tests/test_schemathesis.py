@@ -31,9 +31,11 @@ from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from monitoring.alerts import channels, rules, silences
+from monitoring.exports import making
+from monitoring.exports.wish import Wish
 from monitoring.models import Alert
 from moolai.openapi.document import document
-from orchestrators import bulk, configuration, instances, messages
+from orchestrators import bulk, configuration, instances, jobs, messages
 from orchestrators.models import Message, Rollout
 from orgs import keys, networks, users
 from orgs.models import Organization
@@ -119,6 +121,7 @@ def known(cast: Cast) -> dict[str, Any]:
         "recommendations": suggestion,
         "channels": channel(ours),
         "allowed-networks": networks.allow(ours, "10.3.0.0/16", acting_user=None).pk,
+        "export": export(ours),
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,
@@ -157,6 +160,17 @@ def more(ours: Organization) -> tuple[int, str, int]:
         status=Message.Status.DELIVERED,
     )
     return Rollout.objects.latest("id").pk, job.job_id, suggestion.pk
+
+
+def export(ours: Organization) -> str:
+    """Have a file made; return its job."""
+    span = {"start": "2026-11-20", "end": "2026-11-21"}
+    wish = Wish.parse({"export_type": "csv", "metrics": ["cpu_usage_percent"], "time_range": span})
+    job = making.start(wish, organization_id=ours.pk, acting_user=None)
+    claimed = jobs.claim(job.job_id)
+    assert claimed is not None
+    assert jobs.run(claimed).status == "completed"
+    return job.job_id
 
 
 def channel(ours: Organization) -> str:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 
 from monitoring.admin import machines
+from monitoring.admin.exports import ExportPage
 from monitoring.metrics import charts
 from monitoring.models import NUMBERS, SystemMetric
 from orgs.admin.base import LongListAdmin, ago
@@ -22,8 +23,10 @@ MAX_COLUMNS: Final = 16
 
 
 @admin.register(SystemMetric)
-class SystemMetricAdmin(LongListAdmin):
+class SystemMetricAdmin(ExportPage, LongListAdmin):
     """Samples, newest first."""
+
+    list_before_template = "admin/monitoring/systemmetric/tools.html"
 
     list_display = ["when", "source", "organization", "cpu", "memory", "collected_by"]
     list_filter = [("timestamp", RangeDateTimeFilter)]
@@ -41,11 +44,12 @@ class SystemMetricAdmin(LongListAdmin):
         return queryset, False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the series that the charts read, and the table of the latest samples."""
+        """Add the series that the charts read, the table of the latest samples, and the page of exports."""
         wrap = self.admin_site.admin_view
         own = [
             path("series/", wrap(self.series_view), name="monitoring_systemmetric_series"),
             path("latest/", wrap(self.latest_view), name="monitoring_systemmetric_latest"),
+            path("export/", wrap(self.export_view), name="monitoring_systemmetric_export"),
         ]
         return [*own, *super().get_urls()]
 

@@ -195,6 +195,11 @@ DEEDS: Final[dict[str, Deed]] = {
     "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
         reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
     ),
+    "monitoring.SystemMetric monitoring_systemmetric_export": lambda client, place: client.post(
+        reverse("admin:monitoring_systemmetric_export"),
+        {"metrics": "cpu_usage_percent", "start": "2026-11-20T00:00", "end": "2026-11-21T00:00", "by": "hour",
+         "organization": place.organization, "export_type": "csv"},
+    ),
     "monitoring.Alert monitoring_alert_handle": _post(
         "monitoring_alert_handle", lambda place: Alert.objects.get(alert_id=place.alert).pk, {"verdict": "acknowledge"}
     ),

@@ -8,6 +8,8 @@ from django.utils import timezone
 
 from monitoring import activities
 from monitoring.alerts import channels
+from monitoring.exports import making
+from monitoring.exports.wish import Wish
 from monitoring.metrics import storage
 from monitoring.models import (
     NUMBERS,
@@ -20,7 +22,7 @@ from monitoring.models import (
     Silence,
     SystemMetric,
 )
-from orchestrators import bulk, configuration, instances
+from orchestrators import bulk, configuration, instances, jobs
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
 from orgs import audit, events, keys, networks, organizations, tokens
 from orgs.models import Membership, Organization, User
@@ -50,6 +52,7 @@ class Place:
     silence: str
     channel: str
     network: str
+    export: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -65,7 +68,7 @@ NOWHERE: Final = Place(
     key="key_0000000000000000", user="999999999", username="noone", message="999999999", settled="999999998",
     refresh_token="mr_wrong", rollout="999999999", job="job_0000000000000000", recommendation="999999997",
     alert="alr_0", rule="999999996", silence="sil_0",
-    channel="chn_0000000000000000", network="999999995",
+    channel="chn_0000000000000000", network="999999995", export="job_0000000000000001",
 )  # fmt: skip
 
 
@@ -96,6 +99,7 @@ def make(organization_id: str, *, word: str) -> Place:
         _job(organization, word=word), str(_recommendation(ids[0], word=word).pk),
         *_alerts(organization, ids[0], word=word),
         _channel(organization, word=word), _network(organization, word=word),
+        _export(organization, word=word),
     )  # fmt: skip
 
 
@@ -205,6 +209,19 @@ def _job(organization: Organization, *, word: str) -> str:
     lease = timezone.now() + timedelta(days=1)
     problem = {"orchestrator_id": word, "error": f"{word} broke"}
     Job.objects.filter(pk=job.pk).update(errors=[problem], result={word: word}, lease_until=lease)
+    return job.job_id
+
+
+def _export(organization: Organization, *, word: str) -> str:
+    """Have what was measured exported to a file."""
+    now = timezone.now()
+    span = {"start": f"{now - timedelta(days=1):%Y-%m-%d}", "end": f"{now:%Y-%m-%d}"}
+    body = {"export_type": "json", "metrics": ["cpu_usage_percent"], "time_range": span}
+    with audit.origin(f"{word} actor"):
+        job = making.start(Wish.parse(body), organization_id=organization.pk, acting_user=None)
+    claimed = jobs.claim(job.job_id)
+    assert claimed is not None
+    assert jobs.run(claimed).status == Job.Status.COMPLETED
     return job.job_id
 
 
