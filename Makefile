@@ -14,6 +14,7 @@ TOTALS := $(VENV)/totals.jsonl
 WORKERS ?= auto
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 N ?= 100
+ON ?= sqlite
 ARGS ?=
 
 .PHONY: help run test quick check bench faults demo-fleet requirements clean
@@ -34,8 +35,8 @@ test: $(VENV)/.dev ## The whole suite, on SQLite and then on real PostgreSQL and
 quick: $(VENV)/.dev ## The suite on SQLite, without server processes and browser
 	@MOOLAI_TEST_ON=sqlite $(PYTEST) $(PARALLEL) -m "not services and not browser and not faults" $(ARGS)
 
-faults: $(VENV)/.dev ## The fault tests: kill, freeze and cut things under real processes
-	@MOOLAI_TEST_ON=sqlite $(PYTEST) -m faults $(ARGS)
+faults: $(VENV)/.dev ## The fault tests: kill, freeze and cut things under real processes (ON=postgres: on PostgreSQL and Redis)
+	@MOOLAI_TEST_ON=$(ON) $(PYTEST) -m faults $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types, migrations, deployment checks, dependencies
 	$(VENV)/bin/ruff check .

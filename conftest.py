@@ -37,8 +37,11 @@ ELSEWHERE = {"faults": " (make faults)", "once": " (run in the other world)"}
 def pytest_configure(config: pytest.Config) -> None:
     """Load the applications; count what is deselected, so that the summary can name it."""
     import django
+    from django.conf import settings
 
     django.setup()
+    # In this process only: the server processes hash as the product does.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
     config.stash[DESELECTED] = {}
 
 

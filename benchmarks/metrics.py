@@ -47,6 +47,10 @@ def measure(stage: Stage, *, is_quick: bool) -> Report:
         report.add(f"naive: {name}", took, "ms")
     for name, took in found["queries"].items():
         report.add(name, took, "ms", most=MOST_MS)
+    for door in found["measured"]:
+        whole = f"{door['statements']} statements; the whole call {door['call_ms']:.1f} ms, {door['kib']:.0f} KiB"
+        report.add(f"{door['name']} ({whole})", door["sql_ms"], "ms", most=MOST_MS)
+        report.add("  processor time of PostgreSQL", door["cpu_ms"], "ms", most=MOST_MS)
     for name, took in found["pruning"].items():
         report.add(name, took, "rows/s")
     for name, took in found["partitioned"].items():

@@ -1,6 +1,6 @@
 """Recommendations for an installation or an organization: each comes from measurements, and names them. Reads rows."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -15,6 +15,7 @@ IDLE_PERCENT: Final = {"cpu_usage_percent": 20.0, "memory_percent": 40.0}  # 95t
 FULL_DAYS: Final = 14
 TREND: Final = timedelta(days=7)
 DAY_SECONDS: Final = 86_400
+Statistics = Mapping[str, Mapping[str, Any]]  # by column
 ADVICE: Final = {
     "cpu": "Add processors, or move orchestrators to another host.",
     "memory": "Add memory, or look for what grows.",
@@ -73,17 +74,16 @@ class Span:
 def recommend(*, organizations: Collection[str] | None, since: datetime, until: datetime) -> list[dict[str, Any]]:
     """Return the recommendations that the measurements of these organizations give reason for, most urgent first."""
     span = Span(organizations, since, until)
-    rules: tuple[Callable[[Span], Iterator[Recommendation]], ...] = (_busy, _idle, _filling, _routes)
-    found = [advice for rule in rules for advice in rule(span)]
+    columns = [part.column for part in levels.PARTS if part.warning is not None]
+    measured = span.statistics(list(dict.fromkeys([*columns, *IDLE_PERCENT])))
+    found = [*_busy(span, measured), *_idle(span, measured), *_filling(span), *_routes(span)]
     order = ("critical", "warning", "info")
     return [asdict(advice) for advice in sorted(found, key=lambda advice: order.index(advice.severity))]
 
 
-def _busy(span: Span) -> Iterator[Recommendation]:
+def _busy(span: Span, found: Statistics) -> Iterator[Recommendation]:
     """Look for parts whose 95th percentile is above a threshold."""
-    parts = [part for part in levels.PARTS if part.warning is not None]
-    found = span.statistics([part.column for part in parts])
-    for part in parts:
+    for part in (part for part in levels.PARTS if part.warning is not None):
         numbers = found[part.column]
         level = part.level(numbers["p95"])
         if numbers["sample_count"] < MIN_SAMPLES or level not in (levels.WARNING, levels.CRITICAL):
@@ -97,9 +97,8 @@ def _busy(span: Span) -> Iterator[Recommendation]:
         yield Recommendation(part.name, level, title, ADVICE[part.name], measured)
 
 
-def _idle(span: Span) -> Iterator[Recommendation]:
+def _idle(span: Span, found: Statistics) -> Iterator[Recommendation]:
     """Look for a machine that could be smaller."""
-    found = span.statistics(list(IDLE_PERCENT))
     if any(
         found[name]["sample_count"] < MIN_SAMPLES or found[name]["p95"] >= most for name, most in IDLE_PERCENT.items()
     ):
@@ -149,11 +148,15 @@ def _slope(points: list[tuple[float, float]]) -> float:
 
 def _routes(span: Span) -> Iterator[Recommendation]:
     """Look for routes that are slow, or fail on our side."""
-    found = calls.by_route(organizations=span.organizations, since=span.since, until=span.until)
+    whose: dict[str, Any] = {"organizations": span.organizations, "since": span.since, "until": span.until}
+    found = calls.counted(**whose)
+    # Histograms are read of those routes alone of which at least one call was slow.
+    slow = {route for (_, route), numbers in found.items() if numbers.max_ms >= SLOW_MS[0]}
+    measured = calls.by_route(**whose, routes=slow) if slow else {}
     for (method, route), numbers in sorted(found.items()):
         if numbers.count < MIN_CALLS:
             continue
-        rate, p95 = numbers.error_rate or 0.0, numbers.quantile(0.95) or 0.0
+        rate, p95 = numbers.error_rate or 0.0, measured.get((method, route), numbers).quantile(0.95) or 0.0
         name = f"{method} {route}"
         if rate >= ERRORS[0]:
             detail = "Look for these calls in the log, by their request_id."

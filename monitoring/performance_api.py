@@ -13,7 +13,7 @@ from monitoring.metrics import calls, collecting, latest, levels, series, statis
 from monitoring.models import NUMBERS
 from monitoring.rows import HOURS, ORGANIZATION, CollectionRow, Statistics
 from moolai.errors import AppError
-from orgs import rest
+from orgs import rendering, rest
 
 MAIN: Final = (
     "cpu_usage_percent", "memory_percent", "storage_percent", "disk_read_mb_s", "disk_write_mb_s", "network_in_mb_s",
@@ -148,6 +148,8 @@ class PerformanceHealth(rest.View):
 class History(rest.View):
     """`/v1/performance/metrics/history`."""
 
+    renderer_classes = rendering.LARGE
+
     @rest.operation(
         HistoryRow,
         parameters={
@@ -173,11 +175,11 @@ class History(rest.View):
             now=until,
         )
         points = {
-            name: [dict(zip(("timestamp", "avg", "min", "max"), value, strict=True)) for value in values]
+            name: [{"timestamp": at, "avg": average, "min": low, "max": high} for at, average, low, high in values]
             for name, values in found.columns.items()
         }
         told = {"resolution": found.resolution, "step_seconds": found.step_seconds, "since": since, "until": until}
-        return rest.answer(HistoryRow(told | {"series": points}).data)
+        return rest.answer(told | {"series": points})  # as HistoryRow has it, without a field for each of the numbers
 
 
 def _columns(text: str | None) -> list[str]:

@@ -1,7 +1,9 @@
 """Samples and statistics as the API writes them (API §5)."""
 
+from operator import attrgetter
 from typing import Any, Final
 
+from django.db.models import QuerySet
 from rest_framework import serializers
 
 from monitoring.models import NUMBERS, SystemMetric
@@ -10,9 +12,20 @@ from orgs import rest
 IDENTITY: Final = ("metric_id", "user_id", "organization_id", "orchestrator_id", "timestamp")
 ORIGIN: Final = ("collected_by", "collection_duration_ms", "created_at", "custom")
 FIELDS: Final = [*IDENTITY, *(name for name in NUMBERS if name not in ORIGIN), *ORIGIN]
+_columns: Final = attrgetter(*FIELDS)
 ORGANIZATION: Final = rest.Parameter("Only this organization's.")
 MAX_HOURS: Final = 24 * 366
 HOURS: Final = rest.Parameter("How many hours back from now.", "integer", default=24, maximum=MAX_HOURS)
+
+
+class _SampleRows(serializers.ListSerializer[Any]):
+    """Many samples, without a serializer's field for each of their values."""
+
+    def to_representation(self, data: Any) -> list[dict[str, Any]]:
+        """Return the columns by name; the renderer writes times as the fields would."""
+        if isinstance(data, QuerySet):
+            return [dict(zip(FIELDS, values, strict=True)) for values in data.values_list(*FIELDS)]
+        return [dict(zip(FIELDS, _columns(row), strict=True)) for row in data]
 
 
 class SampleRow(serializers.ModelSerializer[SystemMetric]):
@@ -21,6 +34,7 @@ class SampleRow(serializers.ModelSerializer[SystemMetric]):
     class Meta:
         model = SystemMetric
         fields = FIELDS
+        list_serializer_class = _SampleRows
 
 
 class Statistics(serializers.Serializer[Any]):

@@ -17,7 +17,7 @@ from monitoring.models import SystemMetric
 from monitoring.rows import HOURS, ORGANIZATION, CollectionRow, SampleRow, Statistics
 from moolai import errors
 from moolai.errors import NotFound
-from orgs import access, rest
+from orgs import access, rendering, rest
 
 LIMIT: Final = 500
 SUMMARIES: Final[dict[str, Sequence[str]]] = {
@@ -94,6 +94,8 @@ def _unhealthy(request: Request) -> Response:
 class Metrics(rest.View):
     """`/api/v1/system/metrics`, and `/v1/performance/metrics/current`."""
 
+    renderer_classes = rendering.LARGE
+
     @rest.operation(SampleRow, shape=rest.Shape.PAGE, parameters={"organization_id": ORGANIZATION})
     def get(self, request: Request) -> Response:
         """List the latest row of every organization the caller sees, and of each of its orchestrators."""
@@ -103,6 +105,8 @@ class Metrics(rest.View):
 
 class OrganizationMetrics(rest.View):
     """`/api/v1/system/metrics/organization/{org}`."""
+
+    renderer_classes = rendering.LARGE
 
     @rest.operation(
         SampleRow,

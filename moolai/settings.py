@@ -236,6 +236,9 @@ METRICS_ROLLUP_SECONDS = 60
 METRICS_RETENTION_DAYS = number("METRICS_RETENTION_DAYS", default=7)
 METRICS_HOURLY_RETENTION_DAYS = number("METRICS_HOURLY_RETENTION_DAYS", default=90)
 METRICS_DAILY_RETENTION_DAYS = number("METRICS_DAILY_RETENTION_DAYS", default=730)
+EXPORT_RETENTION_HOURS = number("EXPORT_RETENTION_HOURS", default=24)
+EXPORT_MAX_ROWS = number("EXPORT_MAX_ROWS", default=1_000_000)
+EXPORT_MAX_MB = number("EXPORT_MAX_MB", default=256)
 
 # --- LLM gateway: money (docs/budgets.md); 0 days keeps rows ------------------------------------------------------
 JOURNAL_DIR = DATA_DIR / "journal"

@@ -9,6 +9,7 @@ from llm_gateway import budgets_api as budgets
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
+from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
 from monitoring import export_api as export
 from monitoring import metrics_api as metrics
@@ -18,6 +19,7 @@ from monitoring import system_api as system
 from monitoring.alerts import api as alerts
 from monitoring.alerts import rules_api as alert_rules
 from monitoring.alerts import silences_api as silences
+from monitoring.exports import api as exports
 from monitoring.streams import api as streams
 from moolai import console, errors, health, health_api
 from moolai.console import lost
@@ -35,6 +37,7 @@ from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 from orgs import auth_api as auth
 from orgs import flat_auth_api as flat_auth
+from orgs import networks_api as networks
 from orgs import users_api as users
 
 admin.autodiscover()
@@ -77,6 +80,13 @@ urlpatterns = [
     re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),
     re_path(r"^v1/performance/activity/track/?$", activity.Tracking.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
+    re_path(r"^api/v1/controller/performance/?$", analytics.Performance.as_view()),
+    re_path(r"^api/v1/analytics/performance/?$", analytics.Performance.as_view()),
+    re_path(r"^api/v1/controller/insights/?$", analytics.Insights.as_view()),
+    re_path(r"^api/v1/controller/query/?$", analytics.Query.as_view()),
+    re_path(r"^api/v1/controller/export/?$", exports.Exports.as_view()),
+    re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/?$", exports.OneExport.as_view()),
+    re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/download/?$", exports.Download.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),
@@ -101,6 +111,8 @@ urlpatterns = [
     re_path(r"^api/v1/internal/messages/?$", fleet.Messages.as_view()),
     re_path(r"^api/v1/internal/messages/(?P<pk>[0-9]{1,18})/status/?$", fleet.MessageStatus.as_view()),
     re_path(r"^api/v1/internal/audit/?$", audit.AuditTrail.as_view()),
+    re_path(r"^api/v1/internal/allowed-networks/?$", networks.Networks.as_view()),
+    re_path(r"^api/v1/internal/allowed-networks/(?P<network_id>[0-9]{1,18})/?$", networks.OneNetwork.as_view()),
     re_path(r"^api/v1/stream/?$", streams.Everything.as_view()),
     re_path(r"^api/v1/stream/system/health/?$", streams.Health.as_view()),
     re_path(r"^api/v1/stream/metrics/organization/?$", streams.Metrics.as_view()),

@@ -4,10 +4,12 @@ from operator import attrgetter
 
 from llm_gateway import retention as old_calls
 from monitoring import frames, overview
-from monitoring.alerts import counts, probes, sources
+from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
+from monitoring.analytics import api_calls, catalog, performance, records, samples
 from monitoring.dashboard import alerts, feed, health
+from monitoring.exports import files, making
 from monitoring.metrics import retention as old_measurements
 from monitoring.models import Alert
 from moolai import alert_probes, dependencies
@@ -27,13 +29,17 @@ FRAME_HANDLERS = {
     "ack": FrameHandler(outbox.check_ack, outbox.acknowledge),
     "config_status": FrameHandler(configuration.check, configuration.store),
 }
-JOB_HANDLERS = {**bulk.HANDLERS}
+JOB_HANDLERS: jobs.Handlers = {**bulk.HANDLERS, **making.HANDLERS}
 TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and cancelled by their own rooms
 
 # What counts calls, tokens, costs and alerts for the overview: the alerts, and the gateway's ledger once there is one.
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
 # Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
-ALERT_PROBES = {**sources.SOURCES, **alert_probes.SOURCES}
+ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
+# What `controller/query` can be asked for; the gateway's ledger adds a source with its metrics here.
+QUERY_SOURCES: tuple[catalog.Source, ...] = (samples.SOURCE, api_calls.SOURCE, records.SOURCE)
+# Who counts calls by a dimension of their own: the gateway's ledger adds {"model": ("gateway calls", …)} here.
+PERFORMANCE_READERS: dict[str, tuple[str, performance.Reader]] = {}
 
 
 def connect() -> None:
@@ -42,9 +48,11 @@ def connect() -> None:
     health.install(dependencies.words)
     alerts.install(Alert.objects.all)
     overview.install(OVERVIEW_SOURCES)
+    catalog.install(QUERY_SOURCES)
+    performance.install(PERFORMANCE_READERS)
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
-    retention.install([old_measurements.rules, old_alerts.rules, old_calls.rules])
+    retention.install([old_measurements.rules, old_alerts.rules, old_calls.rules, files.rules])
     jobs.on_wake(workers.jobs)
     for kind, cancels in TRACKED_JOBS.items():
         jobs.on_cancel(kind, cancels)

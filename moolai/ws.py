@@ -153,6 +153,7 @@ class Opening:
                 if event.get("text") is None:
                     raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
                 if not self.limiter.take(time.monotonic()):
+                    counters.add("rate_limit.hit", self.remote_address)
                     raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
                 frame = protocol.parse(event["text"])
                 kind = protocol.frame_type(frame)

@@ -16,6 +16,7 @@ from orchestrators.messages.outbox import Parcel
 from orchestrators.nodes import Held
 from orchestrators.protocol import FrameError
 from orchestrators.registration import Grant
+from orgs import counters
 
 if TYPE_CHECKING:
     from orchestrators.hub import Hub
@@ -178,6 +179,7 @@ class Session:
         kind = frame.get("type")
         is_free = type(kind) is str and kind in ANSWERS and self._is_answer(kind, frame)
         if not is_free and not self.limiter.take(now):
+            counters.add("rate_limit.hit", f"{self.organization_id}/{self.orchestrator_id}")
             raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
 
     def _is_answer(self, kind: str, frame: dict[str, Any]) -> bool:

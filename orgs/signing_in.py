@@ -40,13 +40,18 @@ def check(request: HttpRequest, *, username: str, password: str) -> User:
     with turn():
         user = authenticate(request, username=username, password=password)
     if not isinstance(user, User) or not user.is_active:
-        counters.add("credential.refused", address(request))
+        count_refusal(request)
     if getattr(request, "axes_locked_out", False):
         raise LockedOutError
     if not isinstance(user, User) or not user.is_active:
         raise AppError("invalid_login")
     user_logged_in.send(sender=User, request=request, user=user)  # notes last_login, and axes forgets the failures
     return user
+
+
+def count_refusal(request: HttpRequest) -> None:
+    """Count words that were wrong, for the alerts about it."""
+    counters.add("credential.refused", address(request))
 
 
 @contextmanager

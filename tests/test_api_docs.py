@@ -9,12 +9,14 @@ from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from monitoring import activity_api as activity
+from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
 from monitoring import export_api as export
 from monitoring import overview_api as overview
 from monitoring import performance_api as performance
 from monitoring import rows as measured
 from monitoring import system_api as system
+from monitoring.exports import api as exports
 from moolai import health_api as health
 from moolai.testing.product import PROJECT
 from moolai.urls import urlpatterns
@@ -59,7 +61,10 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      performance.Component, performance.HistoryRow, performance.CallsRow, performance.StatusRow, performance.Advice,
      performance.Measured, performance.OptimizationWish, activity.Deed, activity.ActivitySummaryRow, export.Exported,
      tenants.OrganizationHealthRow, jobs.JobRow, jobs.BulkWish, recommendations.RecommendationRow,
-     recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow],
+     recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow,
+     analytics.PerformanceRow, analytics.PerformancePoint, analytics.PerformanceGroup, analytics.InsightsRow,
+     analytics.FindingRow, analytics.AdviceRow, analytics.Question, analytics.TimeRange, analytics.QueryRow,
+     exports.ExportWish, exports.ExportSpan, exports.ExportRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

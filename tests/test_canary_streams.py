@@ -21,7 +21,7 @@ from tests.matrix import people, stage
 from tests.matrix.people import GOOD, OURS, Part
 from tests.matrix.stage import CANARY, Stage
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 SPIES = [part for part in GOOD if part.role in OURS]
 
 

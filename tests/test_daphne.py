@@ -10,7 +10,7 @@ from orchestrators import messages
 from orchestrators.tests.live import DEV_TOKEN, Live, eventually, running
 from orchestrators.tests.raw import RawPeer
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from websockets.sync.client import connect
 from moolai import logs
 from moolai.testing.product import Installation
 
+pytestmark = pytest.mark.once
+
 TOKEN = "canary-token-0123456789abcdef"
 PASSWORD = "canary-password-0123456789"
 SHARED = "a-canary-shared-by-two-systems"

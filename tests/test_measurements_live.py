@@ -15,6 +15,8 @@ from monitoring.tests import scrape
 from moolai.testing.processes import wait_until
 from moolai.testing.product import Installation, ServerProcess
 
+pytestmark = pytest.mark.once("postgres")
+
 TOKEN = "a-superadmin-token-for-measurements"
 SYSTEM, PERFORMANCE = "/api/v1/system", "/v1/performance"
 OURS = f"{SYSTEM}/metrics/organization/org-001"

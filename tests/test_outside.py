@@ -22,7 +22,7 @@ from moolai.testing.product import Installation, ServerProcess
 from orchestrators.client import OrchestratorClient
 from tests.fleet import organization_key
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from moolai.testing.postgres import Postgres
 from moolai.testing.processes import wait_until
 from moolai.testing.product import Installation, ServerProcess
 
+pytestmark = pytest.mark.once("postgres")
+
 COUNTED = (
     "from monitoring.models import RequestMetric; from django.db.models import Sum; "
     "rows = RequestMetric.objects.filter(route='/readyz'); "

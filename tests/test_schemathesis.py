@@ -32,10 +32,12 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from llm_gateway import aliases, prices, providers
 from monitoring.alerts import channels, rules, silences
+from monitoring.exports import making
+from monitoring.exports.wish import Wish
 from monitoring.models import Alert
 from moolai.openapi import gateway
 from moolai.openapi.document import document
-from orchestrators import bulk, configuration, instances, messages
+from orchestrators import bulk, configuration, instances, jobs, messages
 from orchestrators.models import Message, Rollout
 from orgs import keys, networks, users
 from orgs.models import Organization
@@ -101,7 +103,6 @@ def one_transaction() -> Iterator[None]:
 
 @pytest.fixture
 def cast(db: None, settings: Any) -> Cast:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # argon2 takes most of the time
     return casts.make(settings)
 
 
@@ -125,6 +126,8 @@ def known(cast: Cast) -> dict[str, Any]:
         "recommendations": suggestion,
         "channels": channel(ours),
         **plane(ours),
+        "allowed-networks": networks.allow(ours, "10.3.0.0/16", acting_user=None).pk,
+        "export": export(ours),
         "organizations": "org-001",
         "orchestrators": "orch-001",
         "messages": message.pk,
@@ -164,6 +167,17 @@ def more(ours: Organization) -> tuple[int, str, int]:
         status=Message.Status.DELIVERED,
     )
     return Rollout.objects.latest("id").pk, job.job_id, suggestion.pk
+
+
+def export(ours: Organization) -> str:
+    """Have a file made; return its job."""
+    span = {"start": "2026-11-20", "end": "2026-11-21"}
+    wish = Wish.parse({"export_type": "csv", "metrics": ["cpu_usage_percent"], "time_range": span})
+    job = making.start(wish, organization_id=ours.pk, acting_user=None)
+    claimed = jobs.claim(job.job_id)
+    assert claimed is not None
+    assert jobs.run(claimed).status == "completed"
+    return job.job_id
 
 
 def channel(ours: Organization) -> str:

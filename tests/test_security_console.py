@@ -19,6 +19,8 @@ from moolai.testing.product import ServerProcess
 from orgs.models import AuditEntry, User
 from tests.test_checks import SAFE, manage
 
+pytestmark = pytest.mark.once
+
 INSIDE = ["10.0.0.0/8", "192.168.7.5", "2001:db8::/32"]
 
 

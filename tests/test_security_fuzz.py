@@ -31,7 +31,6 @@ SEGMENTS = ["0", "-1", "9" * 18, "x" * 3000, quote("' OR 1=1 --"), quote("ü😀
 
 @pytest.fixture
 def root(db: None, settings: Any) -> Person:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # faults are sought, not hashes
     return cast.make(settings).root
 
 

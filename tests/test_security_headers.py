@@ -14,7 +14,7 @@ from moolai.testing.world import World
 from tests.raw_http import ask, request
 from tests.test_checks import SAFE
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 PASSWORD = "correct horse battery"
 HOST, ORIGIN = "moolai.example.com", "https://ops.example.com"
 PATHS = {

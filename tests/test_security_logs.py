@@ -17,6 +17,8 @@ from orgs.models import User
 from orgs.tests import cast
 from tests.test_outside import Collector, sentry
 
+pytestmark = pytest.mark.once
+
 __all__ = ["sentry"]  # the fixture
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
 REFRESH = "mr_canary-3b8f2c_d9e1a7f60b5c4d3e2f1a"

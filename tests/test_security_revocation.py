@@ -15,7 +15,7 @@ from orchestrators.tests.raw import RawPeer
 from orgs import keys, organizations, tokens, users
 from orgs.models import Membership, User
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 FLEET = "/api/v1/controller/orchestrators"
 LIMIT_SECONDS = 5.0
 

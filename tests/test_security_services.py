@@ -9,6 +9,8 @@ import yaml
 
 from moolai.testing.product import PROJECT, Installation
 
+pytestmark = pytest.mark.once
+
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 

@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from monitoring.alerts import words
 from monitoring.models import Alert, Rule
 from orchestrators.models import Instance
 from orgs.admin.base import ago, badge, exact
@@ -50,7 +51,7 @@ def subject(row: Alert) -> SafeString:
 
 def told(row: Alert) -> str:
     """Say whether the channels were told of it, or why not."""
-    if row.parent_id:
+    if row.parent_id and not row.is_share:
         return "part of an incident"
     if row.is_silenced and not row.is_announced:
         return "silenced"
@@ -86,7 +87,7 @@ def _facts(row: Alert) -> list[tuple[str, Any]]:
         ("Since", format_html("{} ({})", ago(row.started_at), exact(row.started_at))),
         ("Last seen", ago(row.last_seen_at)),
         ("Rule", _rule(row)),
-        ("Value", "–" if row.value is None else f"{row.value:g} (threshold {row.threshold:g})"),
+        ("Value", _value(row)),
         ("Told", told(row)),
     ]
     if row.acknowledged_at:
@@ -97,8 +98,13 @@ def _facts(row: Alert) -> list[tuple[str, Any]]:
     if row.escalate_at and row.status == Alert.Status.FIRING:
         found.append(("Goes up a level", exact(row.escalate_at)))
     if row.reopened:
-        found.append(("Came back", f"{row.reopened} times"))
+        found.append(("Came back", "once" if row.reopened == 1 else f"{row.reopened} times"))
     return [*found, ("Alert id", row.alert_id)]
+
+
+def _value(row: Alert) -> str:
+    limit = "" if row.threshold is None else f" (limit {words.number(row.threshold)})"
+    return "–" if row.value is None else f"{words.number(row.value)}{limit}"
 
 
 def _of(row: Alert) -> SafeString:

@@ -13,10 +13,12 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring.admin import alert_pieces
-from monitoring.alerts import probes, rules
+from monitoring.alerts import probes, rules, words
 from monitoring.models import Rule
 from orgs.admin.base import ConsoleAdmin, badge, user
 from orgs.models import Organization
+
+SCOPES = {"controller": "of the controller", "organization": "of an organization", "orchestrator": "of an orchestrator"}
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -28,6 +30,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Rule
         fields = ["rule_key", "organization_id", *rules.FIELDS]
+        labels = {"is_enabled": "Enabled", "for_seconds": "For (seconds)", "consecutive": "Times in a row"}
+        help_texts = {
+            "rule_key": "What it is known by, such as cpu.night. With the key of a rule for everywhere and an "
+            "organization, it takes that rule's place there.",
+            "alert_type": "Rules of one type make one alert, as severe as the worst of them: cpu.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,8 +54,9 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 def _metric(name: str) -> str:
-    waits = probes.waits_for(name)
-    return f"{name} (waits for {waits})" if waits else name
+    waits, unit = probes.waits_for(name), words.METRICS.get(name, ("", ""))[1]
+    text = words.metric(name) + (f" ({unit.strip()})" if unit else "")
+    return f"{text}: waits for {waits}" if waits else text
 
 
 @admin.register(Rule)
@@ -59,6 +68,7 @@ class RuleAdmin(ConsoleAdmin):
     list_display_links = ["name"]
     list_filter = [("severity", ChoicesCheckboxFilter), ("organization_id", FieldTextFilter), "is_enabled"]
     search_fields = ["rule_key", "title", "metric"]
+    search_help_text = "Search by title, key or metric"
     ordering = ["rule_key", "organization_id"]
     actions = None
     delete_confirmation_template = "admin/monitoring/rule/delete.html"
@@ -76,12 +86,14 @@ class RuleAdmin(ConsoleAdmin):
     @display(description="Fires when")
     def condition(self, row: Rule) -> SafeString:
         """Show the condition, and what it waits for."""
-        text = f"{row.metric} {row.comparison} {row.threshold:g}"
+        text = f"{words.metric(row.metric)} {words.limit(row)}"
         text += f" for {row.for_seconds} s" if row.for_seconds else ""
         text += f", {row.consecutive} times in a row" if row.consecutive > 1 else ""
         waits = probes.waits_for(row.metric)
         return format_html(
-            '<span class="mo-name">{}<small>{}</small></span>', text, f"waits for {waits}" if waits else row.scope
+            '<span class="mo-name">{}<small>{}</small></span>',
+            text,
+            f"waits for {waits}" if waits else SCOPES[row.scope],
         )
 
     @display(description="Severity", ordering="severity")
@@ -110,7 +122,13 @@ class RuleAdmin(ConsoleAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave what a rule is known by."""
-        return ["rule_key", "organization_id", "alert_type"] if obj else []
+        return ["rule_key", "whose", "alert_type"] if obj else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show where a rule holds, or ask for it."""
+        (head, options), *rest = self.fieldsets
+        names = ["whose" if obj and name == "organization_id" else name for name in options["fields"]]
+        return [(head, {"fields": names}), *rest]
 
     def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
         """Write by the room's own functions."""

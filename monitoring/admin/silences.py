@@ -85,13 +85,28 @@ class SilenceAdmin(LongListAdmin):
     may_add = True
     form = SilenceForm
     list_display = ["what", "state", "span", "reason", "created_by", "end_"]
-    list_display_links = None
+    list_display_links = ["what"]
     list_filter = [HoldsFilter]
     search_fields = ["=organization_id", "=orchestrator_id", "=rule_key", "created_by"]
+    search_help_text = "Search by organization id, orchestrator id, rule or who made it"
     ordering = ["-starts_at", "-id"]
     fields = [
         "kind", "minutes", "organization_id", "orchestrator_id", "named_labels", "rule_key", "severity", "reason",
     ]  # fmt: skip
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Ask what is silenced; of a silence that is there, show what it came to."""
+        return ["what", "state", "starts", "ends", "reason", "created_by"] if obj else self.fields
+
+    @display(description="From")
+    def starts(self, row: Silence) -> str:
+        """Show when it began."""
+        return exact(row.starts_at)
+
+    @display(description="Until")
+    def ends(self, row: Silence) -> str:
+        """Show when it ends."""
+        return exact(row.ends_at)
 
     @display(description="Silenced")
     def what(self, row: Silence) -> SafeString:

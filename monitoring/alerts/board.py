@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from monitoring.alerts import outbox
+from monitoring.alerts import outbox, words
 from monitoring.alerts.judging import Finding
+from monitoring.alerts.outbox import Audience
 from monitoring.alerts.probes import CONTROLLER
 from monitoring.models import RANKS, Alert, Severity
 from orgs import events
@@ -56,7 +57,7 @@ class Board:
         self._new: list[Alert] = []
         self._changed: dict[int, Alert] = {}
         self._events: list[Event] = []
-        self._told: list[tuple[Alert, str]] = []
+        self._told: list[tuple[Alert, str, Audience]] = []
 
     def extend(self, late: timedelta) -> None:
         """Move what is waited for on by a pause of ours: nobody could act meanwhile."""
@@ -124,9 +125,7 @@ class Board:
         alert.title = f"{rule.title}: {who}"[:300]
         alert.rule_key, alert.severity = rule.rule_key, rule.severity
         alert.value, alert.threshold = value, rule.threshold
-        alert.detail = (
-            finding.reading.detail or f"{rule.metric} is {value:g} ({rule.comparison} {rule.threshold:g})."
-        )[:2000]
+        alert.detail = (finding.reading.detail or words.finding(rule, value))[:2000]
         alert.last_seen_at, alert.good_since = self.now, None
 
     def renew(self, alert: Alert, finding: Finding) -> None:
@@ -148,7 +147,7 @@ class Board:
         self.change(alert)
         self._events.append(event(alert, "alert.escalated"))
         if alert.is_announced and not alert.is_silenced:
-            self._told.append((alert, "escalate"))
+            self._told.append((alert, "escalate", _audience(alert)))
 
     def ease(self, alert: Alert) -> None:
         """Note that the cause is gone, and resolve the alert once it has been gone for a while."""
@@ -164,7 +163,7 @@ class Board:
         self.change(alert)
         self._events.append(event(alert, "alert.resolved"))
         if alert.is_announced:
-            self._told.append((alert, "resolve"))
+            self._told.append((alert, "resolve", Audience.ALL))
             alert.is_announced = False
         self.open.pop(alert.dedup_key, None)
 
@@ -175,7 +174,7 @@ class Board:
             alert.escalate_at = self.now + timedelta(minutes=settings.ALERT_ESCALATION_MINUTES)
         note(alert, "announced", at=self.now)
         self.change(alert)
-        self._told.append((alert, "trigger"))
+        self._told.append((alert, "trigger", _audience(alert)))
 
     def escalate(self, alert: Alert) -> None:
         """Go one level up, because nobody took it."""
@@ -192,12 +191,17 @@ class Board:
         self.change(alert)
 
     def adopt(self, children: Iterable[Alert], parent: Alert) -> None:
-        """Make alerts part of an incident: who was told of one is told that it is over."""
+        """Make alerts part of an incident: who was told of one is told that it is over.
+
+        Of an organization's share the organization's own channels were told; to them it is not over.
+        """
         for child in children:
-            child.parent, child.escalate_at = parent, None
+            child.parent = parent
+            if not child.is_share:
+                child.escalate_at = None
             if child.is_announced:
-                self._told.append((child, "resolve"))
-                child.is_announced = False
+                self._told.append((child, "resolve", Audience.INSTALLATION if child.is_share else Audience.ALL))
+                child.is_announced = child.is_share
             note(child, "part of an incident", at=self.now, text=parent.title)
             self.change(child)
 
@@ -217,17 +221,33 @@ class Board:
 
     def save(self) -> None:
         """Write everything: rows, events, and what the channels are told."""
-        roots = [alert for alert in self._new if alert.parent is None]
-        Alert.objects.bulk_create(roots, batch_size=CHUNK)
-        Alert.objects.bulk_create([alert for alert in self._new if alert.parent is not None], batch_size=CHUNK)
+        for level in _levels(self._new):
+            Alert.objects.bulk_create(level, batch_size=CHUNK)
         for alert in self._changed.values():
             alert.updated_at = self.now
         Alert.objects.bulk_create(  # one row of VALUES each; bulk_update's CASEs cost fifty times as much
             self._changed.values(), batch_size=CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=CHANGED
         )
         events.record_many(self._events)
-        for alert, action in self._told:
-            outbox.enqueue(alert, action)
+        homes = outbox.homes() if self._told else set()
+        for alert, action, audience in self._told:
+            if audience is not Audience.ORGANIZATION or alert.organization_id in homes:
+                outbox.enqueue(alert, action, audience=audience)
+
+
+def _audience(alert: Alert) -> Audience:
+    return Audience.ORGANIZATION if alert.is_share else Audience.ALL
+
+
+def _levels(alerts: Sequence[Alert]) -> list[list[Alert]]:
+    """Return new alerts such that parents stand before their children."""
+    by_depth: dict[int, list[Alert]] = {}
+    for alert in alerts:
+        depth, above = 0, alert.parent
+        while above is not None:
+            depth, above = depth + 1, above.parent
+        by_depth.setdefault(depth, []).append(alert)
+    return [by_depth[depth] for depth in sorted(by_depth)]
 
 
 def _grouping(finding: Finding) -> timedelta:

@@ -91,6 +91,12 @@ def _pause(memory: dict[str, Any]) -> dict[str, float]:
     return found if isinstance(found, dict) else {}
 
 
+def settled_at(moment: Moment) -> float:
+    """Return from which moment on (epoch seconds) numbers are not of the last pause; 0 without one."""
+    at = _pause(moment.memory).get("at")
+    return 0.0 if at is None else at + SETTLE.total_seconds()
+
+
 def lateness(moment: Moment) -> dict[Subject, Reading]:
     """Return how long the engine had not run before the last pause ended, for a few minutes afterwards (a probe)."""
     pause = _pause(moment.memory)
@@ -145,7 +151,8 @@ def _tell(board: Board) -> None:
     """Announce what is due, and escalate what nobody took."""
     forming = incidents.forming(board)
     for alert in list(board.open.values()):
-        if alert.parent is not None or alert.is_silenced or alert.status != Alert.Status.FIRING:
+        is_part = alert.parent is not None and not alert.is_share
+        if is_part or alert.is_silenced or alert.status != Alert.Status.FIRING:
             continue
         if not alert.is_announced:
             is_due = alert.announce_at is None or alert.announce_at <= board.now

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Final
 
 from django.db import transaction
@@ -14,6 +15,16 @@ from monitoring.models import RANKS, Alert, Channel, Delivery
 
 ACTIONS: Final = ("trigger", "acknowledge", "resolve", "escalate")
 LIFETIME: Final = timedelta(hours=24)
+
+
+class Audience(Enum):
+    """Whose channels are told; the value is what `organization__isnull` of a channel has to be."""
+
+    ALL = None
+    ORGANIZATION = False
+    INSTALLATION = True
+
+
 Status = Delivery.Status
 _listeners: list[Callable[[], None]] = []
 
@@ -23,8 +34,10 @@ def on_wake(listener: Callable[[], None]) -> None:
     _listeners.append(listener)
 
 
-def enqueue(alert: Alert, action: str, *, not_before: datetime | None = None) -> None:
-    """Note, in the running transaction, that the channels are to be told of `action`.
+def enqueue(
+    alert: Alert, action: str, *, not_before: datetime | None = None, audience: Audience = Audience.ALL
+) -> None:
+    """Note, in the running transaction, that the channels, or only those of `audience`, are to be told of `action`.
 
     Actions of one alert are told in this order. Of a `trigger` and an `escalate` learn the channels whose severity is
     met, of the others those that were told of the alert. What nobody was told yet is dropped by a `resolve`, and where
@@ -32,11 +45,17 @@ def enqueue(alert: Alert, action: str, *, not_before: datetime | None = None) ->
     """
     assert action in ACTIONS
     now = timezone.now()
-    told = _told(alert.dedup_key)
+    told = _told(alert.dedup_key, audience)
     if action == "resolve":
-        told -= _drop_unsent(alert.dedup_key, now=now)
-    channels = _listening(alert, also=told) if action in ("trigger", "escalate") else _open(told)
+        told -= _drop_unsent(alert.dedup_key, audience, now=now)
+    channels = _listening(alert, audience, also=told) if action in ("trigger", "escalate") else _open(told)
     _write(alert, action, channels, told=told, not_before=not_before or now, now=now)
+
+
+def homes() -> set[str]:
+    """Return the organizations that have channels of their own."""
+    rows = Channel.objects.filter(organization__isnull=False).order_by()
+    return {str(name) for name in rows.values_list("organization_id", flat=True).distinct()}
 
 
 def forget(channel: Channel, *, now: datetime) -> int:
@@ -45,10 +64,10 @@ def forget(channel: Channel, *, now: datetime) -> int:
     return _drop(rows, "the channel was switched off", now=now)
 
 
-def _listening(alert: Alert, *, also: Collection[int]) -> list[Channel]:
+def _listening(alert: Alert, audience: Audience, *, also: Collection[int]) -> list[Channel]:
     severities = [word for word, rank in RANKS.items() if rank <= RANKS[alert.severity]]
-    whose = Q(organization__isnull=True)
-    if alert.organization_id:
+    whose = Q(organization__isnull=True) if audience is not Audience.ORGANIZATION else Q(pk__in=[])
+    if alert.organization_id and audience is not Audience.INSTALLATION:
         whose |= Q(organization=alert.organization_id)
     wanted = Q(min_severity__in=severities) | Q(pk__in=list(also))
     return list(Channel.objects.filter(whose, wanted, is_enabled=True).order_by("pk"))
@@ -90,17 +109,22 @@ def _wake() -> None:
 # --- what a channel knows of an alert --------------------------------------------------------------------------------
 
 
-def _told(dedup_key: str) -> set[int]:
+def _told(dedup_key: str, audience: Audience) -> set[int]:
     """Return the channels that were told, or are to be told, of the alert since it was resolved there last."""
-    rows = Delivery.objects.filter(dedup_key=dedup_key).exclude(status=Status.DROPPED)
+    rows = _about(dedup_key, audience).exclude(status=Status.DROPPED)
     ends = dict(rows.filter(action="resolve").order_by().values_list("channel").annotate(last=Max("pk")))
     last = dict(rows.order_by().values_list("channel").annotate(last=Max("pk")))
     return {channel for channel, pk in last.items() if pk > ends.get(channel, 0)}
 
 
-def _drop_unsent(dedup_key: str, *, now: datetime) -> set[int]:
+def _about(dedup_key: str, audience: Audience) -> QuerySet[Delivery]:
+    rows = Delivery.objects.filter(dedup_key=dedup_key)
+    return rows if audience is Audience.ALL else rows.filter(channel__organization__isnull=audience.value)
+
+
+def _drop_unsent(dedup_key: str, audience: Audience, *, now: datetime) -> set[int]:
     """Drop what no receiver can have seen; return the channels that are left without any word of the alert."""
-    rows = Delivery.objects.select_for_update(of=("self",)).filter(dedup_key=dedup_key, status=Status.PENDING)
+    rows = _about(dedup_key, audience).select_for_update(of=("self",)).filter(status=Status.PENDING)
     unsent: dict[int, list[int]] = defaultdict(list)
     for row in rows.order_by("pk"):
         is_held = row.lease_until is not None and row.lease_until > now
@@ -108,7 +132,7 @@ def _drop_unsent(dedup_key: str, *, now: datetime) -> set[int]:
             unsent[row.channel_id].append(row.pk)
     pks = [pk for found in unsent.values() for pk in found]
     _drop(Delivery.objects.filter(pk__in=pks), "the alert ended before anybody was told", now=now)
-    return set(unsent) - _told(dedup_key) if pks else set()
+    return set(unsent) - _told(dedup_key, audience) if pks else set()
 
 
 def _drop(rows: QuerySet[Delivery], reason: str, *, now: datetime) -> int:

@@ -16,8 +16,6 @@ Subject = tuple[str, str]  # (organization id, orchestrator id); ("", "") is the
 CONTROLLER: Final[Subject] = ("", "")
 # What a metric without a probe waits for.
 WAITS_FOR: Final = {
-    "response_time_ms": "request metrics",
-    "error_rate_percent": "request metrics",
     "queue_pending": "the task queue",
     "queue_processing": "the task queue",
     "budget_used_percent": "the gateway's budgets",

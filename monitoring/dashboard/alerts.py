@@ -33,8 +33,8 @@ def open_ones(scope: Scope) -> list[Frame]:
     """Return the alerts that fire or are acknowledged, oldest first, at most the newest RECENT."""
     if _rows is None:
         return []
-    rows = scope.narrow(_rows().filter(resolved_at=None)).order_by("-started_at", "-pk")[:RECENT]
-    return [_frame(columns) for columns in rows.values(*COLUMNS)][::-1]
+    rows = scope.narrow(_rows().filter(resolved_at=None).exclude(status="resolved"))  # the index has it by `status`
+    return [_frame(columns) for columns in rows.order_by("-started_at", "-pk").values(*COLUMNS)[:RECENT]][::-1]
 
 
 def frames(events: Sequence[Event]) -> list[Frame]:

@@ -44,10 +44,11 @@ def part(whole: Frame, wanted: Iterable[str]) -> Frame:
 def latest(scope: Scope) -> list[Frame]:
     """Return the newest sample of each orchestrator and organization, among the newest RECENT rows in scope."""
     rows = scope.narrow(SystemMetric.objects.all()).order_by("-id" if scope.organizations is None else "-timestamp")
-    newest: dict[tuple[str, str], SystemMetric] = {}
-    for row in rows[:RECENT]:
-        newest.setdefault((row.organization_id, row.orchestrator_id), row)
-    return [frame(row) for row in reversed(newest.values())]
+    newest: dict[tuple[str, str], int] = {}
+    for pk, *source in rows.values_list("pk", "organization_id", "orchestrator_id")[:RECENT]:
+        newest.setdefault((source[0], source[1]), pk)
+    found = SystemMetric.objects.in_bulk(list(newest.values()))  # a row that was deleted meanwhile is left out
+    return [frame(found[pk]) for pk in reversed(newest.values()) if pk in found]
 
 
 def after(sample: int, scope: Scope, *, limit: int) -> list[Frame]:

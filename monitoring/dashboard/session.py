@@ -18,6 +18,7 @@ from monitoring.dashboard.place import Place
 from monitoring.dashboard.topics import Frame, Scope
 from orchestrators import protocol
 from orchestrators.protocol import FrameError
+from orgs import counters
 from orgs.models import Organization
 
 MAX_TOPICS: Final = 128
@@ -88,6 +89,7 @@ class Watcher:
         if text is None:
             raise FrameError("binary_not_supported", "Send text frames.", close=protocol.UNSUPPORTED)
         if not self.opening.limiter.take(time.monotonic()):
+            counters.add("rate_limit.hit", self.opening.remote_address)
             raise FrameError("rate_limited", "Send fewer frames per second.", retry_after_ms=1000)
         return protocol.parse(text)
 

@@ -43,6 +43,11 @@ def merge(aggregates: Sequence[Aggregate]) -> Aggregate:
     return [sum(counts), fsum(totals), min(lows), max(highs), _flat(places)]
 
 
+def summaries(columns: Mapping[str, Aggregate]) -> Columns:
+    """Return the aggregates without their histograms."""
+    return {name: aggregate[:4] for name, aggregate in columns.items()}
+
+
 def quantile(aggregate: Aggregate, q: float) -> float | None:
     """Return the value below which the share `q` of the values lies (see `histogram.quantile`)."""
     return histogram.quantile(counts_of(aggregate[4]), q, low=aggregate[2], high=aggregate[3])

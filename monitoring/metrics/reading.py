@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import orjson
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models, router
 from django.db.models import Count, Max, Min, QuerySet, Sum
 
@@ -48,7 +50,7 @@ def known(columns: Collection[str]) -> list[str]:
     return list(dict.fromkeys(columns))
 
 
-class _Bucket(models.Func):
+class Bucket(models.Func):
     """The beginning of the bucket of so many seconds, in epoch seconds."""
 
     output_field = models.BigIntegerField()
@@ -68,7 +70,7 @@ def bucketed_samples(whose: Whose, part: Part, *, columns: Sequence[str], step_s
     wanted: dict[str, models.Aggregate] = {}
     for name in columns:
         wanted |= {f"{name}__n": Count(name), f"{name}__s": Sum(name), f"{name}__a": Min(name), f"{name}__z": Max(name)}
-    rows = whose.samples(part).annotate(bucket=_Bucket("timestamp", step=int(step_seconds))).values("bucket")
+    rows = whose.samples(part).annotate(bucket=Bucket("timestamp", step=int(step_seconds))).values("bucket")
     found = cast(Iterable[tuple[Any, ...]], rows.annotate(**wanted).values_list("bucket", *wanted))
     return [
         (row[0], name, [*row[1 + 4 * index : 5 + 4 * index], []])
@@ -80,39 +82,93 @@ def bucketed_samples(whose: Whose, part: Part, *, columns: Sequence[str], step_s
 
 def rolled_up(whose: Whose, part: Part, *, columns: Sequence[str]) -> list[Point]:
     """Return the aggregates of roll-ups, each at its beginning."""
-    rows = whose.rollups(part).values_list("start_at", *(f"columns__{name}" for name in columns))
+    return _picked(whose, part, "columns", columns)
+
+
+def summaries(whose: Whose, part: Part, *, columns: Sequence[str]) -> list[Point]:
+    """Return the same without histograms, which is much less to read."""
+    return [(at, name, [*summary, []]) for at, name, summary in _picked(whose, part, "summaries", columns)]
+
+
+def _picked(whose: Whose, part: Part, field: str, columns: Sequence[str]) -> list[Point]:
+    rows, alias = whose.rollups(part), router.db_for_read(MetricRollup)
+    if connections[alias].vendor == "postgresql":
+        found = _unpacked(rows.values_list("start_at", field), alias, field, columns)
+    else:
+        found = list(rows.values_list("start_at", *(f"{field}__{name}" for name in columns)))
     return [
         (int(start.timestamp()), name, aggregate)
-        for start, *found in rows
-        for name, aggregate in zip(columns, found, strict=True)
+        for start, *values in found
+        for name, aggregate in zip(columns, values, strict=True)
         if aggregate is not None
     ]
 
 
-def summed_samples(whose: Whose, part: Part, *, columns: Sequence[str]) -> list[tuple[str, Aggregate]]:
-    """Return the aggregates of all samples of a part, with histograms."""
+def _unpacked(rows: QuerySet[Any, Any], alias: str, field: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the moment and the values of JSON rows; each is decompressed once, however many columns are asked for."""
+    try:
+        inner, parameters = rows.query.get_compiler(alias).as_sql()
+    except EmptyResultSet:  # of no organization at all
+        return []
+    names = [f'"{name}"' for name in known(columns)]
+    statement = (
+        f"SELECT r.start_at, {', '.join(f'x.{name}' for name in names)} FROM ({inner}) AS r "  # noqa: S608 — our own names
+        f'CROSS JOIN LATERAL jsonb_to_record(r."{field}") AS x({", ".join(f"{name} jsonb" for name in names)})'
+    )
+    with connections[alias].cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return [(at, *(value and orjson.loads(value) for value in values)) for at, *values in cursor.fetchall()]
+
+
+def summed_samples(whose: Whose, parts: Sequence[Part], *, columns: Sequence[str]) -> list[tuple[str, Aggregate]]:
+    """Return the aggregates of all samples of these parts, with histograms."""
+    if not parts:
+        return []
     if connections[router.db_for_read(SystemMetric)].vendor == "postgresql":
-        return _counted(whose, part, columns)
-    values = list(zip(*whose.samples(part).values_list(*columns), strict=True))
+        return _counted(whose, parts, known(columns))
+    rows = [row for part in parts for row in whose.samples(part).values_list(*columns)]
+    values = list(zip(*rows, strict=True))
     return list(aggregates.of_values(dict(zip(columns, values, strict=False))).items())
 
 
-def _counted(whose: Whose, part: Part, columns: Sequence[str]) -> list[tuple[str, Aggregate]]:
-    """Count, in the database and in one pass, the values of each column by their bucket of the histogram."""
-    pairs = ", ".join(f"('{name}', s.\"{name}\")" for name in known(columns))
+def _counted(whose: Whose, parts: Sequence[Part], columns: Sequence[str]) -> list[tuple[str, Aggregate]]:
+    """Sum the values up in the database, and count those of each column by their bucket of the histogram.
+
+    Two passes over the same pages, of which one only counts and the other groups by nothing, are less than half the
+    work of one that sums up each bucket. One statement: both see the same rows.
+    """
+    spans = " OR ".join(["timestamp >= %s AND timestamp < %s"] * len(parts))
+    rows = f"user_system_performance WHERE organization_id = ANY(%s) AND ({spans})"
+    limits: list[Any] = [sources.organizations(whose.organizations)]
+    limits += [moment for part in parts for moment in (part.start_at, part.end_at)]
+    if whose.orchestrator_id is not None:
+        rows, limits = f"{rows} AND orchestrator_id = %s", [*limits, whose.orchestrator_id]
+    totals = ", ".join(f'sum("{name}"), min("{name}"), max("{name}")' for name in columns)
+    counted = ", ".join(f'width_bucket("{name}", bounds) AS "{name}"' for name in columns)
+    sets = ", ".join(f'("{name}")' for name in columns)
     statement = (
-        f"SELECT x.name, width_bucket(x.value, %s::float8[]), count(*), sum(x.value), min(x.value), max(x.value) "  # noqa: S608 — our own names
-        f"FROM user_system_performance s CROSS JOIN LATERAL (VALUES {pairs}) AS x(name, value) "
-        "WHERE s.organization_id = ANY(%s) AND s.timestamp >= %s AND s.timestamp < %s "
-        "AND (%s::text IS NULL OR s.orchestrator_id = %s) AND x.value IS NOT NULL GROUP BY 1, 2"
+        f"SELECT NULL::float8[], count(*), * FROM (SELECT {counted} FROM (SELECT %s::float8[] AS bounds OFFSET 0) AS h,"  # noqa: S608 — our own names
+        f" {rows}) AS b GROUP BY GROUPING SETS ({sets}) "
+        f"UNION ALL SELECT ARRAY[{totals}], 0{', NULL' * len(columns)} FROM {rows}"
     )
-    homes, orchestrator_id = sources.organizations(whose.organizations), whose.orchestrator_id
     with connections[router.db_for_read(SystemMetric)].cursor() as cursor:
-        cursor.execute(statement, [BOUNDS, homes, part.start_at, part.end_at, orchestrator_id, orchestrator_id])
-        return [
-            (name, [count, total, low, high, [index, count]])
-            for name, index, count, total, low, high in cursor.fetchall()
-        ]
+        cursor.execute(statement, [BOUNDS, *limits, *limits])
+        *histograms, (sums, *_) = cursor.fetchall()
+    return [
+        (name, [sum(flat[1::2]), *sums[3 * index : 3 * index + 3], flat])
+        for index, (name, flat) in enumerate(zip(columns, _flat(histograms, len(columns)), strict=True))
+        if flat
+    ]
+
+
+def _flat(rows: Iterable[Sequence[Any]], columns: int) -> list[list[int]]:
+    """Return the histogram of each column: in a row only the column that it is grouped by has a bucket."""
+    found: list[list[int]] = [[] for _ in range(columns)]
+    for _, times, *buckets in rows:
+        for flat, bucket in zip(found, buckets, strict=True):
+            if bucket is not None:
+                flat += [bucket, times]
+    return found
 
 
 def gathered(points: Sequence[Point]) -> dict[str, dict[int, Aggregate]]:

@@ -18,6 +18,7 @@ from django.db.models.functions import TruncHour
 
 from monitoring.metrics import aggregates
 from monitoring.metrics.aggregates import Columns
+from monitoring.metrics.spans import SETTLED
 from monitoring.metrics.storage import HOUR, hour_of
 from monitoring.models import ALL, NUMBERS, MetricMark, MetricRollup, SystemMetric
 
@@ -27,12 +28,13 @@ MAX_COMPACTED: Final = 10  # moments of one run
 BUDGET_SECONDS: Final = 20.0
 LOCK: Final = 0x6D6F6F6C  # of pg_try_advisory_xact_lock
 DAY: Final = timedelta(days=1)
+OVER: Final = DAY + SETTLED["daily"]  # after its beginning a day is read: what comes late is to be in it at once
 HOURLY, DAILY = MetricRollup.Resolution.HOURLY, MetricRollup.Resolution.DAILY
 STORE: Final = """
-INSERT INTO metric_rollups (resolution, organization_id, orchestrator_id, start_at, samples, columns)
-VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO metric_rollups (resolution, organization_id, orchestrator_id, start_at, samples, columns, summaries)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (organization_id, orchestrator_id, resolution, start_at)
-DO UPDATE SET samples = excluded.samples, columns = excluded.columns
+DO UPDATE SET samples = excluded.samples, columns = excluded.columns, summaries = excluded.summaries
 """
 Source = tuple[str, str]  # organization id, orchestrator id
 Bucket = tuple[str, datetime]  # resolution, start
@@ -72,8 +74,9 @@ def _step(*, now: datetime) -> int:
             _compute(resolution, start, sources)
             due[resolution, start] -= sources
         hours, days = _above(batch)
-        _write(_joined(due, hours), due_at=now)
-        _write(days, due_at=hour_of(now) + HOUR)
+        over = {(resolution, start): days[resolution, start] for resolution, start in days if start <= now - OVER}
+        _write(_joined(due, hours, over), due_at=now)
+        _write({bucket: days[bucket] for bucket in days.keys() - over.keys()}, due_at=hour_of(now) + HOUR)
         return sum(map(len, batch.values()))
 
 
@@ -185,7 +188,7 @@ def _store(rows: Iterable[MetricRollup]) -> None:
             STORE,
             [
                 [row.resolution, row.organization_id, row.orchestrator_id, adapt(row.start_at), row.samples,
-                 orjson.dumps(row.columns).decode()]
+                 orjson.dumps(row.columns).decode(), orjson.dumps(aggregates.summaries(row.columns)).decode()]
                 for row in rows
             ],
         )  # fmt: skip

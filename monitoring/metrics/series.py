@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils import timezone
@@ -34,16 +34,18 @@ def read(
     since: datetime,
     until: datetime,
     max_points: int = 720,
+    raw_span: timedelta = spans.RAW_SPAN,
     now: datetime | None = None,
 ) -> Series:
     """Return the series of these columns from `since` until before `until`, at most about `max_points` each.
 
     Of one orchestrator ("" is the organization's host), or of everything in the organizations (None: in all of them).
-    Hours and days are whole: the first bucket is the one `since` lies in. Raises ValueError for an unknown column.
+    Hours and days are whole: the first bucket is the one `since` lies in. Samples themselves are read for up to
+    `raw_span`. Raises ValueError for an unknown column.
     """
     now, names = now or timezone.now(), reading.known(columns)
     whose = Whose(organizations, orchestrator_id)
-    level = spans.resolution(since, until, now=now)
+    level = spans.resolution(since, until, now=now, raw_span=raw_span)
     step = step_for(level, since, until, max_points=max_points)
     start = since if level == spans.RAW else spans.floor(since, level)
     points: list[Point] = []
@@ -51,7 +53,7 @@ def read(
         if part.level == spans.RAW:
             points += reading.bucketed_samples(whose, part, columns=names, step_seconds=step)
         else:
-            points += reading.rolled_up(whose, part, columns=names)
+            points += reading.summaries(whose, part, columns=names)
     return Series(level, step, _values(names, [(at - at % step, name, found) for at, name, found in points]))
 
 

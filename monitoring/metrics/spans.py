@@ -24,10 +24,13 @@ class Part:
     end_at: datetime
 
 
-def resolution(since: datetime, until: datetime, *, now: datetime) -> str:
-    """Return what a series of this span is drawn with: the finest of which there are not too many, nor none left."""
+def resolution(since: datetime, until: datetime, *, now: datetime, raw_span: timedelta = RAW_SPAN) -> str:
+    """Return what a series of this span is drawn with: the finest of which there are not too many, nor none left.
+
+    `raw_span` is the longest that samples themselves are read for.
+    """
     age = now - since
-    if until - since <= RAW_SPAN and age <= timedelta(days=settings.METRICS_RETENTION_DAYS or age.days + 1):
+    if until - since <= raw_span and age <= timedelta(days=settings.METRICS_RETENTION_DAYS or age.days + 1):
         return RAW
     if until - since <= HOURLY_SPAN and age <= timedelta(days=settings.METRICS_HOURLY_RETENTION_DAYS or age.days + 1):
         return HOURLY

@@ -30,19 +30,18 @@ def summarize(
     """
     now, names = now or timezone.now(), reading.known(columns)
     whose, found = Whose(organizations, orchestrator_id), dict[str, list[Aggregate]]()
-    level = spans.resolution(since, until, now=now)
-    for part in spans.parts(_kept(since, now=now), until, level=level, now=now):
-        if part.level == spans.RAW:
-            pairs = reading.summed_samples(whose, part, columns=names)
-        else:
-            pairs = [(name, aggregate) for _, name, aggregate in reading.rolled_up(whose, part, columns=names)]
-        for name, aggregate in pairs:
-            found.setdefault(name, []).append(aggregate)
+    parts = spans.parts(kept(since, now=now), until, level=spans.DAILY, now=now)
+    pairs = reading.summed_samples(whose, [part for part in parts if part.level == spans.RAW], columns=names)
+    for part in parts:
+        if part.level != spans.RAW:
+            pairs += [(name, aggregate) for _, name, aggregate in reading.rolled_up(whose, part, columns=names)]
+    for name, aggregate in pairs:
+        found.setdefault(name, []).append(aggregate)
     return {name: _summary(aggregates.merge(found[name])) if name in found else dict(NOTHING) for name in names}
 
 
-def _kept(since: datetime, *, now: datetime) -> datetime:
-    """Return the beginning of the hour or the day, where nothing finer is kept."""
+def kept(since: datetime, *, now: datetime) -> datetime:
+    """Return `since`, or the beginning of its hour or day where nothing finer is kept."""
     kept = {spans.HOURLY: settings.METRICS_RETENTION_DAYS, spans.DAILY: settings.METRICS_HOURLY_RETENTION_DAYS}
     for level, days in kept.items():
         if days and now - since > timedelta(days=days):

@@ -5,6 +5,7 @@ from monitoring.models.alert import RANKS, Alert, Severity
 from monitoring.models.channel import Channel
 from monitoring.models.collection import Collection
 from monitoring.models.delivery import Delivery
+from monitoring.models.export import ExportChunk
 from monitoring.models.request_metric import RequestMetric
 from monitoring.models.rollup import ALL, MetricMark, MetricRollup
 from monitoring.models.rule import EngineState, Holding, Rule
@@ -21,6 +22,7 @@ __all__ = [
     "Collection",
     "Delivery",
     "EngineState",
+    "ExportChunk",
     "Holding",
     "MetricMark",
     "MetricRollup",

@@ -35,7 +35,7 @@ class Alert(models.Model):
     """One thing that is wrong with one subject; of those that are open there is one per dedup key.
 
     A subject is an orchestrator, an organization (no `orchestrator_id`) or the controller (neither). An alert with a
-    `parent` is part of that incident: it is shown there, and nobody is told of it.
+    `parent` is part of that incident: it is shown there, and nobody is told of it; but see `is_share`.
     """
 
     class Status(models.TextChoices):
@@ -87,6 +87,7 @@ class Alert(models.Model):
         indexes = [
             models.Index(fields=["organization_id", "-started_at"], name="alerts_by_organization"),
             models.Index(fields=["orchestrator_id", "-started_at"], name="alerts_by_orchestrator"),
+            models.Index(fields=["-started_at", "-id"], name="alerts_by_time"),
             models.Index(fields=["dedup_key", "-resolved_at"], name="alerts_by_key"),
             models.Index(fields=["organization_id", "severity"], name="alerts_open", condition=~Q(status="resolved")),
             models.Index(fields=["resolved_at"], name="alerts_resolved", condition=Q(status="resolved")),
@@ -99,3 +100,10 @@ class Alert(models.Model):
     def is_open(self) -> bool:
         """Whether it is not resolved."""
         return self.status != self.Status.RESOLVED
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is an organization's share in an incident of the installation: its own channels are told of it."""
+        if self.parent is None or self.orchestrator_id or not self.organization_id:
+            return False
+        return not self.parent.organization_id and self.parent.alert_type == self.alert_type

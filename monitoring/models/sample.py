@@ -62,6 +62,7 @@ class SystemMetric(models.Model):
             models.Index(fields=["organization_id", "-timestamp"], name="metrics_by_organization"),
             models.Index(fields=["orchestrator_id", "-timestamp"], name="metrics_by_orchestrator"),
             models.Index(fields=["organization_id", "orchestrator_id", "-timestamp"], name="metrics_by_source"),
+            models.Index(fields=["-timestamp", "-id"], name="metrics_by_time"),
         ]
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from django.conf import settings
 
 from moolai.errors import AppError
+from orgs import counters
 
 RETRY_SECONDS = 5
 
@@ -23,6 +24,7 @@ class Seats:
         """Count one more; raises `rate_limited` for a caller who has enough, `overloaded` when there is no room."""
         with self._lock:
             if self._taken[caller_id] >= settings.STREAMS_PER_CALLER:
+                counters.add("rate_limit.hit", caller_id)
                 detail = f"At most {settings.STREAMS_PER_CALLER} streams at a time; close one of yours."
                 problem = AppError("rate_limited", detail)
                 problem.retry_after_seconds = RETRY_SECONDS

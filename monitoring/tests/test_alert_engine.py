@@ -82,7 +82,7 @@ def test_a_rule_must_hold_for_as_long_as_it_says(beat: Beat) -> None:
     assert kinds() == {CPU: "firing"}
     alert = Alert.objects.get()
     assert (alert.severity, alert.value, alert.threshold, alert.rule_key) == ("warning", 75, 70, "cpu.warning")
-    assert alert.detail == "cpu_usage_percent is 75 (>= 70)."
+    assert alert.detail == "CPU usage: 75 %, the limit is at least 70 %."
 
 
 def test_an_interruption_begins_it_anew(beat: Beat, number: dict[Subject, float]) -> None:

@@ -76,8 +76,9 @@ def test_several_organizations_that_vanish_are_one_incident_of_the_installation(
     for index in range(12):
         fleet(organization(f"org-{index}"), 10 if index < 2 else 1, now=beat.heard)
     beat.run(SOON + 90)
-    assert announced() == ["fleet_offline"]
+    assert announced() == sorted(["fleet_offline", *(f"fleet_offline org-{index}" for index in range(12))])
     incident = Alert.objects.get(dedup_key="fleet_offline/-/-")
+    assert incident.children.count() == 12
     assert Alert.objects.exclude(pk=incident.pk).filter(parent=None).count() == 0
 
 
@@ -86,7 +87,7 @@ def test_organizations_that_vanish_one_after_the_other_are_one_incident(beat: Be
     for index in range(3):
         fleet(organization(f"org-{index}"), 100, now=beat.heard + timedelta(seconds=lead * index))
     beat.run(SOON + 2 * lead + 90)
-    assert announced() == ["fleet_offline"]
+    assert announced() == ["fleet_offline", *(f"fleet_offline org-{index}" for index in range(3))]
 
 
 def test_a_stray_orchestrator_elsewhere_makes_no_incident_of_the_installation(beat: Beat, acme: Organization) -> None:

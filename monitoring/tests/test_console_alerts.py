@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from monitoring.alerts import probes, words
 from monitoring.models import Alert, Rule, Silence
 from orgs.models import User
 
@@ -109,3 +110,10 @@ def test_a_silence_is_ended(browser: Client) -> None:
     browser.post(reverse("admin:monitoring_silence_end", args=[row.pk]))
     assert "env=prod" not in page(browser, "silence_changelist")
     assert "env=prod" in page(browser, "silence_changelist", state="over")
+
+
+def test_every_metric_that_a_rule_may_name_has_words_and_its_numbers_are_short() -> None:
+    assert set(probes.metrics()) <= set(words.METRICS)
+    rule = Rule(metric="cpu_usage_percent", comparison=">=", threshold=90.0)
+    assert words.finding(rule, 99.80239) == "CPU usage: 99.8 %, the limit is at least 90 %."
+    assert [words.number(value) for value in (0.01234, 3.0, 1234567.89)] == ["0.012", "3", "1234567.9"]

@@ -1,5 +1,6 @@
 """`/metrics`: what it says, that Prometheus understands it, who may read it, and what it says without a database."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from monitoring.metrics import prometheus
 from monitoring.metrics.requests import Recorder, Series
+from monitoring.models import Alert
 from monitoring.tests import scrape
 from moolai.testing import promtool
 from orchestrators import nodes
@@ -16,6 +18,7 @@ from orgs.tests import cast
 from orgs.tests.cast import Cast
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.7"}
+STATUSES = ("firing", "acknowledged")
 NODE = nodes.process()
 pytestmark = pytest.mark.django_db
 
@@ -63,6 +66,18 @@ def test_it_says_what_the_database_says(people: Cast) -> None:
     assert found["moolai_metrics_collection_records_total"] == {"": 5}
     assert found["moolai_metrics_collection_failures_total"] == {"": 1}
     assert set(found["moolai_scrape_success"].values()) == {1}
+
+
+def test_open_alerts_have_a_series_for_each_severity_and_status_with_zeros(people: Cast) -> None:
+    names = {"started_at": scrape.now(), "last_seen_at": scrape.now(), "alert_type": "fleet_offline", "title": "Dark"}
+    incident = Alert.objects.create(dedup_key="a", severity="critical", **names)
+    Alert.objects.create(dedup_key="b", severity="error", parent=incident, **names)
+    Alert.objects.create(dedup_key="c", severity="error", status="acknowledged", **names)
+    Alert.objects.create(dedup_key="d", severity="error", status="resolved", **names)
+    found = read()["moolai_alerts"]
+    severities = ("info", "warning", "error", "critical")
+    assert set(found) == {" ".join(sorted(pair)) for pair in product(severities, STATUSES)}
+    assert {name: number for name, number in found.items() if number} == {"critical firing": 1, "acknowledged error": 1}
 
 
 def test_measurements_are_in_base_units(people: Cast) -> None:

@@ -12,7 +12,8 @@ from django.core.management.color import no_style
 from django.db import connections, models, router, transaction
 from django.utils.duration import duration_iso_string
 
-LEFT_OUT: Final = frozenset({"django_session"})  # a session is a credential: everybody signs in again
+# A session is a credential: everybody signs in again. The files of exports are large, and made again when asked for.
+LEFT_OUT: Final = frozenset({"django_session", "export_chunks"})
 Model = type[models.Model]
 
 

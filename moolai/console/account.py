@@ -22,6 +22,10 @@ class SignIn(AuthenticationForm):  # type: ignore[misc]
         try:
             with signing_in.turn():
                 return dict(super().clean())
+        except ValidationError as problem:
+            if problem.code == "invalid_login":
+                signing_in.count_refusal(self.request)
+            raise
         except AppError as problem:
             raise ValidationError(problem.detail, code=problem.code) from None
 

@@ -52,7 +52,7 @@ def _open_alerts(request: HttpRequest) -> Item:
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar's groups."""
-    home = reverse("admin:index")
+    home, system = reverse("admin:index"), reverse("console_system")
     return [
         {
             "title": "Fleet",
@@ -91,9 +91,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "System",
+            "title": "Controller",
             "separator": True,
             "items": [
+                {"title": "System", "icon": "monitor_heart", "link": system, "active": request.path == system},
                 _list("Audit trail", "history", "orgs_auditentry"),
                 _list("Processes", "memory", "orchestrators_node"),
                 _list("Periodic tasks", "schedule", "django_celery_beat_periodictask"),

@@ -8,6 +8,8 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
@@ -16,10 +18,11 @@ from moolai.errors import AppError
 from orchestrators import jobs
 from orchestrators.configuration import tracking
 from orchestrators.models import Job
-from orgs.admin.base import LongListAdmin, ago, exact, user
+from orgs.admin.base import LongListAdmin, ago, exact, until, user
 from orgs.admin.trail import pretty
 
 TONES = {"queued": "amber", "running": "blue", "completed": "green", "failed": "red", "cancelled": "gray"}
+STAYS = {tracking.KIND: "its members go back", "export": "there is no file"}  # after a cancel
 
 
 def badge(row: Job) -> SafeString:
@@ -100,7 +103,7 @@ class JobAdmin(LongListAdmin):
         except AppError as problem:
             messages.error(request, problem.detail)
         else:
-            stays = "its members go back" if row.kind == tracking.KIND else "what it did stays done"
+            stays = STAYS.get(row.kind, "what it did stays done")
             messages.success(request, f"The job is cancelled; {stays}.")
         return HttpResponseRedirect(reverse("admin:orchestrators_job_change", args=[pk]))
 
@@ -157,6 +160,7 @@ def shown(row: Job) -> dict[str, Any]:
     rollout = row.request.get("rollout") if row.kind == tracking.KIND else None
     return {
         "rollout": rollout,
+        "file": file(row),
         "row": row,
         "what": row.what,
         "badge": badge(row),
@@ -165,6 +169,16 @@ def shown(row: Job) -> dict[str, Any]:
         "started": ago(row.started_at),
         "finished": ago(row.finished_at),
     }
+
+
+def file(row: Job) -> dict[str, Any] | None:
+    """Return the file that a job made, while it is kept: `url`, `name`, `rows`, `bytes`, and until when in words."""
+    result, now = row.result if isinstance(row.result, dict) else {}, timezone.now()
+    url, expires_at = result.get("download_url"), parse_datetime(result.get("expires_at") or "")
+    if not url or (expires_at and expires_at <= now):
+        return None
+    kept = f"It is removed {until(expires_at, now=now)}." if expires_at else ""
+    return {"url": url, "name": result["file_name"], "rows": result["rows"], "bytes": result["bytes"], "kept": kept}
 
 
 def running() -> list[dict[str, Any]]:

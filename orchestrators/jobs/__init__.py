@@ -5,6 +5,21 @@ of the kind says (`install`, from the table in `moolai/wiring.py`). A kind witho
 """
 
 from orchestrators.jobs.board import cancel, move, on_cancel, on_wake, post, track
-from orchestrators.jobs.running import Piece, drain, install, run
+from orchestrators.jobs.running import Handlers, Lengthy, Piece, Renew, claim, drain, install, run
 
-__all__ = ["Piece", "cancel", "drain", "install", "move", "on_cancel", "on_wake", "post", "run", "track"]
+__all__ = [
+    "Handlers",
+    "Lengthy",
+    "Piece",
+    "Renew",
+    "cancel",
+    "claim",
+    "drain",
+    "install",
+    "move",
+    "on_cancel",
+    "on_wake",
+    "post",
+    "run",
+    "track",
+]

@@ -10,6 +10,7 @@ from orgs.models import User
 WORDS: Final = {
     "bulk.message": "Send a message", "bulk.independence": "Set independence", "bulk.labels": "Set labels",
     "bulk.configuration": "Change their own configuration", "rollout": "Roll out a configuration",
+    "export": "Export metrics",
 }  # fmt: skip
 
 

@@ -455,3 +455,19 @@ def test_the_command_refuses_in_a_sentence(people: Cast, arguments: tuple[str, .
     with pytest.raises(CommandError, match=said):
         run(*arguments)
     assert Job.objects.count() == 0
+
+
+def test_long_jobs_leave_threads_of_the_worker_to_the_clock(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    posted = [post() for _ in range(3)]
+    taken: list[tuple[str, int]] = []
+
+    def meanwhile(job: Job) -> jobs.Piece:
+        """Be so long that the next wake-up comes before the end."""
+        taken.append((job.job_id, jobs.drain()))
+        return jobs.Piece(position=0, done=0, is_last=True)
+
+    monkeypatch.setattr(running, "_handlers", dict.fromkeys(bulk.HANDLERS, meanwhile))
+    assert jobs.drain() == 1
+    inner, outer = taken[0], taken[-1]
+    assert (inner, outer) == ((posted[1].job_id, 0), (posted[0].job_id, 2))
+    assert {job.status for job in Job.objects.all()} == {Job.Status.COMPLETED}

@@ -9,6 +9,8 @@ from orchestrators.client import ClientStoppedError, OrchestratorClient
 
 from .fake_controller import Peer, Script, attend, polite, scripted, session, until
 
+pytestmark = pytest.mark.once
+
 
 async def test_registers_with_the_key_in_the_header_and_only_there() -> None:
     options = {"organization_id": "org-001", "name": "One", "version": "1.4.0", "metadata": {"zone": "eu"}}

@@ -1,6 +1,7 @@
 """Messages up and down and tasks: handled once, answered always, sent again until acknowledged."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from orchestrators.client import FrameError, FrameTooLargeError, MessageConflictError, MessageError, OrchestratorClient
 
 from .fake_controller import Peer, attend, polite, scripted, session
+
+pytestmark = pytest.mark.once
 
 
 async def test_messages_are_handled_in_order_and_acknowledged_with_their_results() -> None:
@@ -141,11 +144,13 @@ async def test_a_rate_limited_message_waits_as_long_as_it_is_told() -> None:
 
 async def test_a_burst_stays_below_the_flood_limit() -> None:
     async with session(polite) as (client, controller):
+        await client.wait_connected()
+        began = time.monotonic()
         sends = [asyncio.create_task(client.send("note", {"n": n})) for n in range(70)]
         await asyncio.sleep(0.3)
         notes = [f["content"]["n"] for f in controller.peers[0].frames if f["type"] == "message"]
         assert notes == list(range(len(notes)))
-        assert 45 <= len(notes) <= 60
+        assert 45 <= len(notes) <= 55 + 20 * (time.monotonic() - began)
         await asyncio.wait_for(asyncio.gather(*sends), 5)
 
 

@@ -12,6 +12,8 @@ from orchestrators.client.reconnect import Ended, Reconnect
 
 from .fake_controller import FakeController, Peer, Script, polite, until
 
+pytestmark = pytest.mark.once
+
 
 class Waits:
     """Stand in for `asyncio.sleep`: note each wait; after `limit` of them wait for ever."""

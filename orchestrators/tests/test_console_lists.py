@@ -25,7 +25,7 @@ def read(client: Client) -> Callable[[str], str]:
 
 @pytest.mark.once
 def test_every_kind_of_job_has_words() -> None:
-    assert {*bulk.HANDLERS, tracking.KIND} == set(WORDS)
+    assert {*bulk.HANDLERS, tracking.KIND, "export"} == set(WORDS)
 
 
 @pytest.mark.django_db

@@ -6,6 +6,8 @@ import pytest
 
 from orchestrators import protocol
 
+pytestmark = pytest.mark.once
+
 NASTY = {
     "large floats": '{"type":"x","a":[' + ",".join(["1e300"] * 9_900) + "]}",
     "an unterminated string of escaped quotes": '{"a":"' + '\\"' * 32_700,

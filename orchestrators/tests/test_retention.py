@@ -91,7 +91,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     assert gone == {
         "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "counters": 0, "events": 1,
         "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0, "activities": 0,
-        "alerts": 0, "silences": 0, "deliveries": 0,
+        "alerts": 0, "silences": 0, "deliveries": 0, "export_chunks": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
@@ -101,7 +101,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
 def test_zero_keeps_for_ever(settings: Any) -> None:
     settings.MESSAGE_RETENTION_DAYS = settings.EVENT_RETENTION_DAYS = settings.METRICS_RETENTION_DAYS = 0
     settings.METRICS_HOURLY_RETENTION_DAYS = settings.METRICS_DAILY_RETENTION_DAYS = 0
-    settings.ALERT_RETENTION_DAYS = 0
+    settings.ALERT_RETENTION_DAYS = settings.EXPORT_RETENTION_HOURS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
     assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens", "counters"}
@@ -138,6 +138,7 @@ def test_every_rule_reads_along_an_index() -> None:
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
         "request_metrics": "request_metrics_by_time", "activities": "activities_by_time",
         "alerts": "alerts_resolved", "silences": "silences_by_end", "deliveries": "deliveries_over",
+        "export_chunks": "jobs_finished",
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()

@@ -20,8 +20,9 @@ from orchestrators.hub import FrameHandler
 from orchestrators.models import Instance, Message
 from orchestrators.tests.live import Live, Peer, eventually, running
 from orchestrators.tests.raw import CLOSE, CONTINUATION, PING, TEXT, RawPeer, frame
+from orgs.models import Counter
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.once, pytest.mark.services]
 
 
 @pytest.fixture(scope="module")
@@ -473,6 +474,8 @@ def test_w33_a_flood_is_told_how_long_to_wait_and_closed_after_ten_strikes(peer:
     answered = [entry["seq"] for entry in frames if entry["type"] == "heartbeat_ack"]
     assert 95 <= len(answered) < 200
     assert answered[:95] == list(range(95))
+    hits = Counter.objects.filter(name="rate_limit.hit", subject__endswith=f"/{peer.ack['orchestrator_id']}")
+    assert eventually(lambda: sum(row.number for row in hits.all()) == 10)
 
 
 def test_a_burst_of_a_hundred_and_then_twenty_a_second_is_allowed(peer: Peer) -> None:

@@ -1,13 +1,11 @@
 """The audit trail: a list with filters, the file of what it shows, and whether its chains are as they were written."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -17,7 +15,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 
-from orgs import chain, trail
+from orgs import chain, downloads, trail
 from orgs.admin import audit_filters
 from orgs.admin.base import LongListAdmin, ago, badge, exact, user
 from orgs.admin.trail import difference, pretty
@@ -199,15 +197,4 @@ def _verdict(found: chain.Verification | None) -> SafeString:
 
 def _download(request: HttpRequest, pieces: Iterator[bytes], *, file_format: str) -> StreamingHttpResponse:
     name = f"audit-trail-{timezone.now():%Y%m%d-%H%M%S}.{file_format}"
-    return StreamingHttpResponse(
-        _threaded(pieces) if isinstance(request, ASGIRequest) else pieces,
-        content_type=trail.FORMATS[file_format][0],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
-async def _threaded(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read the pieces one by one in the request's thread: Django would collect a plain iterator in memory first."""
-    fetch = sync_to_async(lambda: next(pieces, None))
-    while (piece := await fetch()) is not None:
-        yield piece
+    return downloads.answer(request, pieces, file_name=name, content_type=trail.FORMATS[file_format][0])

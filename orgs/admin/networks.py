@@ -13,6 +13,10 @@ from orgs import networks
 from orgs.admin.base import ConsoleAdmin, ago, user
 from orgs.models import AllowedNetwork
 
+HELP = {
+    "cidr": "A private network, such as 10.1.0.0/16, or one address: the organization's alert channels may call it."
+}
+
 
 @admin.register(AllowedNetwork)
 class AllowedNetworkAdmin(ConsoleAdmin):
@@ -33,6 +37,10 @@ class AllowedNetworkAdmin(ConsoleAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show what is known, or ask what is needed."""
         return self.readonly if obj else self.fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        """Say what is asked for."""
+        return super().get_form(request, obj, change=change, help_texts=HELP, **options)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show everything of an allowed network."""

@@ -201,7 +201,7 @@ def test_a_message_reaches_the_orchestrator_and_the_page_follows(stage: Stage) -
     page.get_by_label("Content (JSON)").fill('{"scope": "all"}')
     page.get_by_role("button", name="Send message").click()
     expect(page.locator("#messages .mo-events")).to_contain_text("delivered", timeout=15_000)
-    expect(page.locator("[data-chart=metrics] canvas")).to_be_visible(timeout=30_000)
+    expect(page.locator("[data-columns] canvas")).to_be_visible(timeout=30_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

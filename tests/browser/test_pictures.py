@@ -93,7 +93,7 @@ def take_one(stage: Stage, directory: Path) -> None:
     page.get_by_label("Type").fill("reload_prompts")
     page.get_by_role("button", name="Send message").click()
     expect(page.locator("#messages .mo-events")).to_contain_text("delivered", timeout=15_000)
-    expect(page.locator("[data-chart=metrics] canvas")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-columns] canvas")).to_be_visible(timeout=20_000)
     page.evaluate("scrollTo(0, 0)")
     time.sleep(1)
     stage.picture("console-orchestrator", directory)

@@ -26,7 +26,7 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "monitoring.Alert": {"alert_id"},
     "monitoring.Rule": {"metric"},
     "monitoring.Silence": {"silence_id"},
-    "monitoring.MetricRollup": {"columns"},
+    "monitoring.MetricRollup": {"columns", "summaries"},
     "monitoring.SystemMetric": {"message_hash"},
     "monitoring.Channel": {"channel_id"},
     "monitoring.Delivery": {"delivery_id"},

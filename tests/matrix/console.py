@@ -22,7 +22,7 @@ READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
-    "monitoring_alert_panel",
+    "monitoring_alert_panel", "monitoring_systemmetric_latest",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -194,6 +194,11 @@ DEEDS: Final[dict[str, Deed]] = {
     "orchestrators.Rollout orchestrators_rollout_steer": _steer,
     "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
         reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
+    ),
+    "monitoring.SystemMetric monitoring_systemmetric_export": lambda client, place: client.post(
+        reverse("admin:monitoring_systemmetric_export"),
+        {"metrics": "cpu_usage_percent", "start": "2026-11-20T00:00", "end": "2026-11-21T00:00", "by": "hour",
+         "organization": place.organization, "export_type": "csv"},
     ),
     "monitoring.Alert monitoring_alert_handle": _post(
         "monitoring_alert_handle", lambda place: Alert.objects.get(alert_id=place.alert).pk, {"verdict": "acknowledge"}

@@ -9,6 +9,7 @@ EXEMPT: Final = {
     ("POST", "/api/v1/orchestrators/{organization}/config/validate"): "checks a configuration, and changes nothing",
     ("POST", "/api/v1/system/collect/immediate"): "data plane: the host is measured",
     ("POST", "/api/v1/system/collect/organization/{organization}"): "data plane: the host is measured",
+    ("POST", "/api/v1/controller/query"): "reads measurements, and changes nothing",
     ("POST", "/v1/performance/optimize"): "reads measurements, and changes nothing",
     ("POST", "/v1/performance/activity/track?organization_id={organization}"): "data plane: somebody did something",
     ("POST", "/api/v1/internal/orchestrators/heartbeat"): "data plane: an orchestrator is alive",

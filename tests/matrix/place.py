@@ -10,6 +10,8 @@ from llm_gateway import aliases, prices, providers
 from llm_gateway.money import ledger, records
 from monitoring import activities
 from monitoring.alerts import channels
+from monitoring.exports import making
+from monitoring.exports.wish import Wish
 from monitoring.metrics import storage
 from monitoring.models import (
     NUMBERS,
@@ -22,7 +24,7 @@ from monitoring.models import (
     Silence,
     SystemMetric,
 )
-from orchestrators import bulk, configuration, instances
+from orchestrators import bulk, configuration, instances, jobs
 from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
 from orgs import audit, events, keys, networks, organizations, spending, tokens
 from orgs.models import ApiKey, Membership, Organization, User
@@ -57,6 +59,8 @@ class Place:
     common_alias: str
     price: str
     price_for_all: str
+    network: str
+    export: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -75,6 +79,7 @@ NOWHERE: Final = Place(
     channel="chn_0000000000000000", provider="prv_0000000000000000", alias="als_0000000000000000",
     common_provider="prv_0000000000000001", common_alias="als_0000000000000001",
     price="prc_0000000000000000", price_for_all="prc_0000000000000001",
+    network="999999995", export="job_0000000000000001",
 )  # fmt: skip
 
 
@@ -107,6 +112,8 @@ def make(organization_id: str, *, word: str) -> Place:
         _channel(organization, word=word),
         *_gateway(organization, word=word), *_gateway(None, word=f"everybodys-{len(word)}"),
         *_money(organization, row, word=word),
+        _network(organization, word=word),
+        _export(organization, word=word),
     )  # fmt: skip
 
 
@@ -219,6 +226,19 @@ def _job(organization: Organization, *, word: str) -> str:
     return job.job_id
 
 
+def _export(organization: Organization, *, word: str) -> str:
+    """Have what was measured exported to a file."""
+    now = timezone.now()
+    span = {"start": f"{now - timedelta(days=1):%Y-%m-%d}", "end": f"{now:%Y-%m-%d}"}
+    body = {"export_type": "json", "metrics": ["cpu_usage_percent"], "time_range": span}
+    with audit.origin(f"{word} actor"):
+        job = making.start(Wish.parse(body), organization_id=organization.pk, acting_user=None)
+    claimed = jobs.claim(job.job_id)
+    assert claimed is not None
+    assert jobs.run(claimed).status == Job.Status.COMPLETED
+    return job.job_id
+
+
 def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> tuple[str, str, str]:
     """Leave an alert that fires, a rule of its own and a silence; return their ids."""
     now = timezone.now()
@@ -261,7 +281,6 @@ def _channel(organization: Organization, *, word: str) -> str:
         action="trigger", notice={"title": word}, error=f"{word} broke", holder=f"{word} holder", created_at=now,
         next_attempt_at=now + timedelta(days=1), expires_at=now + timedelta(days=2),
     )  # fmt: skip
-    networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
     return row.channel_id
 
 
@@ -300,6 +319,11 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
     )  # fmt: skip
     ledger.write([begin, attempt, end], holder=f"{word}-process")
     return price.price_id, for_all.price_id
+
+
+def _network(organization: Organization, *, word: str) -> str:
+    row = networks.allow(organization, "10.1.0.0/16", acting_user=None, reason=f"{word} runs there")
+    return str(row.pk)
 
 
 def _recommendation(orchestrator_id: str, *, word: str) -> Message:

@@ -26,6 +26,8 @@ MOVING: Final = {
     "since",
     "until",
     "lag_seconds",
+    "measured_from",
+    "kept_since",
 }  # the time of the call
 CSRF_TOKEN: Final = re.compile(rb"[A-Za-z0-9]{64}")
 MOMENT: Final = re.compile(rb'"(since|until)":"[^"]*"')  # in a stream's history

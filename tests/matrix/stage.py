@@ -18,7 +18,6 @@ from tests.matrix.rows import Row
 CANARY: Final = "kanarienvogel"
 SETTINGS: Final = {
     "DEV_BEARER_TOKEN": people.TOKEN,
-    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
     "DEFAULT_ORGANIZATION_ID": "org-a",
 }
 

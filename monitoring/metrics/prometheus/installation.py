@@ -7,7 +7,6 @@ from functools import partial
 from itertools import product
 from typing import Any, Final
 
-from django.apps import apps
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Count
@@ -15,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from monitoring.metrics import collecting, latest
 from monitoring.metrics.prometheus import samples
-from monitoring.models import MetricMark
+from monitoring.models import Alert, MetricMark, Severity
 from orchestrators import database, nodes
 from orchestrators.models import Instance, Job, Message, Node, Rollout
 from orgs import leases
@@ -130,8 +129,8 @@ def _host() -> Iterable[Metric]:
 
 
 def _alerts() -> Iterator[Metric]:
-    """Yield the alerts that are not over, where there are such tables."""
-    if "alert" in apps.all_models["monitoring"]:
-        alerts = apps.all_models["monitoring"]["alert"]
-        found = counted(alerts._default_manager.exclude(status="resolved"), "severity", "status")
-        yield gauge("moolai_alerts", "Alerts that are not over.", ["severity", "status"], found)
+    """Yield the alerts that are not over and no parts of incidents, by severity and status; zeros among them."""
+    open_ = [status for status in Alert.Status.values if status != Alert.Status.RESOLVED]
+    found = counted(Alert.objects.unresolved().filter(parent=None), "severity", "status")
+    every = dict.fromkeys(product(Severity.values, open_), 0.0) | found
+    yield gauge("moolai_alerts", "Alerts that are not over, without parts of incidents.", ["severity", "status"], every)

@@ -1,4 +1,4 @@
-/* Draws the console's charts with uPlot: heartbeats per second (from `fleet` frames), cpu and memory of an orchestrator. */
+/* What the console's charts have in common, and the heartbeats per second (from `fleet` frames); series.js draws measurements. */
 (() => {
   "use strict";
 
@@ -25,14 +25,6 @@
     return new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
   }
 
-  function day(seconds) {
-    return new Date(seconds * 1000).toLocaleDateString([], { day: "numeric", month: "short" });
-  }
-
-  function dayAndHour(seconds) {
-    return new Date(seconds * 1000).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit", hour12: false });
-  }
-
   function round(value) {
     return Math.abs(value) >= 100 ? Math.round(value) : Number(value.toFixed(2));
   }
@@ -44,17 +36,18 @@
     const draw = () => {
       plot?.destroy();
       const size = { width: box.clientWidth, height: box.clientHeight };
-      plot = new uPlot({ ...options(), ...size, padding: [10, 28, 0, 0], cursor: { y: false }, legend: { show: false } }, current, box);
+      plot = new uPlot({ ...options(), ...size, padding: [10, 28, 0, 0], legend: { show: false } }, current, box);
     };
     draw();
     new ResizeObserver(() => {
       if (box.clientWidth && (box.clientWidth !== plot.width || box.clientHeight !== plot.height)) plot.setSize({ width: box.clientWidth, height: box.clientHeight });
     }).observe(box);
     new MutationObserver(draw).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
-    return (next) => {
+    const update = (next) => {
       current = next;
       plot.setData(next);
     };
+    return Object.assign(update, { plot: () => plot });
   }
 
   // --- heartbeats ----------------------------------------------------------------------------------------------------
@@ -78,6 +71,7 @@
       const isDark = document.documentElement.classList.contains("dark");
       const stroke = isDark ? "#818cf8" : "#4f46e5";
       return {
+        cursor: { y: false },
         axes: axes(""),
         scales: { x: { time: true, range: (u, low, high) => [low - BUCKET / 2, high + BUCKET / 2] }, y: { range: (u, low, high) => [0, Math.max(high * 1.2, 0.4)] } },
         series: [
@@ -97,73 +91,9 @@
     });
   }
 
-  // --- cpu and memory ------------------------------------------------------------------------------------------------
-
-  const TICKS = { "1h": clock, "6h": clock, "24h": dayAndHour, "7d": dayAndHour, "30d": day };
-  const NAMES = { "1h": "last hour", "6h": "last 6 hours", "24h": "last 24 hours", "7d": "last 7 days", "30d": "last 30 days" };
-  const LOOK_MS = 1500; // the server says in a word when nothing is new
-
-  function metrics(box) {
-    const panel = box.closest("[data-metrics]");
-    const buttons = [...panel.querySelectorAll("[data-range]")];
-    let range = "1h";
-    let tag = ""; // of what is drawn
-    let update = null;
-    let isBusy = false;
-    const options = () => ({
-      axes: axes(" %", (seconds) => TICKS[range](seconds)),
-      scales: { x: { time: true }, y: { range: (u, low, high) => [0, Math.max(10, Math.min(100, high * 1.25))] } },
-      series: [{}, { stroke: "#6366f1", width: 2, spanGaps: true, points: { show: isLonely }, fill: "rgba(99,102,241,.10)" }, { stroke: "#0ea5e9", width: 2, spanGaps: true, points: { show: isLonely } }],
-    });
-    const load = async () => {
-      if (isBusy || document.hidden) return;
-      isBusy = true;
-      const asked = range;
-      try {
-        const response = await fetch(`${box.dataset.url}&range=${asked}`, { credentials: "same-origin", cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
-        if (!response.ok || response.redirected || asked !== range) return;
-        draw(await response.json());
-        tag = response.headers.get("ETag") || "";
-      } catch {
-        /* the next look tries again */
-      } finally {
-        isBusy = false;
-      }
-    };
-    const draw = ({ points, latest }) => {
-      panel.dataset.metrics = points.length ? "some" : "none";
-      label("cpu", latest[0]);
-      label("memory", latest[1]);
-      if (!points.length) return;
-      const data = [points.map((point) => point[0]), points.map((point) => point[1]), points.map((point) => point[2])];
-      if (update) update(data);
-      else update = chart(box, options, data);
-    };
-    for (const button of buttons) {
-      button.addEventListener("click", () => {
-        range = button.dataset.range;
-        tag = "";
-        for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-        box.setAttribute("aria-label", `CPU and memory, ${NAMES[range]}`);
-        load();
-      });
-    }
-    load();
-    setInterval(load, LOOK_MS);
-    document.addEventListener("visibilitychange", load);
-  }
-
-  /* A line of one point is no line: show the point. */
-  function isLonely(plot) {
-    return plot.data[0].length === 1;
-  }
-
-  function label(name, value) {
-    for (const element of document.querySelectorAll(`[data-metric="${name}"]`)) element.textContent = value === null ? "–" : `${value.toFixed(1)} %`;
-  }
+  window.moolaiCharts = { axes, chart, round };
 
   document.addEventListener("DOMContentLoaded", () => {
     for (const box of document.querySelectorAll("[data-chart=heartbeats]")) heartbeats(box);
-    for (const box of document.querySelectorAll("[data-chart=metrics]")) metrics(box);
   });
 })();

@@ -7,6 +7,8 @@
  *   data-refresh="/url" data-refresh-message="17"                                        a piece of HTML, loaded anew when it moved
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
  *   data-unfinished within it: loaded anew every 1.5 s, until the server leaves the mark out
+ *   data-refresh="/url" data-refresh-every="5"                                           the same, every so many seconds
+ * With data-live-organization="org-001" beside the topics, only frames about that organization come.
  * Every frame is also dispatched on the document as the event "moolai:<type>".
  */
 (() => {
@@ -282,6 +284,9 @@
   function poll() {
     if (document.hidden) return;
     for (const mark_ of document.querySelectorAll("[data-refresh] [data-unfinished]")) refresh(mark_.closest("[data-refresh]"));
+    for (const element of document.querySelectorAll("[data-refresh-every]")) {
+      if (Date.now() - Number(element.dataset.refreshedAt || 0) >= Number(element.dataset.refreshEvery) * 1000) refresh(element);
+    }
   }
 
   function happened(frame) {
@@ -305,6 +310,7 @@
   // piece is loaded once, because something may have happened after the page was made and before it subscribed.
 
   let topics = [];
+  let organization = ""; // the only one the page is about
   let attempt = 0;
   let mark = 0; // the newest event this page knows
   let known = 0; // the mark when the socket was opened
@@ -374,7 +380,7 @@
     known = mark;
     lastFrame = lastNews = asked = Date.now();
     ours.addEventListener("open", () => {
-      ours.send(JSON.stringify({ type: "subscribe", topics }));
+      ours.send(JSON.stringify({ type: "subscribe", topics, ...(organization ? { organization_id: organization } : {}) }));
       ping();
     });
     ours.addEventListener("message", ({ data }) => {
@@ -489,6 +495,7 @@
     for (const element of document.querySelectorAll("[data-live-topics]")) {
       for (const topic of element.dataset.liveTopics.split(" ")) wanted.add(topic);
       mark = Math.max(mark, Number(element.dataset.eventMark || 0));
+      organization = element.dataset.liveOrganization || organization;
     }
     topics = [...wanted];
     if (topics.length) {

@@ -14,9 +14,9 @@ class Command(BaseCommand):
     """Delete what served its time."""
 
     help = (
-        "Delete messages, events, jobs, measurements, idempotency keys and refresh tokens that served their time, in "
-        "batches; "
-        "the beat does it by itself. Open messages, unread recommendations and audit rows stay."
+        "Delete messages, events, jobs, files of exports, measurements, idempotency keys and refresh tokens that "
+        "served their time, in batches; the beat does it by itself. Open messages, unread recommendations and audit "
+        "rows stay."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

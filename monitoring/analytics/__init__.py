@@ -1,0 +1,1 @@
+"""Analytics: what stored measurements and records come to; every number is computed from rows."""

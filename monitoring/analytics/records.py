@@ -1,0 +1,74 @@
+"""Events, messages and activities as a source of queries: how many there were. Reads rows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db.models import Count, Model, QuerySet
+
+from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, unit_seconds
+from monitoring.metrics.reading import Bucket
+from monitoring.models import Activity
+from orchestrators.models import Message
+from orgs.models import Event
+
+NAME: Final = "records"
+OF_EVENTS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
+OF_MESSAGES: Final = {
+    "organization": "orchestrator__organization_id", "orchestrator": "orchestrator_id", "status": "status",
+    "direction": "direction", "message_type": "message_type",
+}  # fmt: skip
+OF_ACTIVITIES: Final = {"organization": "organization_id", "user": "user_id", "activity_type": "activity_type"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows that are counted: their model, the columns of the dimensions, and which of them."""
+
+    model: type[Model]
+    columns: Mapping[str, str]
+    description: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self, wanted: Wanted) -> QuerySet[Any]:
+        """Return the rows of a query."""
+        found = self.model._default_manager.filter(**self.where).order_by()
+        found = found.filter(created_at__gte=wanted.start_at, created_at__lt=wanted.end_at)
+        chosen = dict(wanted.filters)
+        if wanted.organizations is not None:
+            chosen["organization"] = tuple(wanted.organizations)
+        return found.filter(**{f"{self.columns[name]}__in": list(values) for name, values in chosen.items()})
+
+
+def _events(kind: str, description: str) -> Table:
+    return Table(Event, OF_EVENTS, description, {"kind": kind})
+
+
+TABLES: Final = {
+    "events": Table(Event, OF_EVENTS | {"kind": "kind"}, "What happened in the fleet."),
+    "orchestrator_connections": _events("orchestrator.connected", "Sessions that were opened."),
+    "orchestrator_disconnections": _events("orchestrator.disconnected", "Sessions that ended."),
+    "orchestrator_inactive": _events("orchestrator.inactive", "Orchestrators that were declared inactive."),
+    "messages": Table(Message, OF_MESSAGES, "Messages that were made, to and from orchestrators."),
+    "messages_failed": Table(
+        Message, OF_MESSAGES, "Messages of the span that failed or expired.", {"status__in": ("failed", "expired")}
+    ),
+    "activities": Table(Activity, OF_ACTIVITIES, "What people did, as clients report it."),
+}
+
+
+def read(wanted: Wanted) -> Iterator[Cell]:
+    """Yield counts by the hour (or the minute): a statement for each metric."""
+    for name in wanted.metrics:
+        table = TABLES[name]
+        rows = table.rows(wanted).annotate(bucket=Bucket("created_at", step=unit_seconds(wanted)))
+        keys = [table.columns[dimension] for dimension in wanted.dimensions]
+        for at, *whose, number in rows.values_list("bucket", *keys).annotate(number=Count("pk")):
+            yield counted(name, int(at), tuple(whose), number)
+
+
+SOURCE: Final = Source(
+    NAME,
+    [Metric(name, COUNTED, "", table.description, tuple(table.columns), NAME) for name, table in TABLES.items()],
+    read,
+)

@@ -1,0 +1,25 @@
+"""What writes Parquet and Excel is large: it is loaded by the job that writes such a file, and by nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.once
+LOADED = """
+import sys
+import django
+django.setup()
+import {module}
+from django.urls import resolve
+{more}
+print(sorted(name for name in ("pyarrow", "xlsxwriter", "openpyxl") if name in sys.modules))
+"""
+DOORS = "resolve('/api/v1/controller/export')\nresolve('/admin/monitoring/systemmetric/export/')"
+
+
+@pytest.mark.parametrize(("module", "more"), [("moolai.asgi", DOORS), ("moolai.celery", "import monitoring.tasks")])
+def test_neither_web_nor_worker_begins_with_them(module: str, more: str) -> None:
+    code = LOADED.format(module=module, more=more)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
