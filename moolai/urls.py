@@ -8,6 +8,7 @@ from llm_gateway import budgets_api as budgets
 from llm_gateway import prices_api as prices
 from monitoring import activity_api as activity
 from monitoring import channels_api as channels
+from monitoring import costs_api as costs
 from monitoring import export_api as export
 from monitoring import metrics_api as metrics
 from monitoring import overview_api as overview
@@ -75,6 +76,7 @@ urlpatterns = [
     re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),
     re_path(r"^v1/performance/activity/track/?$", activity.Tracking.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
+    re_path(r"^api/v1/controller/costs/?$", costs.Costs.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),

@@ -20,7 +20,6 @@ WAITS_FOR: Final = {
     "error_rate_percent": "request metrics",
     "queue_pending": "the task queue",
     "queue_processing": "the task queue",
-    "budget_used_percent": "the gateway's budgets",
 }
 # Metrics that the engine itself knows.
 OWN: Final = ("fleet_dark_percent",)

@@ -151,6 +151,10 @@ ROWS: Final = [
     Row("GET", f"{CONTROLLER}/overview",                        "401 200 200 200 200 200 403 403 403"),
     Row("GET", f"{CONTROLLER}/overview?organization_id={{organization}}",
                                                                 "401 200 200 200 404 200 403 403 403"),
+    Row("GET", f"{CONTROLLER}/costs",                           "401 200 200 200 200 200 403 403 403"),
+    *(Row("GET", f"{CONTROLLER}/costs?{query}={{organization}}&group_by={group}&include_forecast=true",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for query, group in (("organization_id", "api_key"), ("organization_ids", "model"))),
     Row("POST", f"{CONTROLLER}/orchestrators",                  "401 403 403 201 404 201 403 403 404",
         {"orchestrator_id": "edge-7", "organization_id": "{organization}", "name": "Edge"}, audit=1),
     Row("PUT", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
