@@ -49,15 +49,15 @@ def redis_disconnected(moment: Moment) -> dict[Subject, float]:
 
 
 def budget_used_percent(moment: Moment) -> dict[Subject, Reading]:
-    """Return how much of its budget each organization has spent in the window that runs; those without one are left out.
+    """Return how much of its budget each organization has spent in the window that runs, where it has one.
 
     What processes hold for calls under way is not spent yet.
     """
-    found = {}
-    for organization_id, (spent, budget) in budgets.used(now=moment.now).items():
-        percent = 100.0 if budget == 0 else spent * 100 / budget
-        found[organization_id, ""] = Reading(percent, f"${spent / 1e6:,.2f} of ${budget / 1e6:,.2f} are spent.")
-    return found
+    return {
+        (name, ""): Reading(spent * 100 / budget, f"${spent / 1e6:,.2f} of ${budget / 1e6:,.2f} are spent.")
+        for name, (spent, budget) in budgets.used(now=moment.now).items()
+        if budget
+    }
 
 
 SOURCES: Final = {

@@ -63,11 +63,9 @@ def totals(
     if until >= timezone.now():
         last = max(last, until.timestamp())  # the hour that runs is counted in its row already
     hours = [datetime.fromtimestamp(moment, UTC) for moment in (first, last)]
-    edges = (
-        [(since, min(hours[0], until)), (max(hours[1], hours[0]), until)] if hours[0] < hours[1] else [(since, until)]
-    )
-    found: dict[Key, Total] = {}
+    edges, found = [(since, until)], dict[Key, Total]()
     if hours[0] < hours[1]:
+        edges = [(since, hours[0]), (hours[1], until)]
         rows = Spending.objects.filter(hour_at__gte=hours[0], hour_at__lt=hours[1])
         _add(found, _rolled(_within(rows, organizations), group_by, granularity))
     for start, end in edges:
@@ -101,7 +99,8 @@ def _rolled(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
     grouped = rows.order_by().values(*group_by, **at)
     tokens = Sum("input_tokens") + Sum("output_tokens")
     sums = {"billed": Sum("requests"), "others": Sum("failed"), "used": tokens, "cost": Sum("cost_usd_micros")}
-    return grouped.annotate(**sums).values_list(*at, *group_by, *sums)
+    found: QuerySet[Any, Any] = grouped.annotate(**sums).values_list(*at, *group_by, *sums)
+    return found
 
 
 def _single(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> Iterable[tuple[Any, ...]]:
@@ -118,7 +117,8 @@ def _single(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
         "used": tokens,
         "cost": Sum("cost_usd_micros", default=Value(0)),
     }
-    return grouped.annotate(**sums).values_list(*at, *columns, *sums)
+    found: QuerySet[Any, Any] = grouped.annotate(**sums).values_list(*at, *columns, *sums)
+    return found
 
 
 def _add(found: dict[Key, Total], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Costs over HTTP: sums of the ledger, exact at ragged ends, by whom and for what; the month's forecast; the overview."""
+"""Costs over HTTP: sums of the ledger, exact at ragged ends, by whom and for what; forecast; overview."""
 
 import itertools
 import json
