@@ -8,8 +8,11 @@ import pytest
 from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
+from llm_gateway import budgets_api as budgets
+from llm_gateway import prices_api as prices
 from monitoring import activity_api as activity
 from monitoring import channels_api as channels
+from monitoring import costs_api as costs
 from monitoring import export_api as export
 from monitoring import overview_api as overview
 from monitoring import performance_api as performance
@@ -23,6 +26,7 @@ from orchestrators import instances_api as registry
 from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import recommendations_api as recommendations
+from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 
 pytestmark = pytest.mark.once
@@ -59,7 +63,9 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      performance.Component, performance.HistoryRow, performance.CallsRow, performance.StatusRow, performance.Advice,
      performance.Measured, performance.OptimizationWish, activity.Deed, activity.ActivitySummaryRow, export.Exported,
      tenants.OrganizationHealthRow, jobs.JobRow, jobs.BulkWish, recommendations.RecommendationRow,
-     recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow],
+     recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow,
+     budgets.BudgetRow, budgets.ModelStanding, prices.PriceFields, costs.CostsRow, costs.CostLine, costs.CostPoint,
+     costs.Forecast, api_keys.NewApiKey],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()
