@@ -14,7 +14,7 @@ from orgs.authentication import Caller
 from orgs.models import Organization
 
 
-class Target(serializers.Serializer[Any]):
+class AliasTarget(serializers.Serializer[Any]):
     """A model that an alias leads to; those with weights share the calls, the others follow in their order."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -31,7 +31,7 @@ class AliasRow(serializers.ModelSerializer[Alias]):
     """An alias and what it leads to."""
 
     organization_id = serializers.CharField(allow_null=True)
-    targets = serializers.ListField(child=Target())
+    targets = serializers.ListField(child=AliasTarget())
 
     class Meta:
         model = Alias
@@ -42,14 +42,14 @@ class AliasChange(serializers.Serializer[Any]):
     """The body that changes an alias."""
 
     alias = serializers.CharField(required=False, max_length=100)
-    targets = serializers.ListField(child=Target(), required=False, min_length=1, max_length=aliases.MAX_TARGETS)
+    targets = serializers.ListField(child=AliasTarget(), required=False, min_length=1, max_length=aliases.MAX_TARGETS)
 
 
 class NewAlias(AliasChange):
     """The body that makes an alias."""
 
     alias = serializers.CharField(max_length=100)
-    targets = serializers.ListField(child=Target(), min_length=1, max_length=aliases.MAX_TARGETS)
+    targets = serializers.ListField(child=AliasTarget(), min_length=1, max_length=aliases.MAX_TARGETS)
 
 
 class GlobalAliases(rest.View):

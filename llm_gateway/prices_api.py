@@ -1,6 +1,5 @@
 """REST doors of prices of one's own: an organization's (API §6) and those for everybody (superadmins, §9)."""
 
-from decimal import Decimal
 from typing import Any, Final
 
 from django.db.models import QuerySet
@@ -13,14 +12,14 @@ from llm_gateway.models import Price
 from orgs import access, rest
 from orgs.models import Organization
 
-MAX_USD: Final = Decimal(1_000_000)
+MAX_USD: Final = 1_000_000
 
 
 def usd(*, is_optional: bool = False) -> serializers.DecimalField:
     """Return a field for dollars per million tokens."""
     options: dict[str, Any] = {"required": False, "allow_null": True} if is_optional else {}
     return serializers.DecimalField(
-        max_digits=14, decimal_places=6, min_value=Decimal(0), max_value=MAX_USD, coerce_to_string=False, **options
+        max_digits=14, decimal_places=6, min_value=0, max_value=MAX_USD, coerce_to_string=False, **options
     )
 
 

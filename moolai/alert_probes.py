@@ -1,10 +1,11 @@
-"""Probes of what the controller needs of others: the databases, Redis, and Celery's worker and beat."""
+"""Probes of what the controller needs of others: the databases, Redis, Celery's worker and beat; and of budgets."""
 
 from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
+from llm_gateway.money import budgets
 from monitoring.alerts.probes import CONTROLLER, Moment, Reading, Source, Subject
 from moolai import dependencies
 
@@ -47,7 +48,20 @@ def redis_disconnected(moment: Moment) -> dict[Subject, float]:
     return {CONTROLLER: 0.0 if dependencies.redis_server().is_well else 1.0}
 
 
+def budget_used_percent(moment: Moment) -> dict[Subject, Reading]:
+    """Return how much of its budget each organization has spent in the window that runs, where it has one.
+
+    What processes hold for calls under way is not spent yet.
+    """
+    return {
+        (name, ""): Reading(spent * 100 / budget, f"${spent / 1e6:,.2f} of ${budget / 1e6:,.2f} are spent.")
+        for name, (spent, budget) in budgets.used(now=moment.now).items()
+        if budget
+    }
+
+
 SOURCES: Final = {
+    "budget_used_percent": Source(budget_used_percent, is_timeless=True),
     "health_check_failures": Source(health_check_failures),
     "redis_disconnected": Source(redis_disconnected, is_timeless=True),
 }

@@ -11,6 +11,7 @@ from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
 from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
+from monitoring import costs_api as costs
 from monitoring import export_api as export
 from monitoring import metrics_api as metrics
 from monitoring import overview_api as overview
@@ -87,6 +88,7 @@ urlpatterns = [
     re_path(r"^api/v1/controller/export/?$", exports.Exports.as_view()),
     re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/?$", exports.OneExport.as_view()),
     re_path(r"^api/v1/controller/export/(?P<job_id>[^/]+)/download/?$", exports.Download.as_view()),
+    re_path(r"^api/v1/controller/costs/?$", costs.Costs.as_view()),
     re_path(r"^api/v1/controller/organizations/?$", tenants.Organizations.as_view()),
     re_path(r"^api/v1/controller/organizations/(?P<organization_id>[^/]+)/?$", tenants.OneOrganization.as_view()),
     re_path(r"^api/v1/organizations/?$", tenants.Organizations.as_view()),

@@ -3,6 +3,7 @@
 from operator import attrgetter
 
 from llm_gateway import retention as old_calls
+from llm_gateway.money import spending
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
@@ -32,8 +33,8 @@ FRAME_HANDLERS = {
 JOB_HANDLERS: jobs.Handlers = {**bulk.HANDLERS, **making.HANDLERS}
 TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and cancelled by their own rooms
 
-# What counts calls, tokens, costs and alerts for the overview: the alerts, and the gateway's ledger once there is one.
-OVERVIEW_SOURCES: tuple[overview.Source, ...] = (counts.overview,)
+# What counts calls, tokens, costs and alerts for the overview: the gateway's ledger, and the alerts.
+OVERVIEW_SOURCES: tuple[overview.Source, ...] = (spending.overview, counts.overview)
 # Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
 ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
 # What `controller/query` can be asked for; the gateway's ledger adds a source with its metrics here.

@@ -1,6 +1,5 @@
 """How limits are written and shown over HTTP (API §6): dollars, whole numbers, null for what is not limited."""
 
-from decimal import Decimal
 from typing import Any, Final
 
 from rest_framework import serializers
@@ -8,7 +7,7 @@ from rest_framework import serializers
 from orgs import spending
 from orgs.models import SpendingLimit
 
-MAX_USD: Final = Decimal(1_000_000_000)
+MAX_USD: Final = 1_000_000_000
 MAX_RATE: Final = 2_147_483_647
 MAX_MODELS: Final = 500
 
@@ -32,7 +31,7 @@ class LimitFields(serializers.Serializer[Any]):
     """The five limits in a body; what is left out or null is not limited."""
 
     budget_usd = serializers.DecimalField(
-        required=False, allow_null=True, min_value=Decimal(0), max_value=MAX_USD, max_digits=16, decimal_places=6,
+        required=False, allow_null=True, min_value=0, max_value=MAX_USD, max_digits=16, decimal_places=6,
         coerce_to_string=False, help_text="Dollars, to the micro-dollar.",
     )  # fmt: skip
     budget_window = serializers.ChoiceField(

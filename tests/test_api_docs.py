@@ -8,9 +8,14 @@ import pytest
 from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer, ListSerializer
 
+from llm_gateway import aliases_api as aliases
+from llm_gateway import budgets_api as budgets
+from llm_gateway import prices_api as prices
+from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
 from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
+from monitoring import costs_api as costs
 from monitoring import export_api as export
 from monitoring import overview_api as overview
 from monitoring import performance_api as performance
@@ -25,6 +30,7 @@ from orchestrators import instances_api as registry
 from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import recommendations_api as recommendations
+from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 
 pytestmark = pytest.mark.once
@@ -64,7 +70,10 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      recommendations.Acceptance, channels.MadeChannel, channels.NewChannel, channels.TrialRow, channels.DeliveryRow,
      analytics.PerformanceRow, analytics.PerformancePoint, analytics.PerformanceGroup, analytics.InsightsRow,
      analytics.FindingRow, analytics.AdviceRow, analytics.Question, analytics.TimeRange, analytics.QueryRow,
-     exports.ExportWish, exports.ExportSpan, exports.ExportRow],
+     exports.ExportWish, exports.ExportSpan, exports.ExportRow,
+     budgets.BudgetRow, budgets.ModelStanding, prices.PriceFields, costs.CostsRow, costs.CostLine, costs.CostPoint,
+     costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
+     aliases.AliasRow, aliases.AliasTarget],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

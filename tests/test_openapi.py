@@ -84,7 +84,7 @@ def test_every_method_says_what_it_takes_and_answers() -> None:
     assert without == []
 
 
-@pytest.mark.parametrize("path", document()["paths"])
+@pytest.mark.parametrize("path", [path for path in document()["paths"] if path not in gateway.PATHS])
 def test_every_described_path_resolves_with_and_without_its_slash(path: str) -> None:
     there = re.sub(r"\{\w+\}", "1", path).rstrip("/")
     assert resolve(there).func == resolve(f"{there}/").func

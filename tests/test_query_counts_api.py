@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
+from llm_gateway.models import Price
 from orchestrators.models import Instance, Job, Message
 from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
 from orgs.tests import cast
@@ -67,6 +68,11 @@ def recommendations(first: int, end: int) -> list[Model]:
     return rows
 
 
+def prices(first: int, end: int) -> list[Model]:
+    amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
+    return [Price(organization_id="org-001", model=f"m-{number}", **amounts) for number in range(first, end)]
+
+
 LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/controller/organizations", organizations, 4),
     ("/api/v1/controller/orchestrators", orchestrators, 4),
@@ -77,6 +83,7 @@ LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/orchestrators/org-001/recommendations", recommendations, 4),
     ("/api/v1/orchestrators/org-001/users", users, 4),
     ("/api/v1/orchestrators/org-001/api-keys", api_keys, 4),
+    ("/api/v1/orchestrators/org-001/prices", prices, 4),
 ]
 
 

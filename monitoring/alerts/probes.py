@@ -18,7 +18,6 @@ CONTROLLER: Final[Subject] = ("", "")
 WAITS_FOR: Final = {
     "queue_pending": "the task queue",
     "queue_processing": "the task queue",
-    "budget_used_percent": "the gateway's budgets",
 }
 # Metrics that the engine itself knows.
 OWN: Final = ("fleet_dark_percent",)

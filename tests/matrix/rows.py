@@ -164,6 +164,10 @@ ROWS: Final = [
     Row("POST", f"{CONTROLLER}/query",                          "401 200 200 200 404 200 403 403 403",
         {"metrics": ["events", "messages", "cpu_usage_percent"], "group_by": ["day", "orchestrator"],
          "time_range": {"start": "2026-11-01", "end": "2026-11-30"}, "filters": {"organization": "{organization}"}}),
+    Row("GET", f"{CONTROLLER}/costs",                           "401 200 200 200 200 200 403 403 403"),
+    *(Row("GET", f"{CONTROLLER}/costs?{query}={{organization}}&group_by={group}&include_forecast=true",
+                                                                "401 200 200 200 404 200 403 403 403")
+      for query, group in (("organization_id", "api_key"), ("organization_ids", "model"))),
     Row("POST", f"{CONTROLLER}/orchestrators",                  "401 403 403 201 404 201 403 403 404",
         {"orchestrator_id": "edge-7", "organization_id": "{organization}", "name": "Edge"}, audit=1),
     Row("PUT", f"{CONTROLLER}/orchestrators/{{orchestrator}}", CHANGE, {"name": "Other"}, audit=1),
