@@ -190,7 +190,8 @@ HTTP_IDLE_TIMEOUT_SEC = number("HTTP_IDLE_TIMEOUT_SEC", default=30)
 HTTP_MAX_WAITING = number("HTTP_MAX_WAITING", default=4_096)
 
 # --- The gateway to models (docs/gateway.md): providers of all organizations, named as their SDKs name them ---------
-LLM_ENVIRONMENT: dict[str, tuple[str, str, str, bool]] = {  # name: (dialect, address, key, whether its calls cost nothing)
+# name: (dialect, address, key, whether its calls cost nothing)
+LLM_ENVIRONMENT: dict[str, tuple[str, str, str, bool]] = {
     "openai": ("openai", first("OPENAI_BASE_URL"), first("OPENAI_API_KEY"), False),
     "anthropic": ("anthropic", first("ANTHROPIC_BASE_URL"), first("ANTHROPIC_API_KEY"), False),
     "google": ("google", first("GOOGLE_BASE_URL"), first("GOOGLE_API_KEY", "GEMINI_API_KEY"), False),
