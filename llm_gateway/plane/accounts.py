@@ -188,18 +188,27 @@ async def _reserve(
         except (BudgetSpent, RateLimited) as error:
             others = [target for target in left if error.limit not in _scopes(standing, target).limits]
             if not others:
-                raise Failed(_problem(error), is_final=isinstance(error, BudgetSpent)) from None
+                raise _refusal(error) from None
             left = others
         except Unavailable:
             text = "What is left of the budget cannot be looked up at the moment; try again in a few seconds."
             raise Failed(Problem(503, "api_error", text, code="database_unavailable", retry_after=5)) from None
 
 
-def _problem(error: BudgetSpent | RateLimited) -> Problem:
+def _refusal(error: BudgetSpent | RateLimited) -> Failed:
+    """Return what somebody over a limit is told; X-RateLimit-Reset is in seconds since 1970."""
     if isinstance(error, BudgetSpent):
-        return Problem(429, "insufficient_quota", str(error), code="insufficient_quota")
-    code = "rate_limit_exceeded" if error.may_retry else "request_too_large_for_limit"
-    return Problem(429, "rate_limit_error", str(error), code=code, retry_after=error.retry_after_seconds)
+        problem = Problem(429, "insufficient_quota", str(error), code="insufficient_quota")
+        return Failed(problem, is_final=True)
+    seconds = error.retry_after_seconds
+    problem = Problem(429, "rate_limit_error", str(error), code="rate_limit_exceeded", retry_after=seconds)
+    limit = error.limit
+    most = {"requests": limit.requests_per_minute, "tokens": limit.tokens_per_minute}.get(
+        error.unit, limit.max_parallel
+    )
+    told = {"limit": most or 0, "remaining": 0, "reset": int(time.time()) + seconds}
+    headers = [(f"x-ratelimit-{name}".encode(), str(value).encode()) for name, value in told.items()]
+    return Failed(problem, is_final=not error.may_retry, headers=headers)
 
 
 def _scopes(standing: Standing, target: Target) -> Scopes:

@@ -58,6 +58,7 @@ async def serve(exchange: Exchange) -> None:
     try:
         await _serve(exchange)
     except Failed as failure:
+        exchange.more += failure.headers
         await _refuse(exchange, failure.problem, is_final=failure.is_final)
     except Refused as refused:
         await _refuse(exchange, refused.problem)
@@ -96,12 +97,19 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     is_own = exchange.path.startswith(OWN)
     if is_own and asked.is_stream:
         raise Refused("stream", "This path answers as a whole; stream from /v1/chat/completions.")
+    if asked.is_stream and not _takes_events(exchange.header(b"accept")):
+        raise Refused("stream", "A stream is text/event-stream, which the Accept header does not take.")
     targets = _targets(plane, standing, asked.model)
     order = Order(surface, body, asked, size=size, call_id=secrets.token_hex(12), created=int(time.time()))
     name = surface.PATH.rpartition("/")[2]
     account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
     await Call(plane, exchange, order, account, envelop=envelop).run(targets)
+
+
+def _takes_events(accept: str) -> bool:
+    """Whether somebody who sends this Accept takes a stream; the SDKs write application/json for it."""
+    return not accept or any(kind in accept for kind in ("text/event-stream", "application/json", "*/*", "text/*"))
 
 
 async def _read(exchange: Exchange) -> tuple[Any, int]:

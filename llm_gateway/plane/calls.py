@@ -64,6 +64,9 @@ class Call:
         except TimeoutError:
             self.account.fail("provider_timeout")
             raise Failed(sending.broken(TimeoutError())) from None
+        except BaseException:
+            self.account.fail("interrupted")  # this process ends, or something broke on our side
+            raise
         finally:
             if departure.has_left:
                 self.account.leave()

@@ -7,6 +7,8 @@ from llm_gateway.problems import Problem, kind_of
 from llm_gateway.surfaces import chat, messages
 from moolai.errors import CODES, AppError
 
+Headers = list[tuple[bytes, bytes]]
+
 ANTHROPIC: Final = "/v1/messages"
 # Our codes → what the SDKs of the field know.
 WORDS: Final = {
@@ -29,11 +31,14 @@ def own_code(problem: Problem) -> str:
 
 
 class Failed(Exception):
-    """A call that ends without an answer; `is_final` says that trying again does not help."""
+    """A call that ends without an answer: what its caller is told, in which `headers` too.
 
-    def __init__(self, problem: Problem, *, is_final: bool = False) -> None:
+    `is_final` says that trying again does not help.
+    """
+
+    def __init__(self, problem: Problem, *, is_final: bool = False, headers: Headers | None = None) -> None:
         super().__init__(problem.message)
-        self.problem, self.is_final = problem, is_final
+        self.problem, self.is_final, self.headers = problem, is_final, headers or []
 
 
 def of(error: AppError) -> Problem:

@@ -241,6 +241,22 @@ def test_a_spent_budget_ends_calls_with_insufficient_quota(stage: Stage) -> None
     poor.close()
 
 
+def test_a_limit_per_minute_says_when_to_come_back(stage: Stage) -> None:
+    body = {"name": "slow", "role": "operator", "requests_per_minute": 2}
+    key = stage.live.call("POST", "/api/v1/orchestrators/acme/api-keys", body)[1]["data"]["secret"]
+    call = {"model": "echo/echo", "messages": [user("hi")]}
+    told = [stage.call("/v1/chat/completions", call, key=key) for _ in range(5)]  # a minute may begin among them
+    status, answer, headers = next(one for one in told if one[0] != 200)
+    assert (status, answer["error"]["code"], headers["x-ratelimit-limit"]) == (429, "rate_limit_exceeded", "2")
+    assert 1 <= int(headers["retry-after"]) <= 60
+
+
+def test_a_stream_is_refused_to_who_takes_no_events(stage: Stage) -> None:
+    body = {"model": "echo/echo", "stream": True, "messages": [user("hi")]}
+    status, answer, _ = stage.call("/v1/chat/completions", body, headers={"Accept": "text/plain"})
+    assert (status, answer["error"]["param"]) == (400, "stream")
+
+
 # --- what stays behind ------------------------------------------------------------------------------------------------
 
 
