@@ -9,9 +9,9 @@ from types import ModuleType
 from benchmarks import generator, report
 from benchmarks.stage import Stage
 
-NAMES = ("heartbeats", "sessions", "connects", "sql", "messages", "configs", "metrics", "streams")
+NAMES = ("heartbeats", "sessions", "connects", "sql", "messages", "configs", "metrics", "streams", "gateway")
 ASKED_FOR = ("ledger",)  # only when named: it proves, and takes a quarter of an hour
-WITHOUT_GENERATOR = {"messages", "ledger", "metrics", "streams"}
+WITHOUT_GENERATOR = {"messages", "ledger", "metrics", "streams", "gateway"}
 
 
 def main() -> int:

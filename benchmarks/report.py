@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("Django", "uvicorn", "uvloop", "websockets", "channels", "orjson", "psycopg", "redis")
+PACKAGES = ("Django", "uvicorn", "uvloop", "websockets", "channels", "orjson", "aiohttp", "psycopg", "redis")
 
 
 @dataclass(frozen=True)

@@ -93,17 +93,17 @@ class Stage:
             server = installation.serve()
         return Product(name, installation, server, secret, api_secret)
 
-    def baseline(self, name: str) -> Target:
-        """Start a baseline server, `bare` or `stock` (see `baselines`)."""
+    def baseline(self, name: str, *, env: dict[str, str] | None = None, is_behind: bool = False) -> Target:
+        """Start a baseline server (see `baselines`); one that is behind others runs on the generator's core."""
         port = free_port()
         process = Process(
             [sys.executable, "-m", "benchmarks.baselines", name, str(port)],
             log_path=self.directory / f"{name}.log",
-            env=dict(os.environ),
+            env={**os.environ, **(env or {})},
             cwd=PROJECT,
         )
         self._stack.callback(process.kill)
-        with on_core(cores()[0]):
+        with on_core(cores()[1 if is_behind else 0]):
             process.spawn()
         process.wait_ready(lambda: _answers(port), timeout_seconds=20)
         return Target(port, process.pid, answers_any_seq=name == "bare")
