@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from llm_gateway.plane import app, refusals
+from llm_gateway.plane import app, ids, refusals
 from llm_gateway.plane.exchange import TOO_LARGE, Exchange, Headers
 from monitoring.metrics import requests, routes
 from moolai import logs
@@ -19,12 +19,7 @@ from moolai.middleware import ContentSecurityPolicyMiddleware
 
 logger = logging.getLogger("moolai.requests")
 POLICY: Final = (b"content-security-policy", ContentSecurityPolicyMiddleware.STRICT.encode())
-FIXED: Final[Headers] = [
-    POLICY,
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"same-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-]
+FIXED: Final[Headers] = [POLICY, (b"x-frame-options", b"DENY"), (b"referrer-policy", b"same-origin")]
 Application = Callable[..., Awaitable[None]]
 
 
@@ -49,7 +44,7 @@ def refusal(path: str, code: str, detail: str) -> dict[str, Any]:
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Serve one request of the data plane (ASGI)."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    request_id = logs.sane_request_id(given.decode("latin-1"))
+    request_id = logs.sane_request_id(given.decode("latin-1")) if given else ids.new()
     exchange = Exchange(scope, receive, send, request_id=request_id)
     exchange.more = [*FIXED, *_by_origin(exchange)]
     if settings.SECURE_HSTS_SECONDS:

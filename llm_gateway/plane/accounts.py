@@ -231,6 +231,9 @@ def _tokens(order: Order) -> int:
 
 
 async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:
+    found = plane.pricing.known(standing.organization_id, target)
+    if found is not None:
+        return found
     found = await plane.pricing.of(standing.organization_id, target)
     try:
         return own_prices.require(found)

@@ -1,14 +1,13 @@
 """The data plane's doors: which path is which surface, and what becomes of everything that is not served."""
 
 import logging
-import secrets
 import time
 from typing import Any, Final
 
 import orjson
 from django.utils import timezone
 
-from llm_gateway.plane import accounts, listing, planes, refusals, routing
+from llm_gateway.plane import accounts, ids, listing, planes, refusals, routing
 from llm_gateway.plane.calls import Call
 from llm_gateway.plane.exchange import Exchange, Gone
 from llm_gateway.plane.refusals import Failed
@@ -100,7 +99,7 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     if asked.is_stream and not _takes_events(exchange.header(b"accept")):
         raise Refused("stream", "A stream is text/event-stream, which the Accept header does not take.")
     targets = _targets(plane, standing, asked.model)
-    order = Order(surface, body, asked, size=size, call_id=secrets.token_hex(12), created=int(time.time()))
+    order = Order(surface, body, asked, size=size, call_id=ids.new(), created=int(time.time()))
     name = surface.PATH.rpartition("/")[2]
     account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None

@@ -83,6 +83,11 @@ class Line:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         )
 
+    def is_ready(self, base_url: str) -> bool:
+        """Whether the address was checked a moment ago."""
+        checked_at = self.checked_at.get(base_url)
+        return checked_at is not None and time.monotonic() - checked_at < CHECK_SECONDS
+
     async def ready(self, base_url: str, run: Callable[..., Any]) -> None:
         """See to it that the address was checked lately; raises NoAddress."""
         age = time.monotonic() - self.checked_at.get(base_url, -STALE_SECONDS)
@@ -144,6 +149,8 @@ class Lines:
     async def session(self, source: Source) -> aiohttp.ClientSession:
         """Return the session for a provider whose address is checked; raises NoAddress."""
         line = self._lines.get(source.networks)
+        if line is not None and line.is_ready(source.base_url):
+            return line.session
         if line is None:
             line = self._lines[source.networks] = Line(source.networks)
             await self._close_surplus()
