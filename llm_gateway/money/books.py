@@ -96,7 +96,7 @@ def _add_hours(calls: Iterable[Call]) -> None:
         key = (call.organization_id, hour, call.key_id, call.model or call.requested_model, call.provider)
         row = hours.setdefault(key, [0] * 5)
         billed = is_billed(call)
-        tokens = (call.input_tokens + call.cache_write_tokens, call.output_tokens)
+        tokens = (call.input_tokens, call.output_tokens)
         for place, number in enumerate((int(billed), int(not billed), *tokens, call.cost_usd_micros)):
             row[place] += number
     rows = [(key[0], adapt(key[1]), *key[2:], *numbers) for key, numbers in sorted(hours.items())]
