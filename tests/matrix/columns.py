@@ -33,7 +33,7 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "orgs.AllowedNetwork": {"cidr", "created_by"},
     "orgs.SpendingLimit": {"counted_as"},
     "llm_gateway.BudgetWindow": {"window"},
-    "llm_gateway.Call": {"key_id", "scope_key", "leases"},
+    "llm_gateway.Call": {"key_id", "scope_key", "leases", "surface"},
     "llm_gateway.Price": {"price_id"},
     "llm_gateway.Spending": {"key_id"},
 }
