@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connections
 from django.db.models import Sum
+from django.utils import timezone
 
 from llm_gateway.models import Attempt, BudgetLease, BudgetWindow, Call, JournalCursor, Spending
 from llm_gateway.money import draining, journal, leases, records
@@ -214,3 +216,18 @@ def test_the_drainer_reads_while_calls_are_made_and_once_more_at_the_end(book: J
     assert not book.folder.exists()
     with pytest.raises(JournalFull):
         book.begin(begin("call_late"))
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_what_a_vanished_process_holds_comes_back_slots_first(book: Journal) -> None:
+    asks = [Ask("acme", ("org:acme", unit, "total", 0), 2**40, 10**6, need=10) for unit in ("usd_micros", "calls")]
+    leases.exchange(asks, holder=book.holder, now=NOON)
+    book.begin(begin())
+    draining.drain_folder(book.folder)
+    heard_at = timezone.now()
+    draining.beat(book.holder, now=heard_at)
+    for minutes, left in ((9, 2), (11, 1), (23 * 60, 1), (25 * 60, 0)):
+        draining.release_vanished(now=heard_at + timedelta(minutes=minutes))
+        assert BudgetLease.objects.count() == left
+    assert set(BudgetWindow.objects.values_list("leased", flat=True)) == {0}
