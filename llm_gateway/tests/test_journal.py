@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
 from llm_gateway.models import Attempt, BudgetLease, BudgetWindow, Call, JournalCursor, Spending
-from llm_gateway.money import draining, journal, leases, records
+from llm_gateway.money import draining, journal, leases, ledger, records
 from llm_gateway.money.drainer import Drainer
 from llm_gateway.money.journal import Journal, JournalFull
 from llm_gateway.money.leases import Ask
@@ -231,3 +231,44 @@ def test_what_a_vanished_process_holds_comes_back_slots_first(book: Journal) -> 
         draining.release_vanished(now=heard_at + timedelta(minutes=minutes))
         assert BudgetLease.objects.count() == left
     assert set(BudgetWindow.objects.values_list("leased", flat=True)) == {0}
+
+
+@pytest.mark.once("postgres")
+@pytest.mark.django_db(transaction=True)
+def test_those_who_lease_and_those_who_count_never_wait_in_a_circle() -> None:
+    """Names sort otherwise in PostgreSQL's collation than in Python: rows are locked by their ids."""
+    subjects = [f"org:{name}" for name in ("a", "B", "_c", "D-1", "d1", "Ä")]
+    errors: list[Exception] = []
+
+    def lease(number: int) -> None:
+        for turn in range(12):
+            month = ("usd_micros", "month", 1_793_491_200)
+            asks = [Ask("acme", (subject, *month), 1_796_083_200, 10**9, need=1) for subject in subjects]
+            leases.exchange(asks[turn % 3 :], holder=f"p-{number}", now=NOON)
+
+    def count(number: int) -> None:
+        for turn in range(12):
+            found: list[records.Record] = []
+            for place, subject in enumerate(subjects[turn % 4 :]):
+                call_id = f"call_{number}_{turn}_{place}"
+                found.append(begin(call_id, organization_id=subject.removeprefix("org:")))
+                found.append(end(call_id, cost_usd_micros=1))
+            with transaction.atomic():
+                ledger.write(found, holder=f"p-{number}")
+
+    def run(work: Any, number: int) -> None:
+        try:
+            work(number)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(work, number)) for number in range(3) for work in (lease, count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    total = BudgetWindow.objects.filter(window="month").aggregate(spent=Sum("spent"))["spent"]
+    assert total == Call.objects.count()
