@@ -16,7 +16,7 @@ _EXACT: Final = Context(prec=60)
 
 
 class Used(Protocol):
-    """The tokens of a call: `cached_input_tokens` and `cache_write_tokens` are parts of `input_tokens`."""
+    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not."""
 
     @property
     def input_tokens(self) -> int: ...  # noqa: D102 — named by what it is
@@ -161,13 +161,12 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
 
 def cost(usage: Used, price: UnitPrice) -> int:
     """Return what a call cost in micro-dollars, rounded half up once."""
-    rates = price.at(usage.input_tokens)
-    written = min(usage.cache_write_tokens, usage.input_tokens)
-    cached = min(usage.cached_input_tokens, usage.input_tokens - written)
-    exact = _EXACT.multiply(rates.input, Decimal(usage.input_tokens - written - cached))
+    rates = price.at(usage.input_tokens + usage.cache_write_tokens)
+    cached = min(usage.cached_input_tokens, usage.input_tokens)
+    exact = _EXACT.multiply(rates.input, Decimal(usage.input_tokens - cached))
     for rate, tokens in (
         (rates.cached_input, cached),
-        (rates.cache_write, written),
+        (rates.cache_write, usage.cache_write_tokens),
         (rates.output, usage.output_tokens),
     ):
         if tokens:

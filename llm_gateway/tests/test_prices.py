@@ -33,7 +33,7 @@ def test_a_call_is_rounded_half_up_once(
     one: Decimal, two: Decimal, three: Decimal, four: Decimal, fresh: int, output: int, cached: int, written: int
 ) -> None:
     price = prices.of(one, two, cached_input_usd=three, cache_write_usd=four, source="organization")
-    usage = Used(fresh + cached + written, output, cached, written)
+    usage = Used(fresh + cached, output, cached, written)
     exact = sum(
         (Fraction(rate) * count for rate, count in ((one, fresh), (two, output), (three, cached), (four, written))),
         Fraction(0),
