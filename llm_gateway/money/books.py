@@ -6,13 +6,13 @@ Runs in the transaction that writes the calls (`ledger.py`).
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from django.db import connection
 
 from llm_gateway.models import BudgetLease, BudgetWindow, Call
-from llm_gateway.money import limits, windows
-from llm_gateway.money.leases import ORDER
+from llm_gateway.money import leases, limits, windows
 from llm_gateway.money.slices import Name
 
 ROWS: Final = 200  # of one statement
@@ -60,13 +60,22 @@ def _spend(calls: Sequence[Call]) -> None:
     spent: Counter[tuple[str, Name, int]] = Counter()
     for call in calls:
         if call.cost_usd_micros:
-            at = call.started_at.timestamp()
+            spans = _spans(int(call.started_at.timestamp()) // windows.DAY)
             for subject in subjects(call):
-                for window in windows.BUDGETS:
-                    name = (subject, "usd_micros", str(window), windows.start(window, at))
-                    spent[call.organization_id, name, int(windows.end(window, at))] += call.cost_usd_micros
+                for window, start_at, end_at in spans:
+                    spent[call.organization_id, (subject, "usd_micros", window, start_at), end_at] += (
+                        call.cost_usd_micros
+                    )
     rows = [(owner, *name, end_at, micros, 0) for (owner, name, end_at), micros in spent.items()]
+    leases.locked({name for _, name, _ in spent})  # those that are there, in everybody's order; then come new ones
     _insert(_SPENT, sorted(rows, key=lambda row: row[1:5]))
+
+
+@lru_cache(maxsize=64)
+def _spans(day: int) -> list[tuple[str, int, int]]:
+    """Return the windows of budgets that hold on a day: name, beginning, end."""
+    at = day * windows.DAY
+    return [(str(window), windows.start(window, at), int(windows.end(window, at))) for window in windows.BUDGETS]
 
 
 def _settle(calls: Sequence[Call]) -> None:
@@ -79,12 +88,12 @@ def _settle(calls: Sequence[Call]) -> None:
     if not wanted:
         return
     ids = list(BudgetLease.objects.filter(pk__in=wanted).values_list("window", flat=True))
-    held = {row.pk: row for row in BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by(*ORDER)}
-    leases = list(BudgetLease.objects.filter(pk__in=wanted, window__in=held))
-    for lease in leases:
+    held = {row.pk: row for row in BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk")}
+    rows = list(BudgetLease.objects.filter(pk__in=wanted, window__in=held))
+    for lease in rows:
         lease.settled += settled[lease.pk]
         held[lease.window_id].leased -= settled[lease.pk]
-    BudgetLease.objects.bulk_update(leases, ["settled"], batch_size=ROWS)
+    BudgetLease.objects.bulk_update(rows, ["settled"], batch_size=ROWS)
     BudgetWindow.objects.bulk_update(held.values(), ["leased"], batch_size=ROWS)
 
 
@@ -96,7 +105,7 @@ def _add_hours(calls: Iterable[Call]) -> None:
         key = (call.organization_id, hour, call.key_id, call.model or call.requested_model, call.provider)
         row = hours.setdefault(key, [0] * 5)
         billed = is_billed(call)
-        tokens = (call.input_tokens + call.cache_write_tokens, call.output_tokens)
+        tokens = (call.input_tokens, call.output_tokens)
         for place, number in enumerate((int(billed), int(not billed), *tokens, call.cost_usd_micros)):
             row[place] += number
     rows = [(key[0], adapt(key[1]), *key[2:], *numbers) for key, numbers in sorted(hours.items())]

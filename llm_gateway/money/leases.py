@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import F, Q
 
 from llm_gateway.models import BudgetLease, BudgetWindow
@@ -18,7 +18,7 @@ from llm_gateway.money.slices import Name
 HUNGRY_SECONDS: Final = 5.0  # so long others give back what they do not need after somebody got too little
 SHARE: Final = 8  # a slice is at most this part of what is left …
 SLICES: Final = {"usd_micros": 256, "requests": 256, "tokens": 256, "calls": 8}  # … or so many times what is needed now
-ORDER: Final = ("subject", "unit", "window", "start_at")  # in which every transaction locks windows
+CHUNK: Final = 100  # names in one condition: SQLite's expressions have a depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ def exchange(asks: Sequence[Ask], *, holder: str, now: float) -> dict[Name, Gran
     if found is None:
         _make_missing(asks)
         found = _exchange(asks, names, holder, now)
-    return found or {}
+    if found is None:
+        raise OperationalError("A window was deleted meanwhile.")
+    return found
 
 
 def _exchange(asks: Sequence[Ask], names: set[Name], holder: str, now: float) -> dict[Name, Grant] | None:
@@ -79,7 +81,7 @@ def _exchange(asks: Sequence[Ask], names: set[Name], holder: str, now: float) ->
 def _make_missing(asks: Iterable[Ask]) -> None:
     """Make the rows of windows that are not there yet, in a transaction of its own: nothing is locked meanwhile."""
     wanted = {ask.name: ask for ask in asks}
-    there = set(map(name_of, BudgetWindow.objects.filter(_any_of(wanted))))
+    there = set(map(name_of, _found(wanted)))
     missing = [row_of(wanted[name]) for name in sorted(wanted.keys() - there)]
     if missing:
         BudgetWindow.objects.bulk_create(missing, ignore_conflicts=True)
@@ -99,15 +101,20 @@ def row_of(ask: Ask) -> BudgetWindow:
 
 
 def locked(names: Iterable[Name]) -> dict[Name, BudgetWindow]:
-    """Return those of the windows that are there, locked in the order of their names."""
-    rows = BudgetWindow.objects.filter(_any_of(names)).select_for_update()
-    return {name_of(row): row for row in rows.order_by(*ORDER)}
+    """Return those of the windows that are there, locked in the order of their ids, as every transaction does."""
+    ids = [row.pk for row in _found(names)]
+    rows = BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk")
+    return {name_of(row): row for row in rows}
 
 
-def _any_of(names: Iterable[Name]) -> Q:
-    found = Q(pk__in=[])
-    for subject, unit, window, start_at in names:
-        found |= Q(subject=subject, unit=unit, window=window, start_at=start_at)
+def _found(names: Iterable[Name]) -> list[BudgetWindow]:
+    """Return those of the windows that are there."""
+    wanted, found = sorted(names), list[BudgetWindow]()
+    for place in range(0, len(wanted), CHUNK):
+        chunk = Q()
+        for subject, unit, window, start_at in wanted[place : place + CHUNK]:
+            chunk |= Q(subject=subject, unit=unit, window=window, start_at=start_at)
+        found += BudgetWindow.objects.filter(chunk)
     return found
 
 
@@ -148,7 +155,7 @@ def release(holder: str, *, units: Sequence[str] = ()) -> int:
     """
     wanted = Q(leases__holder=holder) & (Q(unit__in=units) if units else Q())
     ids = list(BudgetWindow.objects.filter(wanted).values_list("pk", flat=True))
-    held = list(BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by(*ORDER))
+    held = list(BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk"))
     leases = list(BudgetLease.objects.filter(window__in=held, holder=holder))
     for lease in leases:
         BudgetWindow.objects.filter(pk=lease.window_id).update(leased=F("leased") - (lease.granted - lease.settled))

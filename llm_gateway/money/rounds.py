@@ -150,8 +150,10 @@ class Rounds:
             )
         except (DatabaseError, InterfaceError) as error:
             self._note_failure(error)
-            self._back |= {part for part in parts if part.returning}
-            return False
+            return self._failed(parts)
+        except Exception:
+            logger.exception("budgets could not be leased")
+            return self._failed(parts)
         self.fresh_until, self.is_failing = started + MAX_AGE_SECONDS, False
         for part in parts:
             self._apply(part, grants[part.name], asks[part])
@@ -179,6 +181,11 @@ class Rounds:
         if grant.is_short:
             part.short_until = self.monotonic() + SHORT_SECONDS
         part.is_wanted = grant.is_wanted and not grant.is_short
+
+    def _failed(self, parts: Iterable[Slice]) -> bool:
+        """Try again later to give back what was to be given back; False."""
+        self._back |= {part for part in parts if part.returning}
+        return False
 
     def _note_failure(self, error: Exception) -> None:
         if not self.is_failing:

@@ -110,7 +110,7 @@ def _single(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
     columns = ["asked" if name == "model" else name for name in group_by]
     at = {"at": Trunc("started_at", granularity, tzinfo=UTC)} if granularity else {}
     grouped = rows.order_by().annotate(**named).values(*columns, **at)
-    tokens = Sum("input_tokens") + Sum("cache_write_tokens") + Sum("output_tokens")
+    tokens = Sum("input_tokens") + Sum("output_tokens")
     sums = {
         "billed": Count("pk", filter=billed),
         "others": Count("pk", filter=~billed),

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Sum
+from django.utils import timezone
 
 from llm_gateway.models import Attempt, BudgetLease, BudgetWindow, Call, JournalCursor, Spending
-from llm_gateway.money import draining, journal, leases, records
+from llm_gateway.money import draining, journal, leases, ledger, records
 from llm_gateway.money.drainer import Drainer
 from llm_gateway.money.journal import Journal, JournalFull
 from llm_gateway.money.leases import Ask
@@ -214,3 +216,59 @@ def test_the_drainer_reads_while_calls_are_made_and_once_more_at_the_end(book: J
     assert not book.folder.exists()
     with pytest.raises(JournalFull):
         book.begin(begin("call_late"))
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_what_a_vanished_process_holds_comes_back_slots_first(book: Journal) -> None:
+    asks = [Ask("acme", ("org:acme", unit, "total", 0), 2**40, 10**6, need=10) for unit in ("usd_micros", "calls")]
+    leases.exchange(asks, holder=book.holder, now=NOON)
+    book.begin(begin())
+    draining.drain_folder(book.folder)
+    heard_at = timezone.now()
+    draining.beat(book.holder, now=heard_at)
+    for minutes, left in ((9, 2), (11, 1), (23 * 60, 1), (25 * 60, 0)):
+        draining.release_vanished(now=heard_at + timedelta(minutes=minutes))
+        assert BudgetLease.objects.count() == left
+    assert set(BudgetWindow.objects.values_list("leased", flat=True)) == {0}
+
+
+@pytest.mark.once("postgres")
+@pytest.mark.django_db(transaction=True)
+def test_those_who_lease_and_those_who_count_never_wait_in_a_circle() -> None:
+    """Names sort otherwise in PostgreSQL's collation than in Python: rows are locked by their ids."""
+    subjects = [f"org:{name}" for name in ("a", "B", "_c", "D-1", "d1", "Ä")]
+    errors: list[Exception] = []
+
+    def lease(number: int) -> None:
+        for turn in range(12):
+            month = ("usd_micros", "month", 1_793_491_200)
+            asks = [Ask("acme", (subject, *month), 1_796_083_200, 10**9, need=1) for subject in subjects]
+            leases.exchange(asks[turn % 3 :], holder=f"p-{number}", now=NOON)
+
+    def count(number: int) -> None:
+        for turn in range(12):
+            found: list[records.Record] = []
+            for place, subject in enumerate(subjects[turn % 4 :]):
+                call_id = f"call_{number}_{turn}_{place}"
+                found.append(begin(call_id, organization_id=subject.removeprefix("org:")))
+                found.append(end(call_id, cost_usd_micros=1))
+            with transaction.atomic():
+                ledger.write(found, holder=f"p-{number}")
+
+    def run(work: Any, number: int) -> None:
+        try:
+            work(number)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(work, number)) for number in range(3) for work in (lease, count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    total = BudgetWindow.objects.filter(window="month").aggregate(spent=Sum("spent"))["spent"]
+    assert total == Call.objects.count()

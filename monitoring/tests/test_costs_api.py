@@ -11,6 +11,8 @@ from django.utils import timezone
 from llm_gateway.models import Call
 from llm_gateway.money import budgets, ledger, records, spending
 from monitoring import costs
+from monitoring.models import Alert
+from monitoring.tests.alert_stage import Beat, organization
 from orgs import spending as org_limits
 from orgs.models import Organization
 from orgs.tests import cast
@@ -105,3 +107,18 @@ def test_how_much_of_a_budget_is_used(people: Cast) -> None:
         spend(now, 1_600_000, organization=name)
     assert budgets.used(now=now) == {"org-001": (1_600_000, 2_000_000)}
     assert budgets.used(now=now + timedelta(days=1)) == {"org-001": (0, 2_000_000)}
+
+
+def test_a_budget_that_is_nearly_spent_and_one_that_is_spent_are_alerts(settings: Any) -> None:
+    settings.REDIS_URL = ""
+    home = organization("acme")
+    org_limits.put(home, acting_user=None, budget_usd=2, budget_window="total")
+    beat = Beat()
+    found = {}
+    for micros in (1_590_000, 10_000, 400_000):
+        spend(beat.now, micros, organization="acme")
+        beat.run(20)
+        found[micros] = {row.severity for row in Alert.objects.filter(organization_id="acme", alert_type="budget")}
+    assert found == {1_590_000: set(), 10_000: {"warning"}, 400_000: {"error"}}
+    alert = Alert.objects.get(organization_id="acme", alert_type="budget", severity="error")
+    assert "$2.00 of $2.00 are spent." in alert.detail

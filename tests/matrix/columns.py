@@ -31,11 +31,18 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "monitoring.Channel": {"channel_id"},
     "monitoring.Delivery": {"delivery_id"},
     "orgs.AllowedNetwork": {"cidr", "created_by"},
+    "orgs.SpendingLimit": {"counted_as"},
+    "llm_gateway.BudgetWindow": {"window"},
+    "llm_gateway.Call": {"key_id", "scope_key", "leases", "surface"},
+    "llm_gateway.Price": {"price_id"},
+    "llm_gateway.Spending": {"key_id"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door
     "orgs.Lease": "the beat's own",
     "orgs.IdempotencyKey": "read only by the caller whose key it is (test_matrix_side_channels.py)",
     "orchestrators.Node": "the processes' own",
+    "llm_gateway.BudgetLease": "the processes' own",
+    "llm_gateway.JournalCursor": "the processes' own",
     "orgs.Counter": "read as sums by the alert engine only",
     "monitoring.Holding": "read by the alert engine only",
     "monitoring.EngineState": "the alert engine's own",
