@@ -8,6 +8,7 @@ the ledger.
 import fcntl
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +46,12 @@ class Journal:
         """Note a request to a provider that is over."""
         self._write(attempt)
 
-    def end(self, end: End) -> None:
-        """Note how a call ended. When that cannot be written it counts at what it reserved, as a lost one."""
-        self._write(end)
+    def end(self, end: End, *, attempts: Sequence[Attempt] = ()) -> None:
+        """Note how a call ended, and attempts of its that are not noted yet, in one write.
+
+        When that cannot be written it counts at what it reserved, as a lost one.
+        """
+        self._write(*attempts, end)
 
     def sync(self) -> None:
         """Have the disk keep what was written, should the whole machine fail."""
@@ -67,8 +71,8 @@ class Journal:
                     os.close(handle)
             self._file = self._lock_file = -1
 
-    def _write(self, record: Record) -> None:
-        data = records.pack(record)
+    def _write(self, *found: Record) -> None:
+        data = b"".join(map(records.pack, found))
         with self._lock:
             if self._file < 0:
                 raise JournalFull("The journal is closed.")

@@ -51,6 +51,7 @@ class Account:
         self.usage, self.is_estimated, self.cost_usd_micros = Usage(), False, 0
         self.target: Target | None = None
         self.attempts = 0
+        self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
 
     @property
@@ -110,7 +111,7 @@ class Account:
             first_token_ms=self.first_token_ms,
         )
         try:
-            self.plane.journal.end(end)
+            self.plane.journal.end(end, attempts=self.over)
         except JournalFull:
             self.plane.complain()
 
@@ -135,10 +136,7 @@ class Trial:
             latency_ms=round((time.monotonic() - self.began_at) * 1000, 2),
             first_token_ms=self.account.first_token_ms,
         )
-        try:
-            self.account.plane.journal.attempt(record)
-        except JournalFull:
-            self.account.plane.complain()
+        self.account.over.append(record)
 
 
 async def open_(
