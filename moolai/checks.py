@@ -1,5 +1,6 @@
 """System checks: wrong or unsafe combinations of settings stop the start with a sentence about what to set."""
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,6 +102,21 @@ def heartbeats_fit(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if 0 < settings.HEARTBEAT_INTERVAL_SEC * 2 <= settings.HEARTBEAT_TTL_SEC or settings.HEARTBEAT_TTL_SEC < 4:
         return []
     return [Error("HEARTBEAT_TTL_SEC must be at least twice HEARTBEAT_INTERVAL_SEC.", id="moolai.E004")]
+
+
+@register("moolai")
+def unknown_prices_cost_something(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a misspelt LLM_UNKNOWN_PRICE, and an estimate that is no number or makes calls free."""
+    if settings.LLM_UNKNOWN_PRICE not in ("refuse", "estimate"):
+        return [Error("LLM_UNKNOWN_PRICE must be refuse or estimate.", id="moolai.E021")]
+    try:
+        dollars = [Decimal(settings.LLM_ESTIMATED_INPUT_USD), Decimal(settings.LLM_ESTIMATED_OUTPUT_USD)]
+    except InvalidOperation:
+        dollars = [Decimal(0)]
+    if all(amount.is_finite() and amount > 0 for amount in dollars):
+        return []
+    text = "LLM_ESTIMATED_INPUT_USD and LLM_ESTIMATED_OUTPUT_USD must be dollars above 0."
+    return [Error(text, id="moolai.E021")]
 
 
 @register("moolai")

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from moolai import checks
 from moolai.testing.product import MANAGE, PROJECT
 
 pytestmark = pytest.mark.once
@@ -126,3 +128,13 @@ def test_tls_needs_both_files(tmp_path: Path) -> None:
 def test_a_heartbeat_may_be_missed_once(tmp_path: Path, ttl: str, interval: str, fits: bool) -> None:
     done = manage(tmp_path, "check", HEARTBEAT_TTL_SEC=ttl, HEARTBEAT_INTERVAL_SEC=interval)
     assert (done.returncode == 0) is fits
+
+
+@pytest.mark.parametrize(
+    ("policy", "dollars", "fits"),
+    [("refuse", "15", True), ("estimate", "0.000001", True), ("free", "15", False), ("estimate", "0", False),
+     ("estimate", "NaN", False), ("estimate", "fifteen", False)],
+)  # fmt: skip
+def test_a_price_that_nobody_knows_is_never_nothing(settings: Any, policy: str, dollars: str, fits: bool) -> None:
+    settings.LLM_UNKNOWN_PRICE, settings.LLM_ESTIMATED_INPUT_USD = policy, dollars
+    assert (checks.unknown_prices_cost_something(None) == []) is fits
