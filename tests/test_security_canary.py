@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.db import connection
 
 from moolai.testing.processes import wait_until
@@ -103,6 +104,8 @@ def live(
         "SECRET_KEY": f"{CANARY}-secret-key-" + "k" * 50,
         "ENCRYPTION_KEY": f"{CANARY}-first-" + "k" * 32 + f",{CANARY}-second-" + "k" * 32,
         "MOOLAI_ADMIN_PASSWORD": f"{CANARY}-admin",
+        "OPENAI_API_KEY": f"{CANARY}-openai-0123456789",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",  # nobody is there
     }
     with running(world, django_db_blocker, env) as found:
         yield found
@@ -139,7 +142,8 @@ class Visit:
 
 def people_sign_in(visit: Visit) -> None:
     """Sign in with right and wrong words, refresh, sign out, and use and misuse the tokens."""
-    User.objects.create_superuser("root", password=PASSWORD)
+    root = User.objects.create_superuser("root")
+    User.objects.filter(pk=root.pk).update(password=make_password(PASSWORD, hasher="argon2"))  # what the server knows
     login = "/api/v1/internal/auth/login"
     assert visit.ask(login, {"username": "root", "password": WRONG}, method="POST")[0] == 401
     assert visit.ask(login, {"username": "root", "password": [WRONG]}, method="POST")[0] == 400
@@ -193,6 +197,25 @@ def orchestrators_come(visit: Visit) -> None:
     visit.seen.append(json.dumps(peer.ending()[0]))
 
 
+def models_are_called(visit: Visit) -> None:
+    """Store a provider's key, call models well and badly with secrets in prompts and bodies, and read it all again."""
+    bearer = f"Bearer {DEV_TOKEN}"
+    providers = "/api/v1/orchestrators/org-001/providers"
+    ours = {"name": "ours", "dialect": "anthropic", "base_url": "https://93.184.215.14", "api_key": f"{CANARY}-stored"}
+    for body, status in ((ours, 201), (ours, 409), ({**ours, "name": "two", "api_key": f"{CANARY} x"}, 400)):
+        assert visit.ask(providers, body, method="POST", Authorization=bearer)[0] == status
+    prompt = [{"role": "user", "content": f"{CANARY}-prompt"}]
+    told = {"echo/echo": 200, "openai/gpt-4o-mini": 502, "nobody": 404}
+    for model, status in told.items():
+        call = {"model": model, "messages": prompt, "max_tokens": 5}
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            assert visit.ask(path, call, method="POST", Authorization=bearer, hands_out=status == 200)[0] == status
+    call = {"model": "echo/echo", "messages": prompt, "api_key": f"{CANARY}-body"}
+    assert visit.ask("/v1/chat/completions", call, method="POST", Authorization=bearer)[0] == 400
+    for path in (providers, "/v1/models", "/api/v1/llm/health", "/api/v1/llm/providers"):
+        assert visit.ask(path, Authorization=bearer)[0] == 200
+
+
 def the_console_is_read(visit: Visit) -> None:
     """Sign in by the form, wrongly and well, and read every list and the orchestrator's own page."""
     jar = CookieJar()
@@ -234,6 +257,7 @@ def test_a_canary_is_found_in_nothing_that_is_said_sent_or_kept(
     beside = [live.installation.worker(), live.installation.beat()]
     people_sign_in(visit)
     orchestrators_come(visit)
+    models_are_called(visit)
     the_console_is_read(visit)
     for path in ("/", "/health", "/healthz", "/readyz", "/api/v1/controller/orchestrators/orch-001"):
         visit.ask(path, Authorization=f"Bearer {DEV_TOKEN}")
