@@ -35,6 +35,8 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "llm_gateway.BudgetWindow": {"window"},
     "llm_gateway.Call": {"key_id", "scope_key", "leases", "surface"},
     "llm_gateway.Price": {"price_id"},
+    "llm_gateway.Provider": {"provider_id"},
+    "llm_gateway.Alias": {"alias_id"},
     "llm_gateway.Spending": {"key_id"},
 }
 OURS: Final = {  # of the installation, not of an organization; or never read again by any door
