@@ -129,7 +129,7 @@ def test_a_wrong_method_says_which_are_right(port: int, path: str, allowed: str)
 PATHS = [
     "//", "//healthz", "/healthz//", "/..;/healthz", "/..;/", "/%00", "/health%00", "/%ff", "/%c0%af", "/%", "/%zz",
     "/%2e%2e/%2e%2e/etc/passwd", "/../../etc/passwd", "/static/../../moolai/settings.py", "/static/%2e%2e/settings.py",
-    "/static/%00", "/static/%ff", "/api/v1/%ed%a0%80", "/v1/nothing", "*", "http://127.0.0.1/nothing",
+    "/static/%00", "/static/%ff", "/api/v1/%ed%a0%80", "*", "http://127.0.0.1/nothing",
     "/api/v1/controller/orchestrators/%00", "/api/v1/controller/orchestrators/a%0d%0aX-Evil:1",
 ]  # fmt: skip
 
