@@ -8,6 +8,8 @@ from typing import Final
 from monitoring.metrics.aggregates import Aggregate
 
 MEASURED, COUNTED = "measured", "counted"
+HOUR: Final = 3600
+EVER: Final = 10**10  # seconds: all of time is one unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Wanted:
     """What a source is to read: metrics of its own, from `start_at` until before `end_at`.
 
     Within `organizations` (None: all there are) and `filters` (dimension: values), by `dimensions`, in buckets of
-    `step_seconds` (None: all of it in one).
+    `step_seconds` (None: all of it in one). What is counted comes by the hour at most, or by `longest_unit` seconds.
     """
 
     metrics: tuple[str, ...]
@@ -41,6 +43,7 @@ class Wanted:
     dimensions: tuple[str, ...]
     step_seconds: int | None
     now: datetime
+    longest_unit: int = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,6 @@ def counted(metric: str, at: int, keys: tuple[str, ...], number: float) -> Cell:
 Reader = Callable[[Wanted], Iterable[Cell]]
 _metrics: dict[str, Metric] = {}
 _readers: dict[str, Reader] = {}
-HOUR: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +99,4 @@ def read(source: str, wanted: Wanted) -> Iterable[Cell]:
 
 def unit_seconds(wanted: Wanted) -> int:
     """Return how long a bucket of a counted metric is."""
-    return min(HOUR, wanted.step_seconds or HOUR)
+    return min(wanted.longest_unit, wanted.step_seconds or wanted.longest_unit)

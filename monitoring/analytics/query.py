@@ -20,6 +20,7 @@ __all__ = ["Spec", "rows"]
 WINDOWS: Final = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=31)}
 LONGEST: Final = {name: longest for name, (_, longest) in BUCKETS.items()}
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+TOTALS: Final = ("sum", "count")  # of what is counted these are one number, however it is spread over the hours
 Place = tuple[int, tuple[str, ...]]  # the bucket's beginning (0 without buckets), the values of the dimensions
 
 
@@ -94,8 +95,9 @@ def _cells(
     for name in spec.metrics:
         by_source[catalog.metrics()[name].source].append(name)
     filters = {name: values for name, values in spec.filters.items() if name != "organization"}
+    unit = catalog.EVER if spec.aggregation in TOTALS else catalog.HOUR
     for source, names in by_source.items():
-        wanted = Wanted(tuple(names), organizations, start_at, end_at, filters, spec.dimensions, step, now)
+        wanted = Wanted(tuple(names), organizations, start_at, end_at, filters, spec.dimensions, step, now, unit)
         yield from catalog.read(source, wanted)
 
 
@@ -133,7 +135,7 @@ def _counted(cells: Sequence[Cell], aggregation: str, since: float, until: float
     for cell in cells:
         numbers[cell.at - cell.at % unit] += cell.aggregate[1]
     total = sum(numbers.values())
-    if aggregation in ("sum", "count"):
+    if aggregation in TOTALS:
         return total
     units = max(1, len(numbers), ceil(until / unit) - int(since // unit))
     values = sorted([*numbers.values(), *[0] * (units - len(numbers))])

@@ -9,10 +9,12 @@ from django.db.models import Count, Model, QuerySet
 from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, unit_seconds
 from monitoring.metrics.reading import Bucket
 from monitoring.models import Activity
+from moolai.errors import InvalidInput
 from orchestrators.models import Message
 from orgs.models import Event
 
 NAME: Final = "records"
+MAX_COUNTS: Final = 200_000  # of a metric, read at once
 OF_EVENTS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
 OF_MESSAGES: Final = {
     "organization": "orchestrator__organization_id", "orchestrator": "orchestrator_id", "status": "status",
@@ -58,12 +60,17 @@ TABLES: Final = {
 
 
 def read(wanted: Wanted) -> Iterator[Cell]:
-    """Yield counts by the hour (or the minute): a statement for each metric."""
+    """Yield counts by their units: a statement for each metric; raises `invalid_field` beyond MAX_COUNTS."""
     for name in wanted.metrics:
         table = TABLES[name]
         rows = table.rows(wanted).annotate(bucket=Bucket("created_at", step=unit_seconds(wanted)))
         keys = [table.columns[dimension] for dimension in wanted.dimensions]
-        for at, *whose, number in rows.values_list("bucket", *keys).annotate(number=Count("pk")):
+        found = list(rows.values_list("bucket", *keys).annotate(number=Count("pk"))[: MAX_COUNTS + 1])
+        if len(found) > MAX_COUNTS:
+            raise InvalidInput(
+                fields={"time_range": "Too many groups for this span: choose a shorter one, or filters."}
+            )
+        for at, *whose, number in found:
             yield counted(name, int(at), tuple(whose), number)
 
 

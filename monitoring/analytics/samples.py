@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections, router
@@ -22,10 +23,18 @@ UNITS: Final = {"percent": "percent", "ms": "ms", "mb": "MB", "gb": "GB", "s": "
 
 def read(wanted: Wanted) -> Iterator[Cell]:
     """Yield what the columns come to: from samples where they are few, from roll-ups where the span is wide."""
-    since = statistics.kept(wanted.start_at, now=wanted.now) if wanted.step_seconds != 60 else wanted.start_at
+    since = _since(wanted)
     level = LEVELS.get(wanted.step_seconds or 0) or spans.resolution(since, wanted.end_at, now=wanted.now)
     for part in spans.parts(since, min(wanted.end_at, wanted.now), level=level, now=wanted.now):
         yield from (_sampled if part.level == spans.RAW else _rolled_up)(wanted, part)
+
+
+def _since(wanted: Wanted) -> datetime:
+    """Return from when on: the beginning of the hour or day where nothing finer is kept, but no bucket earlier."""
+    if wanted.step_seconds == 60:
+        return wanted.start_at
+    since = statistics.kept(wanted.start_at, now=wanted.now)
+    return max(since, spans.floor(wanted.start_at, spans.HOURLY)) if wanted.step_seconds == 3600 else since
 
 
 def _rolled_up(wanted: Wanted, part: Part) -> Iterator[Cell]:

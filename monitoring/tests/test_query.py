@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from monitoring.analytics import query, samples
+from monitoring.analytics import query, records, samples
 from monitoring.analytics.query import Spec
 from monitoring.metrics import requests, rollups, storage
 from monitoring.metrics.requests import Recorder, Series
@@ -223,13 +223,29 @@ def test_rows_are_as_many_as_asked_for_and_windows_join_without_a_seam() -> None
     assert len(days) == 5
 
 
-def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MAX_ROLLUPS", 2)
-    for hours_ago in range(2, 8):
+def test_an_hour_older_than_hours_are_kept_stands_once_however_late_they_are_removed(settings: Any) -> None:
+    settings.METRICS_HOURLY_RETENTION_DAYS = 3
+    for hours_ago in range(90, 140):
         sampled(hours_ago, 1)
     rolled_up()
-    with pytest.raises(InvalidInput):
-        found(spec("cpu_usage_percent", group_by="orchestrator", hours=20))
+    asked = spec("cpu_usage_percent", group_by=["hour", "orchestrator"], hours=44, end_at=NOW - 92 * HOUR, limit=1000)
+    hours = [row["timestamp"] for row in found(asked, ["acme"])]
+    assert hours == sorted(set(hours))
+    assert hours[0] == asked.start_at.replace(minute=0)
+
+
+def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "MAX_ROLLUPS", 2)
+    monkeypatch.setattr(records, "MAX_COUNTS", 2)
+    for hours_ago in range(2, 8):
+        sampled(hours_ago, 1)
+        Event.objects.create(organization_id="acme", kind="config.changed", created_at=NOW - hours_ago * HOUR)
+    rolled_up()
+    for name, group in (("cpu_usage_percent", "orchestrator"), ("events", "kind")):
+        with pytest.raises(InvalidInput):
+            found(spec(name, group_by=group, hours=20))
+    (totals,) = found(spec("events", group_by="kind", hours=20, aggregation="sum"))
+    assert totals == {"kind": "config.changed", "events": 6}  # hours do not matter to a sum, and are not read
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
