@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
+
+from django.conf import settings
 
 from monitoring.metrics.aggregates import Aggregate
 
@@ -16,7 +18,8 @@ EVER: Final = 10**10  # seconds: all of time is one unit
 class Metric:
     """A named metric: what is measured has values of its own, what is counted is a number per hour.
 
-    `dimensions` are those it can be filtered and grouped by; `source` names who reads it.
+    `dimensions` are those it can be filtered and grouped by; `source` names who reads it, `kept_setting` the setting
+    that says for how many days its rows are kept (0, or no setting: for ever).
     """
 
     name: str
@@ -25,6 +28,12 @@ class Metric:
     description: str
     dimensions: tuple[str, ...]
     source: str
+    kept_setting: str = ""
+
+    def kept_since(self, now: datetime) -> float:
+        """Return from when on its rows are kept, in epoch seconds; 0 for always."""
+        days = getattr(settings, self.kept_setting) if self.kept_setting else 0
+        return (now - timedelta(days=days)).timestamp() if days else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def _window(
         row: dict[str, Any] = {"timestamp": datetime.fromtimestamp(at, UTC)} if step else {}
         row |= dict(zip(spec.dimensions, keys, strict=True))
         for name in spec.metrics:
-            row[name] = _value(name, found[at, keys].get(name, ()), spec.aggregation, since, until, step=step)
+            cells, kept = found[at, keys].get(name, ()), catalog.metrics()[name].kept_since(now)
+            row[name] = _value(name, cells, spec.aggregation, max(since, kept), until, step=step)
         yield row
 
 
@@ -129,8 +130,10 @@ def _measured(aggregate: Aggregate, aggregation: str) -> float | None:
     return plain[aggregation]
 
 
-def _counted(cells: Sequence[Cell], aggregation: str, since: float, until: float, *, unit: int) -> float:
-    """Return what numbers per unit come to; units without a cell are zero."""
+def _counted(cells: Sequence[Cell], aggregation: str, since: float, until: float, *, unit: int) -> float | None:
+    """Return what numbers per unit come to; units without a cell are zero, none of a span of which nothing is kept."""
+    if not cells and since >= until:
+        return None
     numbers: dict[int, float] = defaultdict(int)
     for cell in cells:
         numbers[cell.at - cell.at % unit] += cell.aggregate[1]

@@ -194,6 +194,15 @@ def test_events_messages_and_activities_are_counted() -> None:
     assert [tuple(entry.values()) for entry in statuses] == [("failed", "acme", 1), ("pending", "acme", 3)]
 
 
+def test_hours_of_which_nothing_is_kept_are_no_zeros(settings: Any) -> None:
+    settings.EVENT_RETENTION_DAYS = 2
+    for hours_ago in range(1, 48):
+        Event.objects.create(organization_id="acme", kind="config.changed", created_at=NOW - hours_ago * HOUR)
+    for aggregation, expected in (("min", 0), ("avg", 47 / 49), ("p50", 1), ("sum", 47)):
+        assert value("events", aggregation=aggregation, hours=24 * 30) == pytest.approx(expected), aggregation
+    assert value("events", aggregation="sum", hours=24, end_at=NOW - 72 * HOUR) is None
+
+
 # --- whose, how many --------------------------------------------------------------------------------------------------
 
 
