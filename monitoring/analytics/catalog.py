@@ -8,6 +8,7 @@ from typing import Final
 from django.conf import settings
 
 from monitoring.metrics.aggregates import Aggregate
+from moolai.errors import AppError, InvalidInput
 
 MEASURED, COUNTED = "measured", "counted"
 HOUR: Final = 3600
@@ -104,6 +105,12 @@ def metrics() -> Mapping[str, Metric]:
 def read(source: str, wanted: Wanted) -> Iterable[Cell]:
     """Return what a source has."""
     return _readers[source](wanted)
+
+
+def too_many() -> AppError:
+    """Return what a question is refused with whose rows are too many to be read at once."""
+    text = "Too many groups for this span: choose a shorter one, or filters."
+    return InvalidInput(detail=text, fields={"time_range": text})
 
 
 def unit_seconds(wanted: Wanted) -> int:

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 from django.db.models import Count, Model, QuerySet
 
-from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, unit_seconds
+from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, too_many, unit_seconds
 from monitoring.metrics.reading import Bucket
 from monitoring.models import Activity
-from moolai.errors import InvalidInput
 from orchestrators.models import Message
 from orgs.models import Event
 
@@ -73,9 +72,7 @@ def read(wanted: Wanted) -> Iterator[Cell]:
         keys = [table.columns[dimension] for dimension in wanted.dimensions]
         found = list(rows.values_list("bucket", *keys).annotate(number=Count("pk"))[: MAX_COUNTS + 1])
         if len(found) > MAX_COUNTS:
-            raise InvalidInput(
-                fields={"time_range": "Too many groups for this span: choose a shorter one, or filters."}
-            )
+            raise too_many()
         for at, *whose, number in found:
             yield counted(name, int(at), tuple(whose), number)
 

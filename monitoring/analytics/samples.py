@@ -8,11 +8,10 @@ from typing import Any, Final
 from django.db import connections, router
 from django.db.models import QuerySet
 
-from monitoring.analytics.catalog import MEASURED, Cell, Metric, Source, Wanted
+from monitoring.analytics.catalog import MEASURED, Cell, Metric, Source, Wanted, too_many
 from monitoring.metrics import aggregates, reading, sources, spans, statistics
 from monitoring.metrics.spans import Part
 from monitoring.models import ALL, NUMBERS, MetricRollup, SystemMetric
-from moolai.errors import InvalidInput
 
 NAME: Final = "samples"
 COLUMNS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
@@ -43,7 +42,7 @@ def _rolled_up(wanted: Wanted, part: Part) -> Iterator[Cell]:
     names, keys = wanted.metrics, [COLUMNS[name] for name in wanted.dimensions]
     found = list(rows.values_list("start_at", *keys, *(f"columns__{name}" for name in names))[: MAX_ROLLUPS + 1])
     if len(found) > MAX_ROLLUPS:
-        raise InvalidInput(fields={"time_range": "Too many groups for this span: choose a shorter one, or filters."})
+        raise too_many()
     for row in found:
         at, whose = int(row[0].timestamp()), row[1 : 1 + len(keys)]
         for name, aggregate in zip(names, row[1 + len(keys) :], strict=True):

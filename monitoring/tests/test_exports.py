@@ -16,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from pyarrow import parquet
 
+from monitoring.analytics import records
 from monitoring.exports import files, making, reading
 from monitoring.models import Activity, ExportChunk, SystemMetric
 from monitoring.tests.samples import sample
@@ -330,6 +331,15 @@ def test_an_export_of_an_organization_that_is_gone_fails_and_says_so(people: Cas
     jobs.drain()
     job = Job.objects.get(job_id=row["job_id"])
     assert (job.status, job.errors) == ("failed", [{"error": "The organization was deleted."}])
+
+
+def test_an_export_of_too_many_groups_fails_and_says_so(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_COUNTS", 0)
+    Activity.objects.create(activity_id="a", organization_id="org-001", user_id="u", created_at=START)
+    row = data(people.vera.call("POST", EXPORT, WISH | {"metrics": ["activities"], "group_by": ["hour"]}), 202)
+    jobs.drain()
+    (problem,) = data(people.vera.get(f"{EXPORT}/{row['job_id']}"))["errors"]
+    assert "choose a shorter one" in problem["error"]
 
 
 def test_what_a_killed_worker_left_on_the_disk_is_tidied(people: Cast, tmp_path: Path) -> None:
