@@ -18,6 +18,7 @@ __all__ = ["Spec", "rows"]
 
 # What is read at once where a bucket of time has several rows: few rows need little, a long export little memory.
 WINDOWS: Final = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=31)}
+FULL: Final = 4  # metrics of samples; with twice as many a window is half as wide
 LONGEST: Final = {name: longest for name, (_, longest) in BUCKETS.items()}
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 TOTALS: Final = ("sum", "count")  # of what is counted these are one number, however it is spread over the hours
@@ -48,13 +49,22 @@ def _windows(spec: Spec) -> Iterator[tuple[datetime, datetime]]:
     if spec.bucket is None:
         yield spec.start_at, spec.end_at
         return
-    step, width = BUCKETS[spec.bucket][0], (WINDOWS if spec.dimensions else LONGEST)[spec.bucket]
+    step, width = BUCKETS[spec.bucket][0], _width(spec, spec.bucket)
     start_at = spec.start_at
     first = int(start_at.timestamp())
     following = datetime.fromtimestamp(first - first % step, UTC) + width
     while start_at < spec.end_at:
         yield start_at, min(following, spec.end_at)
         start_at, following = following, following + width
+
+
+def _width(spec: Spec, bucket: str) -> timedelta:
+    """Return how much of the span is read at once, in whole buckets."""
+    if not spec.dimensions:
+        return LONGEST[bucket]
+    step, measured = BUCKETS[bucket][0], [name for name in spec.metrics if catalog.metrics()[name].kind != COUNTED]
+    buckets = WINDOWS[bucket] // timedelta(seconds=step) // max(1, len(measured) // FULL)
+    return timedelta(seconds=step * max(1, buckets))
 
 
 def _narrowed(spec: Spec, organizations: Collection[str] | None) -> Collection[str] | None:

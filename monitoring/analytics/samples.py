@@ -15,7 +15,7 @@ from monitoring.models import ALL, NUMBERS, MetricRollup, SystemMetric
 
 NAME: Final = "samples"
 COLUMNS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
-MAX_ROLLUPS: Final = 100_000
+MAX_AGGREGATES: Final = 200_000  # of roll-ups, read at once: one with its histogram takes about a kilobyte
 LEVELS: Final = {60: spans.RAW, 3600: spans.HOURLY, 86_400: spans.DAILY}
 UNITS: Final = {"percent": "percent", "ms": "ms", "mb": "MB", "gb": "GB", "s": "MB/s"}
 
@@ -40,8 +40,9 @@ def _rolled_up(wanted: Wanted, part: Part) -> Iterator[Cell]:
     rows = MetricRollup.objects.filter(resolution=part.level).order_by()
     rows = _whose(rows.filter(start_at__gte=part.start_at, start_at__lt=part.end_at), wanted)
     names, keys = wanted.metrics, [COLUMNS[name] for name in wanted.dimensions]
-    found = list(rows.values_list("start_at", *keys, *(f"columns__{name}" for name in names))[: MAX_ROLLUPS + 1])
-    if len(found) > MAX_ROLLUPS:
+    most = MAX_AGGREGATES // len(names)
+    found = list(rows.values_list("start_at", *keys, *(f"columns__{name}" for name in names))[: most + 1])
+    if len(found) > most:
         raise too_many()
     for row in found:
         at, whose = int(row[0].timestamp()), row[1 : 1 + len(keys)]

@@ -12,7 +12,7 @@ from monitoring.analytics import query, records, samples
 from monitoring.analytics.query import Spec
 from monitoring.metrics import requests, rollups, storage
 from monitoring.metrics.requests import Recorder, Series
-from monitoring.models import Activity, SystemMetric
+from monitoring.models import NUMBERS, Activity, SystemMetric
 from monitoring.tests.samples import sample
 from moolai.errors import AppError, InvalidInput
 from orchestrators import instances, messages
@@ -244,7 +244,7 @@ def test_an_hour_older_than_hours_are_kept_stands_once_however_late_they_are_rem
 
 
 def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MAX_ROLLUPS", 2)
+    monkeypatch.setattr(samples, "MAX_AGGREGATES", 2)
     monkeypatch.setattr(records, "MAX_COUNTS", 2)
     for hours_ago in range(2, 8):
         sampled(hours_ago, 1)
@@ -255,6 +255,20 @@ def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             found(spec(name, group_by=group, hours=20))
     (totals,) = found(spec("events", group_by="kind", hours=20, aggregation="sum"))
     assert totals == {"kind": "config.changed", "events": 6}  # hours do not matter to a sum, and are not read
+
+
+def test_many_metrics_are_read_in_narrow_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["cpu_usage_percent", *[name for name in NUMBERS if name != "cpu_usage_percent"][:11]]
+    for hours_ago in range(1, 23, 2):
+        for orchestrator in ("orch-1", "orch-2"):
+            sampled(hours_ago, hours_ago, orchestrator=orchestrator)
+    rolled_up()
+    one = found(spec("cpu_usage_percent", group_by=["hour", "orchestrator"]))
+    monkeypatch.setattr(samples, "MAX_AGGREGATES", 12 * 2 * 5)
+    rows = found(spec(*names, group_by=["hour", "orchestrator"]))
+    assert [{name: row[name] for name in one[0]} for row in rows] == one
+    with pytest.raises(InvalidInput):
+        found(spec(*names, group_by="orchestrator"))
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
