@@ -12,7 +12,7 @@ from moolai.errors import AppError, InvalidInput
 
 MEASURED, COUNTED = "measured", "counted"
 HOUR: Final = 3600
-EVER: Final = 10**10  # seconds: all of time is one unit
+EVER: Final = 86_400 * 100_000  # seconds, in whole days: all of time is one unit
 
 
 @dataclass(frozen=True, slots=True)
