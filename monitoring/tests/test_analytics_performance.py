@@ -183,6 +183,7 @@ def test_availability_is_the_share_of_time_connected(people: Cast) -> None:
         event(name, "connected", hours_ago=50)
     event("flapping", "disconnected", hours_ago=3)
     event("gone", "deleted", hours_ago=3)
+    event("gone", "disconnected", hours_ago=2.99)  # its session is closed by that
     event("flapping", "connected", hours_ago=2)
     event("young", "registered", hours_ago=1)
     event("pruned", "disconnected", hours_ago=1)
