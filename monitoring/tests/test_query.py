@@ -360,6 +360,7 @@ GOOD = {"metrics": ["api_requests"], "time_range": {"start": "2026-11-19", "end"
         ({"filters": ["organization"]}, "filters", "organization"),
         ({"filters": {"organization": 5}}, "filters.organization", "list"),
         ({"filters": {"organization": ["x"] * 101}}, "filters.organization", "100"),
+        ({"filters": {"organization": "a", "organization_id": "b"}}, "filters.organization_id", "other name"),
         ({"aggregation": "median"}, "aggregation", "p50"),
         ({"aggregation": ["sum"]}, "aggregation", "p50"),
         ({"limit": 0}, "limit", "1000"),
