@@ -88,7 +88,7 @@ def test_a_span_that_cuts_minutes_has_the_calls_of_whole_ones(people: Cast) -> N
     for minute in range(1, 12):
         call("/a", times=6, hours_ago=minute / 60)
     start, end = END - timedelta(minutes=9, seconds=30), END - timedelta(minutes=1, seconds=50)
-    span = {"start_date": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end_date": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
+    span: dict[str, Any] = {"start_date": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end_date": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
     found = asked(people.vera, metric_type="throughput", **span)
     assert found["summary"] == {"value": 0.1, "min": 0.1, "max": 0.1, "sample_count": 54}
     assert [point["sample_count"] for point in found["series"]] == [6] * 9
