@@ -186,6 +186,8 @@ def _columns(text: str | None) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()] if text else list(MAIN)
     if unknown := [name[:50] for name in names if name not in NUMBERS]:
         raise AppError("invalid_parameter", f"There is no column {unknown[0]!r}.")
+    if not names:
+        raise AppError("invalid_parameter", "Name at least one column.")
     return list(dict.fromkeys(names))
 
 

@@ -120,8 +120,8 @@ def _asked(request: HttpRequest) -> tuple[str, str | None, list[str]] | str:
         return f"range must be one of {', '.join(charts.RANGES)}."
     if not request.GET.get("organization_id"):
         return "organization_id must be given."
-    if len(set(names)) != len(names) or len(names) > MAX_COLUMNS or not set(names) <= set(NUMBERS):
-        return f"columns must be up to {MAX_COLUMNS} different columns of a sample."
+    if not 1 <= len(names) <= MAX_COLUMNS or len(set(names)) != len(names) or not set(names) <= set(NUMBERS):
+        return f"columns must be 1 to {MAX_COLUMNS} different columns of a sample."
     return request.GET["organization_id"][:50], request.GET.get("orchestrator_id"), names
 
 

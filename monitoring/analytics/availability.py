@@ -30,6 +30,7 @@ STATES: Final[Mapping[str, bool | None]] = {  # True: available, False: not, Non
     "orchestrator.inactive": False,
     "orchestrator.deleted": None,
 }
+ENDS: Final = ("orchestrator.disconnected", "orchestrator.inactive")  # a deletion closes the session: it is told later
 MAX_EVENTS: Final = 200_000
 Interval = tuple[float, float, bool]  # from, until (epoch seconds), whether it was available
 
@@ -142,7 +143,11 @@ def _lives(whose: Whose) -> Iterator[tuple[str, str, list[Interval]]]:
     rows = list(whose.events().values_list("orchestrator_id", "kind", "created_at")[: MAX_EVENTS + 1])
     if len(rows) > MAX_EVENTS:
         raise AppError("invalid_parameter", f"These are more than {MAX_EVENTS} events: choose a shorter period.")
+    gone: set[str] = set()
     for orchestrator_id, kind, at in rows:
+        if orchestrator_id in gone and kind in ENDS:
+            continue
+        (gone.add if kind == "orchestrator.deleted" else gone.discard)(orchestrator_id)
         changes[orchestrator_id].append((at.timestamp(), STATES[kind]))
     for row in _starts(whose):
         intervals = _intervals(row, changes.get(row["orchestrator_id"], []), whose)

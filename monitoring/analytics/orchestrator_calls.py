@@ -7,7 +7,7 @@ from typing import Final
 
 from django.utils import timezone
 
-from monitoring.analytics import records, samples
+from monitoring.analytics import catalog, records, samples
 from monitoring.analytics.api_calls import Key, Summed, Where
 from monitoring.analytics.catalog import Cell, Wanted
 from monitoring.metrics import aggregates, spans
@@ -37,7 +37,7 @@ def reader(metric_type: str, *, now: datetime) -> tuple[str, Reader]:
 
 
 def _wanted(names: tuple[str, ...], where: Where, by: Sequence[str], step: int | None, *, now: datetime) -> Wanted:
-    return Wanted(names, where.organizations, where.since, where.until, {}, tuple(by), step, now)
+    return Wanted(names, where.organizations, where.since, where.until, {}, tuple(by), step, now, catalog.EVER)
 
 
 def _latencies(cells: Iterable[Cell], step: int | None) -> Mapping[Key, Summed]:

@@ -7,7 +7,7 @@ who counts them. Availability is read from events (`availability.py`), by endpoi
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -109,7 +109,16 @@ def _measured(asked: Asked, since: datetime, until: datetime, *, step: int, now:
         return "gateway calls", Shares.none(), "No calls of models are counted here yet."
     else:
         basis, read = "calls of the API", _of_api
+    if read is _of_api:
+        where = _whole_minutes(where, now=now)
     return basis, (_durations if asked.metric_type == "latency" else _rates)(asked, where, read, step), ""
+
+
+def _whole_minutes(where: Where, *, now: datetime) -> Where:
+    """Widen a span to the minutes that calls are counted by: a rate is of as many seconds as its calls."""
+    since, until = where.since.replace(second=0, microsecond=0), where.until.replace(second=0, microsecond=0)
+    until = until if until == where.until else min(now, until + timedelta(minutes=1))
+    return replace(where, since=since, until=until)
 
 
 def _of_api(where: Where, by: Sequence[str], step: int | None, has_buckets: bool) -> Mapping[Key, Summed]:

@@ -18,8 +18,10 @@ __all__ = ["Spec", "rows"]
 
 # What is read at once where a bucket of time has several rows: few rows need little, a long export little memory.
 WINDOWS: Final = {"minute": timedelta(hours=1), "hour": timedelta(days=1), "day": timedelta(days=31)}
+FULL: Final = 4  # metrics of samples; with twice as many a window is half as wide
 LONGEST: Final = {name: longest for name, (_, longest) in BUCKETS.items()}
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+TOTALS: Final = ("sum", "count")  # of what is counted these are one number, however it is spread over the hours
 Place = tuple[int, tuple[str, ...]]  # the bucket's beginning (0 without buckets), the values of the dimensions
 
 
@@ -47,13 +49,22 @@ def _windows(spec: Spec) -> Iterator[tuple[datetime, datetime]]:
     if spec.bucket is None:
         yield spec.start_at, spec.end_at
         return
-    step, width = BUCKETS[spec.bucket][0], (WINDOWS if spec.dimensions else LONGEST)[spec.bucket]
+    step, width = BUCKETS[spec.bucket][0], _width(spec, spec.bucket)
     start_at = spec.start_at
     first = int(start_at.timestamp())
     following = datetime.fromtimestamp(first - first % step, UTC) + width
     while start_at < spec.end_at:
         yield start_at, min(following, spec.end_at)
         start_at, following = following, following + width
+
+
+def _width(spec: Spec, bucket: str) -> timedelta:
+    """Return how much of the span is read at once, in whole buckets."""
+    if not spec.dimensions:
+        return LONGEST[bucket]
+    step, measured = BUCKETS[bucket][0], [name for name in spec.metrics if catalog.metrics()[name].kind != COUNTED]
+    buckets = WINDOWS[bucket] // timedelta(seconds=step) // max(1, len(measured) // FULL)
+    return timedelta(seconds=step * max(1, buckets))
 
 
 def _narrowed(spec: Spec, organizations: Collection[str] | None) -> Collection[str] | None:
@@ -77,7 +88,8 @@ def _window(
         row: dict[str, Any] = {"timestamp": datetime.fromtimestamp(at, UTC)} if step else {}
         row |= dict(zip(spec.dimensions, keys, strict=True))
         for name in spec.metrics:
-            row[name] = _value(name, found[at, keys].get(name, ()), spec.aggregation, since, until, step=step)
+            cells, kept = found[at, keys].get(name, ()), catalog.metrics()[name].kept_since(now)
+            row[name] = _value(name, cells, spec.aggregation, max(since, kept), until, step=step)
         yield row
 
 
@@ -94,8 +106,9 @@ def _cells(
     for name in spec.metrics:
         by_source[catalog.metrics()[name].source].append(name)
     filters = {name: values for name, values in spec.filters.items() if name != "organization"}
+    unit = catalog.EVER if spec.aggregation in TOTALS else catalog.HOUR
     for source, names in by_source.items():
-        wanted = Wanted(tuple(names), organizations, start_at, end_at, filters, spec.dimensions, step, now)
+        wanted = Wanted(tuple(names), organizations, start_at, end_at, filters, spec.dimensions, step, now, unit)
         yield from catalog.read(source, wanted)
 
 
@@ -127,13 +140,15 @@ def _measured(aggregate: Aggregate, aggregation: str) -> float | None:
     return plain[aggregation]
 
 
-def _counted(cells: Sequence[Cell], aggregation: str, since: float, until: float, *, unit: int) -> float:
-    """Return what numbers per unit come to; units without a cell are zero."""
+def _counted(cells: Sequence[Cell], aggregation: str, since: float, until: float, *, unit: int) -> float | None:
+    """Return what numbers per unit come to; units without a cell are zero, none of a span of which nothing is kept."""
+    if not cells and since >= until:
+        return None
     numbers: dict[int, float] = defaultdict(int)
     for cell in cells:
         numbers[cell.at - cell.at % unit] += cell.aggregate[1]
     total = sum(numbers.values())
-    if aggregation in ("sum", "count"):
+    if aggregation in TOTALS:
         return total
     units = max(1, len(numbers), ceil(until / unit) - int(since // unit))
     values = sorted([*numbers.values(), *[0] * (units - len(numbers))])

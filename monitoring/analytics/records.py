@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from django.db.models import Count, Model, QuerySet
 
-from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, unit_seconds
+from monitoring.analytics.catalog import COUNTED, Cell, Metric, Source, Wanted, counted, too_many, unit_seconds
 from monitoring.metrics.reading import Bucket
 from monitoring.models import Activity
 from orchestrators.models import Message
 from orgs.models import Event
 
 NAME: Final = "records"
+MAX_COUNTS: Final = 200_000  # of a metric, read at once
+EVENTS, MESSAGES, ACTIVITIES = "EVENT_RETENTION_DAYS", "MESSAGE_RETENTION_DAYS", "METRICS_HOURLY_RETENTION_DAYS"
 OF_EVENTS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
 OF_MESSAGES: Final = {
     "organization": "orchestrator__organization_id", "orchestrator": "orchestrator_id", "status": "status",
@@ -28,6 +30,7 @@ class Table:
     model: type[Model]
     columns: Mapping[str, str]
     description: str
+    kept_setting: str
     where: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self, wanted: Wanted) -> QuerySet[Any]:
@@ -41,34 +44,44 @@ class Table:
 
 
 def _events(kind: str, description: str) -> Table:
-    return Table(Event, OF_EVENTS, description, {"kind": kind})
+    return Table(Event, OF_EVENTS, description, EVENTS, {"kind": kind})
 
 
 TABLES: Final = {
-    "events": Table(Event, OF_EVENTS | {"kind": "kind"}, "What happened in the fleet."),
+    "events": Table(Event, OF_EVENTS | {"kind": "kind"}, "What happened in the fleet.", EVENTS),
     "orchestrator_connections": _events("orchestrator.connected", "Sessions that were opened."),
     "orchestrator_disconnections": _events("orchestrator.disconnected", "Sessions that ended."),
     "orchestrator_inactive": _events("orchestrator.inactive", "Orchestrators that were declared inactive."),
-    "messages": Table(Message, OF_MESSAGES, "Messages that were made, to and from orchestrators."),
+    "messages": Table(Message, OF_MESSAGES, "Messages that were made, to and from orchestrators.", MESSAGES),
     "messages_failed": Table(
-        Message, OF_MESSAGES, "Messages of the span that failed or expired.", {"status__in": ("failed", "expired")}
+        Message,
+        OF_MESSAGES,
+        "Messages of the span that failed or expired.",
+        MESSAGES,
+        {"status__in": ("failed", "expired")},
     ),
-    "activities": Table(Activity, OF_ACTIVITIES, "What people did, as clients report it."),
+    "activities": Table(Activity, OF_ACTIVITIES, "What people did, as clients report it.", ACTIVITIES),
 }
 
 
 def read(wanted: Wanted) -> Iterator[Cell]:
-    """Yield counts by the hour (or the minute): a statement for each metric."""
+    """Yield counts by their units: a statement for each metric; raises `invalid_field` beyond MAX_COUNTS."""
     for name in wanted.metrics:
         table = TABLES[name]
         rows = table.rows(wanted).annotate(bucket=Bucket("created_at", step=unit_seconds(wanted)))
         keys = [table.columns[dimension] for dimension in wanted.dimensions]
-        for at, *whose, number in rows.values_list("bucket", *keys).annotate(number=Count("pk")):
+        found = list(rows.values_list("bucket", *keys).annotate(number=Count("pk"))[: MAX_COUNTS + 1])
+        if len(found) > MAX_COUNTS:
+            raise too_many()
+        for at, *whose, number in found:
             yield counted(name, int(at), tuple(whose), number)
 
 
 SOURCE: Final = Source(
     NAME,
-    [Metric(name, COUNTED, "", table.description, tuple(table.columns), NAME) for name, table in TABLES.items()],
+    [
+        Metric(name, COUNTED, "", table.description, tuple(table.columns), NAME, table.kept_setting)
+        for name, table in TABLES.items()
+    ],
     read,
 )

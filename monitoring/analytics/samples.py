@@ -2,39 +2,48 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections, router
 from django.db.models import QuerySet
 
-from monitoring.analytics.catalog import MEASURED, Cell, Metric, Source, Wanted
+from monitoring.analytics.catalog import MEASURED, Cell, Metric, Source, Wanted, too_many
 from monitoring.metrics import aggregates, reading, sources, spans, statistics
 from monitoring.metrics.spans import Part
 from monitoring.models import ALL, NUMBERS, MetricRollup, SystemMetric
-from moolai.errors import InvalidInput
 
 NAME: Final = "samples"
 COLUMNS: Final = {"organization": "organization_id", "orchestrator": "orchestrator_id"}
-MAX_ROLLUPS: Final = 100_000
+MAX_AGGREGATES: Final = 200_000  # of roll-ups, read at once: one with its histogram takes about a kilobyte
 LEVELS: Final = {60: spans.RAW, 3600: spans.HOURLY, 86_400: spans.DAILY}
 UNITS: Final = {"percent": "percent", "ms": "ms", "mb": "MB", "gb": "GB", "s": "MB/s"}
 
 
 def read(wanted: Wanted) -> Iterator[Cell]:
     """Yield what the columns come to: from samples where they are few, from roll-ups where the span is wide."""
-    since = statistics.kept(wanted.start_at, now=wanted.now) if wanted.step_seconds != 60 else wanted.start_at
+    since = _since(wanted)
     level = LEVELS.get(wanted.step_seconds or 0) or spans.resolution(since, wanted.end_at, now=wanted.now)
     for part in spans.parts(since, min(wanted.end_at, wanted.now), level=level, now=wanted.now):
         yield from (_sampled if part.level == spans.RAW else _rolled_up)(wanted, part)
+
+
+def _since(wanted: Wanted) -> datetime:
+    """Return from when on: the beginning of the hour or day where nothing finer is kept, but no bucket earlier."""
+    if wanted.step_seconds == 60:
+        return wanted.start_at
+    since = statistics.kept(wanted.start_at, now=wanted.now)
+    return max(since, spans.floor(wanted.start_at, spans.HOURLY)) if wanted.step_seconds == 3600 else since
 
 
 def _rolled_up(wanted: Wanted, part: Part) -> Iterator[Cell]:
     rows = MetricRollup.objects.filter(resolution=part.level).order_by()
     rows = _whose(rows.filter(start_at__gte=part.start_at, start_at__lt=part.end_at), wanted)
     names, keys = wanted.metrics, [COLUMNS[name] for name in wanted.dimensions]
-    found = list(rows.values_list("start_at", *keys, *(f"columns__{name}" for name in names))[: MAX_ROLLUPS + 1])
-    if len(found) > MAX_ROLLUPS:
-        raise InvalidInput(fields={"time_range": "Too many groups for this span: choose a shorter one, or filters."})
+    most = MAX_AGGREGATES // len(names)
+    found = list(rows.values_list("start_at", *keys, *(f"columns__{name}" for name in names))[: most + 1])
+    if len(found) > most:
+        raise too_many()
     for row in found:
         at, whose = int(row[0].timestamp()), row[1 : 1 + len(keys)]
         for name, aggregate in zip(names, row[1 + len(keys) :], strict=True):

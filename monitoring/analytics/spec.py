@@ -175,6 +175,8 @@ def _filters(value: Any, allowed: list[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for key, wanted in value.items():
         name = _choice("filters", ALIASES.get(str(key), str(key)), allowed)
+        if name in found:
+            raise _refused(f"filters.{key}", f"{name} stands there already, by its other name.")
         found[name] = tuple(_texts(f"filters.{name}", wanted, most=MAX_VALUES))
     return found
 

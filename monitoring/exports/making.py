@@ -40,13 +40,13 @@ def start(wish: Wish, *, organization_id: str = "", acting_user: User | None) ->
 
     Raises `invalid_field` for more rows than fit, and `conflict` where MAX_OPEN exports are waiting or running.
     """
+    same = Job.objects.filter(kind=KIND, organization_id=organization_id)
+    if same.filter(status__in=[Job.Status.QUEUED, Job.Status.RUNNING]).count() >= MAX_OPEN:
+        raise Conflict(detail=f"{MAX_OPEN} exports are waiting or running: wait for one of them, or cancel it.")
     now, most = timezone.now(), _most_rows(wish)
     total = reading.total(wish, organizations=_scope(organization_id), most=most, now=now)
     if wish.is_raw and total > most:
         raise _too_many(wish)
-    same = Job.objects.filter(kind=KIND, organization_id=organization_id)
-    if same.filter(status__in=[Job.Status.QUEUED, Job.Status.RUNNING]).count() >= MAX_OPEN:
-        raise Conflict(detail=f"{MAX_OPEN} exports are waiting or running: wait for one of them, or cancel it.")
     told = wish.told()
     job = jobs.post(KIND, request=told, acting_user=acting_user, organization_id=organization_id, total=total, last=0)
     audit.record(

@@ -60,10 +60,14 @@ def _samples(wish: Wish, *, now: datetime) -> QuerySet[SystemMetric]:
 
 
 def _raw(wish: Wish, *, organizations: Collection[str] | None, now: datetime) -> Iterator[Batch]:
-    """Yield samples of one organization after the other: its index begins with it, and then has the time."""
+    """Yield samples of one organization after the other: its index begins with it, and then has the time.
+
+    One that has none is an empty batch: whoever writes them renews its lease between them.
+    """
     done, names = 0, (*IDENTITY, *wish.spec.metrics)
     for organization_id in _scope(wish, organizations):
         following = rows = _samples(wish, now=now).filter(organization_id=organization_id)
+        yield [], done
         while found := list(following.values_list(*names, "id")[:BATCH]):
             done += len(found)
             yield [row[:-1] for row in found], done

@@ -84,6 +84,16 @@ def test_latency_has_percentiles_series_and_groups(people: Cast) -> None:
     assert set(asked(people.vera)["percentiles"]) == {"50", "90", "95", "99"}
 
 
+def test_a_span_that_cuts_minutes_has_the_calls_of_whole_ones(people: Cast) -> None:
+    for minute in range(1, 12):
+        call("/a", times=6, hours_ago=minute / 60)
+    start, end = END - timedelta(minutes=9, seconds=30), END - timedelta(minutes=1, seconds=50)
+    span: dict[str, Any] = {"start_date": f"{start:%Y-%m-%dT%H:%M:%SZ}", "end_date": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
+    found = asked(people.vera, metric_type="throughput", **span)
+    assert found["summary"] == {"value": 0.1, "min": 0.1, "max": 0.1, "sample_count": 54}
+    assert [point["sample_count"] for point in found["series"]] == [6] * 9
+
+
 def test_throughput_counts_seconds_without_calls_too(people: Cast) -> None:
     call("/a", times=72, hours_ago=3)
     call("/b", times=72, hours_ago=1)
@@ -173,6 +183,7 @@ def test_availability_is_the_share_of_time_connected(people: Cast) -> None:
         event(name, "connected", hours_ago=50)
     event("flapping", "disconnected", hours_ago=3)
     event("gone", "deleted", hours_ago=3)
+    event("gone", "disconnected", hours_ago=2.99)  # its session is closed by that
     event("flapping", "connected", hours_ago=2)
     event("young", "registered", hours_ago=1)
     event("pruned", "disconnected", hours_ago=1)

@@ -12,11 +12,15 @@ from typing import Any
 import openpyxl
 import pytest
 from django.conf import settings as configured
+from django.db import connections, router
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pyarrow import parquet
 
+from monitoring.analytics import records
 from monitoring.exports import files, making, reading
+from monitoring.exports.wish import Wish
 from monitoring.models import Activity, ExportChunk, SystemMetric
 from monitoring.tests.samples import sample
 from orchestrators import jobs, retention, tenants
@@ -242,7 +246,9 @@ def test_more_than_fits_is_refused_with_the_limit_in_words(people: Cast, setting
 
 def test_only_so_many_wait_and_only_so_many_are_kept(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = [data(people.vera.call("POST", EXPORT, WISH), 202)["job_id"] for _ in range(making.MAX_OPEN)]
-    assert people.oscar.call("POST", EXPORT, WISH).json()["error"] == "conflict"
+    with CaptureQueriesContext(connections[router.db_for_read(SystemMetric)]) as asked:
+        assert people.oscar.call("POST", EXPORT, WISH).json()["error"] == "conflict"
+    assert not [one for one in asked.captured_queries if "user_system_performance" in one["sql"]]  # counts nothing
     assert people.charlie.call("POST", EXPORT, WISH).status_code == 202
     assert people.vera.get(f"{EXPORT}/{waiting[0]}/download").json()["error"] == "conflict"
     monkeypatch.setattr(files, "KEPT", 2)
@@ -330,6 +336,23 @@ def test_an_export_of_an_organization_that_is_gone_fails_and_says_so(people: Cas
     jobs.drain()
     job = Job.objects.get(job_id=row["job_id"])
     assert (job.status, job.errors) == ("failed", [{"error": "The organization was deleted."}])
+
+
+def test_an_export_of_too_many_groups_fails_and_says_so(people: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_COUNTS", 0)
+    Activity.objects.create(activity_id="a", organization_id="org-001", user_id="u", created_at=START)
+    row = data(people.vera.call("POST", EXPORT, WISH | {"metrics": ["activities"], "group_by": ["hour"]}), 202)
+    jobs.drain()
+    (problem,) = data(people.vera.get(f"{EXPORT}/{row['job_id']}"))["errors"]
+    assert "choose a shorter one" in problem["error"]
+
+
+def test_the_lease_is_renewed_for_each_organization_that_has_nothing(people: Cast) -> None:
+    rows = [sample(START + timedelta(days=1), organization=f"quiet-{n}") for n in range(4)]
+    SystemMetric.objects.bulk_create(rows)
+    found = [len(batch) for batch, _ in reading.batches(Wish.parse(WISH), organizations=None, now=timezone.now())]
+    assert sum(found) == COUNT + 1
+    assert found[-4:] == [0] * 4
 
 
 def test_what_a_killed_worker_left_on_the_disk_is_tidied(people: Cast, tmp_path: Path) -> None:

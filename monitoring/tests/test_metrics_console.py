@@ -119,7 +119,14 @@ def test_nothing_stored_is_no_point(console: Client) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"range": "5y"}, {"organization_id": ""}, {"columns": "secret"}, {"columns": f"{CPU},{CPU}"}, {"columns": "id"}],
+    [
+        {"range": "5y"},
+        {"organization_id": ""},
+        {"columns": "secret"},
+        {"columns": f"{CPU},{CPU}"},
+        {"columns": "id"},
+        {"columns": ""},
+    ],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(console: Client, query: dict[str, str]) -> None:

@@ -99,7 +99,10 @@ def test_history_is_read_from_samples_and_from_rollups(people: Cast) -> None:
     assert hourly["series"]["memory_percent"][0]["avg"] == 40
     host = data(people.vera.get(f"{PERFORMANCE}/metrics/history?orchestrator_id=host&hours_back=2"))
     assert len(host["series"]["cpu_usage_percent"]) == 2
-    assert refusal(people.vera.get(f"{PERFORMANCE}/metrics/history?columns=secret")) == (400, "invalid_parameter")
+    for columns in ("secret", "%2C"):
+        for door in ("history?hours_back=200&", "summary?"):
+            refused = refusal(people.vera.get(f"{PERFORMANCE}/metrics/{door}columns={columns}"))
+            assert refused == (400, "invalid_parameter")
     assert refusal(people.vera.get(f"{PERFORMANCE}/metrics/history?organization_id=org-002")) == (404, "not_found")
 
 

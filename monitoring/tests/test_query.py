@@ -8,11 +8,11 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from monitoring.analytics import query, samples
+from monitoring.analytics import query, records, samples
 from monitoring.analytics.query import Spec
 from monitoring.metrics import requests, rollups, storage
 from monitoring.metrics.requests import Recorder, Series
-from monitoring.models import Activity, SystemMetric
+from monitoring.models import NUMBERS, Activity, SystemMetric
 from monitoring.tests.samples import sample
 from moolai.errors import AppError, InvalidInput
 from orchestrators import instances, messages
@@ -194,6 +194,15 @@ def test_events_messages_and_activities_are_counted() -> None:
     assert [tuple(entry.values()) for entry in statuses] == [("failed", "acme", 1), ("pending", "acme", 3)]
 
 
+def test_hours_of_which_nothing_is_kept_are_no_zeros(settings: Any) -> None:
+    settings.EVENT_RETENTION_DAYS = 2
+    for hours_ago in range(1, 48):
+        Event.objects.create(organization_id="acme", kind="config.changed", created_at=NOW - hours_ago * HOUR)
+    for aggregation, expected in (("min", 0), ("avg", 47 / 49), ("p50", 1), ("sum", 47)):
+        assert value("events", aggregation=aggregation, hours=24 * 30) == pytest.approx(expected), aggregation
+    assert value("events", aggregation="sum", hours=24, end_at=NOW - 72 * HOUR) is None
+
+
 # --- whose, how many --------------------------------------------------------------------------------------------------
 
 
@@ -223,13 +232,43 @@ def test_rows_are_as_many_as_asked_for_and_windows_join_without_a_seam() -> None
     assert len(days) == 5
 
 
-def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MAX_ROLLUPS", 2)
-    for hours_ago in range(2, 8):
+def test_an_hour_older_than_hours_are_kept_stands_once_however_late_they_are_removed(settings: Any) -> None:
+    settings.METRICS_HOURLY_RETENTION_DAYS = 3
+    for hours_ago in range(90, 140):
         sampled(hours_ago, 1)
     rolled_up()
+    asked = spec("cpu_usage_percent", group_by=["hour", "orchestrator"], hours=44, end_at=NOW - 92 * HOUR, limit=1000)
+    hours = [row["timestamp"] for row in found(asked, ["acme"])]
+    assert hours == sorted(set(hours))
+    assert hours[0] == asked.start_at.replace(minute=0)
+
+
+def test_too_much_to_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "MAX_AGGREGATES", 2)
+    monkeypatch.setattr(records, "MAX_COUNTS", 2)
+    for hours_ago in range(2, 8):
+        sampled(hours_ago, 1)
+        Event.objects.create(organization_id="acme", kind="config.changed", created_at=NOW - hours_ago * HOUR)
+    rolled_up()
+    for name, group in (("cpu_usage_percent", "orchestrator"), ("events", "kind")):
+        with pytest.raises(InvalidInput):
+            found(spec(name, group_by=group, hours=20))
+    (totals,) = found(spec("events", group_by="kind", hours=20, aggregation="sum"))
+    assert totals == {"kind": "config.changed", "events": 6}  # hours do not matter to a sum, and are not read
+
+
+def test_many_metrics_are_read_in_narrow_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["cpu_usage_percent", *[name for name in NUMBERS if name != "cpu_usage_percent"][:11]]
+    for hours_ago in range(1, 23, 2):
+        for orchestrator in ("orch-1", "orch-2"):
+            sampled(hours_ago, hours_ago, orchestrator=orchestrator)
+    rolled_up()
+    one = found(spec("cpu_usage_percent", group_by=["hour", "orchestrator"]))
+    monkeypatch.setattr(samples, "MAX_AGGREGATES", 12 * 2 * 5)
+    rows = found(spec(*names, group_by=["hour", "orchestrator"]))
+    assert [{name: row[name] for name in one[0]} for row in rows] == one
     with pytest.raises(InvalidInput):
-        found(spec("cpu_usage_percent", group_by="orchestrator", hours=20))
+        found(spec(*names, group_by="orchestrator"))
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
@@ -321,6 +360,7 @@ GOOD = {"metrics": ["api_requests"], "time_range": {"start": "2026-11-19", "end"
         ({"filters": ["organization"]}, "filters", "organization"),
         ({"filters": {"organization": 5}}, "filters.organization", "list"),
         ({"filters": {"organization": ["x"] * 101}}, "filters.organization", "100"),
+        ({"filters": {"organization": "a", "organization_id": "b"}}, "filters.organization_id", "other name"),
         ({"aggregation": "median"}, "aggregation", "p50"),
         ({"aggregation": ["sum"]}, "aggregation", "p50"),
         ({"limit": 0}, "limit", "1000"),
