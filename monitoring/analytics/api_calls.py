@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from monitoring.analytics.catalog import COUNTED, MEASURED, Cell, Metric, Source, Wanted, counted, unit_seconds
 from monitoring.metrics import call_spans, histogram
-from monitoring.models import RequestMetric
+from monitoring.models import ALL, RequestMetric
 
 NAME: Final = "api"
 COLUMNS: Final = {
@@ -73,11 +73,15 @@ class Where:
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     now: datetime = field(default_factory=timezone.now)
 
-    def condition(self, adapt: Any, *, step: int | None) -> tuple[str, list[Any]]:
-        """Return the SQL and its values: of the longest rows that lie whole in buckets of `step` seconds."""
+    def condition(self, adapt: Any, *, by: Sequence[str], step: int | None) -> tuple[str, list[Any]]:
+        """Return the SQL and its values: of the longest rows that lie whole in buckets of `step` seconds.
+
+        Of hours and days the sums over routes, and over organizations, are read where nobody asks for single ones.
+        """
         found = call_spans.parts(self.since, self.until, now=self.now, coarsest=call_spans.coarsest(step))
-        one = "m.span_seconds = %s AND m.minute_at >= %s AND m.minute_at < %s"
-        parts = [f"({' OR '.join([one] * len(found)) or '1 = 0'})"]
+        one, kind = "m.span_seconds = %s AND m.minute_at >= %s AND m.minute_at < %s", self._kind(by)
+        spans = [one if part.span_seconds == call_spans.MINUTE else f"{one} AND {kind}" for part in found]
+        parts = [f"({' OR '.join(spans) or '1 = 0'})"]
         values = [value for part in found for value in (part.span_seconds, adapt(part.start_at), adapt(part.end_at))]
         chosen = dict(self.filters)
         if self.organizations is not None:
@@ -86,6 +90,13 @@ class Where:
             parts.append(f"m.{COLUMNS[name]} IN ({','.join(['%s'] * len(wanted))})" if wanted else "1 = 0")
             values += wanted
         return " AND ".join(parts), values
+
+    def _kind(self, by: Sequence[str]) -> str:
+        asked = {*by, *self.filters}
+        if asked & {"endpoint", "method"}:
+            return f"m.route <> '{ALL}'"
+        is_by_organization = "organization" in asked or self.organizations is not None
+        return f"m.route = '{ALL}' AND m.organization_id {'<>' if is_by_organization else '='} '{ALL}'"
 
 
 def summed(
@@ -112,7 +123,7 @@ def _head(by: Sequence[str], step: int | None, vendor: str) -> str:
 
 def _rows(where: Where, by: Sequence[str], step: int | None, numbers: str) -> list[tuple[Any, ...]]:
     connection = connections[router.db_for_read(RequestMetric)]
-    condition, values = where.condition(connection.ops.adapt_datetimefield_value, step=step)
+    condition, values = where.condition(connection.ops.adapt_datetimefield_value, by=by, step=step)
     head, places = _head(by, step, connection.vendor), ", ".join(map(str, range(2, len(by) + 2)))
     groups = ", ".join(filter(None, ["1" if step else "", places]))
     statement = f"SELECT {head}, {numbers} FROM request_metrics m WHERE {condition}"  # noqa: S608 — our own names
@@ -128,7 +139,7 @@ def _plain(number: Any) -> Any:
 
 def _histograms(where: Where, by: Sequence[str], step: int | None) -> list[tuple[Any, ...]]:
     connection = connections[router.db_for_read(RequestMetric)]
-    condition, values = where.condition(connection.ops.adapt_datetimefield_value, step=step)
+    condition, values = where.condition(connection.ops.adapt_datetimefield_value, by=by, step=step)
     head = _head(by, step, connection.vendor)
     each = "jsonb_each_text(m.buckets)" if connection.vendor == "postgresql" else "json_each(m.buckets)"
     number = "b.value::bigint" if connection.vendor == "postgresql" else "b.value"

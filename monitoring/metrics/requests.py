@@ -1,8 +1,9 @@
 """Calls of our own API: counted in memory as they are answered, without a query, and stored by `flushing` in bulk.
 
 A row is what this process answered in one minute, one hour or one day, so no two processes write one row, and storing
-it again replaces it by the same or a larger count. A call counts in its row of each span or in none, and these are
-stored in one transaction. Rows of hours and days that run stay in memory; where room is short those that are stored
+it again replaces it by the same or a larger count. Of hours and days there are sums too, over all routes of an
+organization and over everything (ALL). A call counts in all of its rows or in none, and these are stored in one
+transaction. Rows of hours and days that run stay in memory; where room is short those that are stored
 are forgotten, and what follows goes into rows of another node. While the database is away rows are kept, up to
 MAX_ROWS; what does not fit is counted as lost.
 """
@@ -14,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from monitoring.metrics import histogram
-from monitoring.metrics.call_spans import MINUTE, SPANS
-from monitoring.models import RequestMetric
+from monitoring.metrics.call_spans import DAY, HOUR, MINUTE
+from monitoring.models import ALL, RequestMetric
 from orchestrators import nodes
 
 MAX_ROWS: Final = 20_000
@@ -91,7 +92,7 @@ class Recorder:
             # A clock that is set back must not begin a row anew that is stored already.
             self._minute = max(self._minute, int(time.time() if now is None else now) // MINUTE * MINUTE)
             self._totals.setdefault(series, Numbers()).add(status, elapsed_ms)
-            keys = [Key(span, self._minute // span * span, series, organization_id) for span in SPANS]
+            keys = _keys(self._minute, series, organization_id)
             if not self._has_room(keys):
                 self.lost += 1
                 return
@@ -136,6 +137,16 @@ class Recorder:
                 for key in over:
                     del self._rows[key]
         return len(taken)
+
+
+def _keys(minute: int, series: Series, organization_id: str) -> list[Key]:
+    """Return the rows of a call."""
+    keys, routes = [Key(MINUTE, minute, series, organization_id)], Series(ALL, ALL, series.status_class)
+    for span in (HOUR, DAY):
+        start = minute // span * span
+        keys += [Key(span, start, series, organization_id), Key(span, start, routes, organization_id)]
+        keys.append(Key(span, start, routes, ALL))
+    return keys
 
 
 def _row(key: Key, numbers: Numbers) -> RequestMetric:

@@ -1,10 +1,15 @@
-"""Calls of our own API get rows of hours and days beside those of minutes, those that are there too."""
+"""Calls of our own API get rows of hours and days, and sums of them, beside minutes; those that are there too."""
 
 from typing import Any, Final
 
 from django.db import migrations, models
 
 SERIES: Final = "node, route, method, status_class, organization_id"
+KINDS: Final = (  # rows of their own, sums over all routes, sums over all routes and organizations
+    SERIES,
+    "node, '*' AS route, '*' AS method, status_class, organization_id",
+    "node, '*' AS route, '*' AS method, status_class, '*' AS organization_id",
+)
 START: Final = {
     "postgresql": {3600: "date_trunc('hour', minute_at, 'UTC')", 86_400: "date_trunc('day', minute_at, 'UTC')"},
     "sqlite": {
@@ -19,11 +24,12 @@ HISTOGRAM: Final = {
 
 
 def fill(apps: Any, schema_editor: Any) -> None:
-    """Sum up the minutes of each hour, and the hours of each day; the rows keep their nodes."""
+    """Sum up the minutes of each hour, and the hours of each day; rows keep their nodes."""
     vendor = schema_editor.connection.vendor
     with schema_editor.connection.cursor() as cursor:
         for span, finer in ((3600, 60), (86_400, 3600)):
-            cursor.execute(_statement(vendor, span, finer))
+            for kind in KINDS:
+                cursor.execute(_statement(vendor, span, finer, kind))
 
 
 def empty(apps: Any, schema_editor: Any) -> None:
@@ -32,17 +38,17 @@ def empty(apps: Any, schema_editor: Any) -> None:
         cursor.execute("DELETE FROM request_metrics WHERE span_seconds > 60")
 
 
-def _statement(vendor: str, span: int, finer: int) -> str:
+def _statement(vendor: str, span: int, finer: int, kind: str) -> str:
     each, whole = HISTOGRAM[vendor]
     start = f"{START[vendor][span]} AS start_at"
-    rows = f"FROM request_metrics WHERE span_seconds = {finer} GROUP BY {SERIES}, start_at"
+    rows = f"FROM request_metrics WHERE span_seconds = {finer} AND route <> '*' GROUP BY 1, 2, 3, 4, 5, 6"
     counts = "count, unauthenticated, rate_limited, sum_ms, max_ms"
     sums = "sum(count), sum(unauthenticated), sum(rate_limited), sum(sum_ms), max(max_ms)"
     return f"""
-        WITH summed({SERIES}, start_at, {counts}) AS (SELECT {SERIES}, {start}, {sums} {rows}),
+        WITH summed({SERIES}, start_at, {counts}) AS (SELECT {kind}, {start}, {sums} {rows}),
         counted AS (
-            SELECT {SERIES}, {start}, key, sum(CAST(value AS bigint)) AS number FROM request_metrics, {each}
-            WHERE span_seconds = {finer} GROUP BY {SERIES}, start_at, key
+            SELECT {kind}, {start}, key, sum(CAST(value AS bigint)) AS number FROM request_metrics, {each}
+            WHERE span_seconds = {finer} AND route <> '*' GROUP BY 1, 2, 3, 4, 5, 6, 7
         ),
         histograms AS (SELECT {SERIES}, start_at, {whole} AS buckets FROM counted GROUP BY {SERIES}, start_at)
         INSERT INTO request_metrics ({SERIES}, span_seconds, minute_at, {counts}, buckets)

@@ -6,7 +6,8 @@ from django.db import models
 class RequestMetric(models.Model):
     """What one process answered in one minute, hour or day: a route, a method, a class of statuses, an organization.
 
-    Each call is in one row of each span; rows of two spans are never added up (monitoring/metrics/call_spans.py).
+    Each call is in a row of each span; of hours and days also in the sum over all routes of its organization (`route`
+    and `method` are ALL), and in that over all organizations. Rows of two of these are never added up (call_spans.py).
     """
 
     node = models.CharField(max_length=100)

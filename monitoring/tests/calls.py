@@ -1,25 +1,28 @@
-"""Rows of calls as processes store them: of each minute's row also its hour and its day."""
+"""Rows of calls as processes store them: of each minute's row also its hour and its day, and the sums of these."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from monitoring.metrics import requests
 from monitoring.metrics.call_spans import DAY, HOUR
-from monitoring.models import RequestMetric
+from monitoring.models import ALL, RequestMetric
 
 
 def with_hours_and_days(minutes: Iterable[RequestMetric]) -> Iterator[RequestMetric]:
-    """Yield the rows of minutes, then those of their hours and days."""
+    """Yield the rows of minutes, then those of their hours and days, then the sums of these."""
     found: dict[tuple[object, ...], RequestMetric] = {}
     for row in minutes:
         yield row
         for span in (HOUR, DAY):
             start = int(row.minute_at.timestamp()) // span * span
-            key = (row.node, row.organization_id, row.route, row.method, row.status_class, span, start)
-            if key in found:
-                _add(found[key], row)
-            else:
-                found[key] = _copy(row, span, start)
+            for route, home in ((row.route, row.organization_id), (ALL, row.organization_id), (ALL, ALL)):
+                method = ALL if route == ALL else row.method
+                key = (row.node, home, route, method, row.status_class, span, start)
+                if key in found:
+                    _add(found[key], row)
+                else:
+                    found[key] = _copy(row, span, start)
+                    found[key].route, found[key].method, found[key].organization_id = route, method, home
     yield from found.values()
 
 

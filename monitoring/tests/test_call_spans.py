@@ -63,7 +63,7 @@ class Process:
     """Counts calls, stores them now and then, ends and starts again; the answer to a commit may be lost."""
 
     def __init__(self, random: Random) -> None:
-        self.random, self.recorder = random, Recorder(max_rows=40)
+        self.random, self.recorder = random, Recorder(max_rows=90)
 
     def answer(self, call: Call) -> None:
         """Count a call."""
@@ -71,7 +71,7 @@ class Process:
             call.series, status=call.status, organization_id=call.organization_id, elapsed_ms=call.ms,
             now=call.at.timestamp(),
         )  # fmt: skip
-        if self.random.random() < 0.2 or self.recorder.waiting() > 30:
+        if self.random.random() < 0.2 or self.recorder.waiting() > 70:
             self.flush()
 
     def flush(self, *, may_fail: bool = True) -> None:
@@ -89,7 +89,7 @@ class Process:
         """Store what there is; the next one is another process."""
         self.flush(may_fail=False)
         assert (self.recorder.lost, self.recorder.waiting()) == (0, 0)
-        self.recorder = Recorder(max_rows=40)
+        self.recorder = Recorder(max_rows=90)
 
 
 @pytest.fixture
@@ -144,10 +144,10 @@ def spans(random: Random) -> Iterator[tuple[datetime, datetime, int | None]]:
 
 
 def test_every_reading_of_any_span_is_the_sum_of_its_calls(answered: list[Call]) -> None:
-    assert RequestMetric.objects.values("node").distinct().count() > 20
+    assert RequestMetric.objects.values("node").distinct().count() > 12
     for since, until, step in spans(random := Random(5)):
         homes = random.choice((None, ["acme"], ["umbrella", ""], []))
-        by = random.choice(("", "route", "organization_id"))
+        by = random.choice(("", "", "route", "organization_id"))
         theirs = [call for call in answered if homes is None or call.organization_id in homes]
         where = Where(homes, since, until, now=NOW)
         name = {"route": "endpoint", "organization_id": "organization"}.get(by)
@@ -168,14 +168,14 @@ def test_every_reading_of_any_span_is_the_sum_of_its_calls(answered: list[Call])
 
 def test_minutes_from_before_there_were_hours_get_theirs(answered: list[Call]) -> None:
     def sums() -> list[Any]:
-        names = ("span_seconds", "minute_at", "route", "status_class", "organization_id")
+        names = ("span_seconds", "minute_at", "route", "method", "status_class", "organization_id")
         rows = RequestMetric.objects.order_by(*names).values_list(*names)
         return list(rows.annotate(*(Sum(name) for name in ("count", "unauthenticated", "rate_limited", "sum_ms"))))
 
-    def histograms() -> dict[int, histogram.Counts]:
-        found: dict[int, histogram.Counts] = defaultdict(dict)
-        for span, buckets in RequestMetric.objects.values_list("span_seconds", "buckets"):
-            histogram.merge(found[span], {int(index): number for index, number in buckets.items()})
+    def histograms() -> dict[Any, histogram.Counts]:
+        found: dict[Any, histogram.Counts] = defaultdict(dict)
+        for *kind, buckets in RequestMetric.objects.values_list("span_seconds", "route", "organization_id", "buckets"):
+            histogram.merge(found[tuple(kind)], {int(index): number for index, number in buckets.items()})
         return dict(found)
 
     migration = import_module("monitoring.migrations.0009_calls_by_hour_and_day")
@@ -199,7 +199,7 @@ def test_minutes_from_before_there_were_hours_get_theirs(answered: list[Call]) -
         (HOUR, {}),
         (DAY, {}),
     ]
-    none.delete()
+    RequestMetric.objects.filter(node="n").delete()
     assert (sums(), histograms()) == before
 
 
