@@ -84,4 +84,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             "requestmetric", models.Index(fields=["span_seconds", "minute_at"], name="request_metrics_by_span")
         ),
+        migrations.AddIndex(
+            "requestmetric",
+            models.Index(
+                fields=["organization_id", "span_seconds", "minute_at"],
+                condition=models.Q(route="*"),
+                name="request_metrics_sums",
+            ),
+        ),
     ]

@@ -32,7 +32,14 @@ class RequestMetric(models.Model):
                 name="one_request_metric_per_span",
             )
         ]
-        indexes = [models.Index(fields=["span_seconds", "minute_at"], name="request_metrics_by_span")]
+        indexes = [
+            models.Index(fields=["span_seconds", "minute_at"], name="request_metrics_by_span"),
+            models.Index(
+                fields=["organization_id", "span_seconds", "minute_at"],
+                condition=models.Q(route="*"),
+                name="request_metrics_sums",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.method} {self.route} {self.status_class} at {self.minute_at:%H:%M}"
