@@ -1,17 +1,18 @@
-"""Who there are samples of: found by stepping along an index, however many samples there are. Reads rows."""
+"""Who there are samples and roll-ups of: found by stepping along an index, however many there are. Reads rows."""
 
 from collections.abc import Collection
 
 from django.db import connections, router
+from django.db.models import Model
 
-from monitoring.models import SystemMetric
+from monitoring.models import MetricRollup, SystemMetric
 
 # Each step asks the index for the next larger value: as many look-ups as there are organizations.
 ORGANIZATIONS = """
 WITH RECURSIVE found(organization_id) AS (
-    SELECT min(organization_id) FROM user_system_performance
+    SELECT min(organization_id) FROM {table}
     UNION ALL
-    SELECT (SELECT min(s.organization_id) FROM user_system_performance s
+    SELECT (SELECT min(s.organization_id) FROM {table} s
             WHERE s.organization_id > found.organization_id)
     FROM found WHERE found.organization_id IS NOT NULL
 )
@@ -23,6 +24,15 @@ def organizations(scope: Collection[str] | None = None) -> list[str]:
     """Return the organizations of `scope`; of all that there are samples of, when it is None."""
     if scope is not None:
         return sorted(scope)
-    with connections[router.db_for_read(SystemMetric)].cursor() as cursor:
-        cursor.execute(ORGANIZATIONS)
+    return _found(SystemMetric)
+
+
+def of_rollups(scope: Collection[str] | None = None) -> list[str]:
+    """Return the organizations of `scope`; of all that there are roll-ups of, which outlive samples, if None."""
+    return sorted(scope) if scope is not None else _found(MetricRollup)
+
+
+def _found(model: type[Model]) -> list[str]:
+    with connections[router.db_for_read(model)].cursor() as cursor:
+        cursor.execute(ORGANIZATIONS.format(table=model._meta.db_table))
         return [row[0] for row in cursor.fetchall()]
