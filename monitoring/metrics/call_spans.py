@@ -11,6 +11,8 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Q
 
+from monitoring.models import ALL
+
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 SPANS: Final = (MINUTE, HOUR, DAY)
 FINER: Final = {DAY: HOUR, HOUR: MINUTE}
@@ -96,9 +98,10 @@ def coarsest(step_seconds: int | None) -> int:
     return next(span for span in reversed(SPANS) if step_seconds is None or step_seconds % span == 0)
 
 
-def matching(found: list[Part]) -> Q:
-    """Return the condition of rows that lie in one of these parts."""
-    condition = Q(pk__in=[])
+def matching(found: list[Part], *, are_sums: bool = False) -> Q:
+    """Return the condition of rows that lie in one of these parts: by route, or the sums over everything of them."""
+    condition, kind = Q(pk__in=[]), Q(route=ALL, organization_id=ALL) if are_sums else ~Q(route=ALL)
     for part in found:
-        condition |= Q(span_seconds=part.span_seconds, minute_at__gte=part.start_at, minute_at__lt=part.end_at)
+        rows = Q(span_seconds=part.span_seconds, minute_at__gte=part.start_at, minute_at__lt=part.end_at)
+        condition |= rows if part.span_seconds == MINUTE else rows & kind
     return condition

@@ -10,7 +10,7 @@ from django.db.models import Max, QuerySet, Sum
 from django.utils import timezone
 
 from monitoring.metrics import call_spans, histogram
-from monitoring.models import ALL, RequestMetric
+from monitoring.models import RequestMetric
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ def _rows(
     organizations: Collection[str] | None, since: datetime, until: datetime, now: datetime | None
 ) -> QuerySet[RequestMetric]:
     parts = call_spans.parts(since, until, now=now or timezone.now())
-    rows = RequestMetric.objects.filter(call_spans.matching(parts)).exclude(route=ALL).order_by()
+    rows = RequestMetric.objects.filter(call_spans.matching(parts)).order_by()
     return rows if organizations is None else rows.filter(organization_id__in=list(organizations))
 
 

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from monitoring.alerts import traffic
 from monitoring.alerts.probes import Moment
 from monitoring.analytics.api_calls import Summed, Where, summed
-from monitoring.metrics import call_spans, calls, histogram, requests
+from monitoring.metrics import call_series, call_spans, calls, histogram, requests
 from monitoring.metrics.call_spans import DAY, HOUR, MINUTE, Part
 from monitoring.metrics.requests import Recorder, Series
 from monitoring.models import RequestMetric
@@ -164,6 +164,19 @@ def test_every_reading_of_any_span_is_the_sum_of_its_calls(answered: list[Call])
         }
     found = call_spans.parts(NOW - LONG, NOW, now=NOW)
     assert [part.span_seconds for part in found] == [HOUR, DAY]
+
+
+def test_the_controllers_chart_of_any_range_has_the_sums_of_its_calls(answered: list[Call]) -> None:
+    for hours in (1, 24, 24 * 7, 24 * 15):
+        with CaptureQueriesContext(connection) as asked:
+            found = call_series.read(since=NOW - hours * HOURS, until=NOW)
+        assert len(asked) == 1
+        first, last = (call_spans.floor(moment, found.step_seconds) for moment in (NOW - hours * HOURS, NOW))
+        theirs = expected(answered, first, last, found.step_seconds, "")
+        points = {
+            (at,): (round(rate * found.step_seconds), slowest) for at, rate, _, _, slowest in found.points if rate
+        }
+        assert points == {key: (sums[0], sums[4]) for key, sums in theirs.items()}, hours
 
 
 def test_minutes_from_before_there_were_hours_get_theirs(answered: list[Call]) -> None:
