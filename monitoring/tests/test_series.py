@@ -175,6 +175,7 @@ def test_no_latest_row_of_nothing() -> None:
 # --- moments of any zone, rows whose samples are gone -----------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_hours_and_days_begin_where_those_of_utc_do_whatever_zone_is_asked_in() -> None:
     fill(every=timedelta(minutes=30), days=20)
     roll_up()
@@ -187,6 +188,7 @@ def test_hours_and_days_begin_where_those_of_utc_do_whatever_zone_is_asked_in() 
         assert there == statistics.summarize(**whose, since=since, until=until)
 
 
+@pytest.mark.once
 def test_an_orchestrator_is_drawn_when_its_organization_has_no_samples_any_more() -> None:
     fill(every=timedelta(minutes=30), days=20, orchestrator="gone", organization="pruned")
     fill(every=timedelta(minutes=10), days=1)
