@@ -20,6 +20,7 @@ from django.test import Client
 from monitoring.dashboard.snapshots import SNAPSHOTS
 from monitoring.dashboard.topics import Scope
 from monitoring.models import Activity, Alert, RequestMetric
+from monitoring.tests.calls import with_hours_and_days
 from orchestrators.models import Instance
 from orgs import keys
 from orgs.models import Organization, User
@@ -98,7 +99,7 @@ def fill(now: datetime) -> None:
     )
     _store(Alert, _alerts(now))
     _store(Activity, _activities(now))
-    _store(RequestMetric, _calls(now))
+    _store(RequestMetric, with_hours_and_days(_calls(now)))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 

@@ -148,7 +148,12 @@ def _slope(points: list[tuple[float, float]]) -> float:
 
 def _routes(span: Span) -> Iterator[Recommendation]:
     """Look for routes that are slow, or fail on our side."""
-    whose: dict[str, Any] = {"organizations": span.organizations, "since": span.since, "until": span.until}
+    whose: dict[str, Any] = {
+        "organizations": span.organizations,
+        "since": span.since,
+        "until": span.until,
+        "now": span.until,
+    }
     found = calls.counted(**whose)
     # Histograms are read of those routes alone of which at least one call was slow.
     slow = {route for (_, route), numbers in found.items() if numbers.max_ms >= SLOW_MS[0]}

@@ -213,7 +213,7 @@ class PerformanceStatus(rest.View):
         organizations = scope.organizations(request, self.query["organization_id"])
         now = timezone.now()
         found = levels.components(latest.rows(organizations), now=now)
-        counted = calls.by_route(organizations=organizations, since=now - timedelta(hours=1), until=now)
+        counted = calls.by_route(organizations=organizations, since=now - timedelta(hours=1), until=now, now=now)
         is_one = organizations is not None and len(organizations) == 1
         status = collecting.status(organizations[0] if organizations and is_one else None, now=now)
         told = {"status": levels.overall(found), "requests": calls.together(counted).told()}

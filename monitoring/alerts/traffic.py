@@ -14,6 +14,7 @@ from typing import Final, cast
 from monitoring.alerts import engine
 from monitoring.alerts.probes import CONTROLLER, Moment, Reading, Source, Subject
 from monitoring.metrics import histogram, routes
+from monitoring.metrics.call_spans import MINUTE
 from monitoring.models import RequestMetric
 
 WINDOW: Final = timedelta(minutes=5)
@@ -93,8 +94,8 @@ def _traffic(moment: Moment) -> Mapping[Subject, Traffic]:
         found: dict[Subject, Traffic] = defaultdict(Traffic)
         settled_at = datetime.fromtimestamp(engine.settled_at(moment), UTC)
         since = max(moment.now - WINDOW, settled_at)
-        rows = RequestMetric.objects.filter(minute_at__gte=since, minute_at__lte=moment.now).exclude(route__in=UNASKED)
-        for row in rows.order_by().iterator(chunk_size=2000):
+        rows = RequestMetric.objects.filter(span_seconds=MINUTE, minute_at__gte=since, minute_at__lte=moment.now)
+        for row in rows.exclude(route__in=UNASKED).order_by().iterator(chunk_size=2000):
             found[CONTROLLER].add(row)
             if row.organization_id:
                 found[row.organization_id, ""].add(row)

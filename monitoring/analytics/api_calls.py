@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connections, router
+from django.utils import timezone
 
 from monitoring.analytics.catalog import COUNTED, MEASURED, Cell, Metric, Source, Wanted, counted, unit_seconds
-from monitoring.metrics import histogram
-from monitoring.models import RequestMetric
+from monitoring.metrics import call_spans, histogram
+from monitoring.models import ALL, RequestMetric
 
 NAME: Final = "api"
 COLUMNS: Final = {
@@ -70,10 +71,18 @@ class Where:
     since: datetime
     until: datetime
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    now: datetime = field(default_factory=timezone.now)
 
-    def condition(self, adapt: Any) -> tuple[str, list[Any]]:
-        """Return the SQL and its values."""
-        parts, values = ["m.minute_at >= %s", "m.minute_at < %s"], [adapt(self.since), adapt(self.until)]
+    def condition(self, adapt: Any, *, by: Sequence[str], step: int | None) -> tuple[str, list[Any]]:
+        """Return the SQL and its values: of the longest rows that lie whole in buckets of `step` seconds.
+
+        Of hours and days the sums over routes, and over organizations, are read where nobody asks for single ones.
+        """
+        found = call_spans.parts(self.since, self.until, now=self.now, coarsest=call_spans.coarsest(step))
+        one, kind = "m.span_seconds = %s AND m.minute_at >= %s AND m.minute_at < %s", self._kind(by)
+        spans = [one if part.span_seconds == call_spans.MINUTE else f"{one} AND {kind}" for part in found]
+        parts = [f"({' OR '.join(spans) or '1 = 0'})"]
+        values = [value for part in found for value in (part.span_seconds, adapt(part.start_at), adapt(part.end_at))]
         chosen = dict(self.filters)
         if self.organizations is not None:
             chosen["organization"] = list(self.organizations)
@@ -82,13 +91,20 @@ class Where:
             values += wanted
         return " AND ".join(parts), values
 
+    def _kind(self, by: Sequence[str]) -> str:
+        asked = {*by, *self.filters}
+        if asked & {"endpoint", "method"}:
+            return f"m.route <> '{ALL}'"
+        is_by_organization = "organization" in asked or self.organizations is not None
+        return f"m.route = '{ALL}' AND m.organization_id {'<>' if is_by_organization else '='} '{ALL}'"
+
 
 def summed(
     where: Where, *, by: Sequence[str] = (), step_seconds: int | None = None, has_buckets: bool = False
 ) -> dict[Key, Summed]:
     """Return {(bucket's beginning, *dimensions): calls}: one statement, and one more for histograms.
 
-    Neither reads more than the minutes of the span, along an index.
+    Both read days, hours and minutes along an index, the longest that lie whole in the buckets.
     """
     found = {tuple(row[: len(by) + 1]): Summed(*row[len(by) + 1 :]) for row in _rows(where, by, step_seconds, NUMBERS)}
     if has_buckets:
@@ -107,7 +123,7 @@ def _head(by: Sequence[str], step: int | None, vendor: str) -> str:
 
 def _rows(where: Where, by: Sequence[str], step: int | None, numbers: str) -> list[tuple[Any, ...]]:
     connection = connections[router.db_for_read(RequestMetric)]
-    condition, values = where.condition(connection.ops.adapt_datetimefield_value)
+    condition, values = where.condition(connection.ops.adapt_datetimefield_value, by=by, step=step)
     head, places = _head(by, step, connection.vendor), ", ".join(map(str, range(2, len(by) + 2)))
     groups = ", ".join(filter(None, ["1" if step else "", places]))
     statement = f"SELECT {head}, {numbers} FROM request_metrics m WHERE {condition}"  # noqa: S608 — our own names
@@ -123,7 +139,7 @@ def _plain(number: Any) -> Any:
 
 def _histograms(where: Where, by: Sequence[str], step: int | None) -> list[tuple[Any, ...]]:
     connection = connections[router.db_for_read(RequestMetric)]
-    condition, values = where.condition(connection.ops.adapt_datetimefield_value)
+    condition, values = where.condition(connection.ops.adapt_datetimefield_value, by=by, step=step)
     head = _head(by, step, connection.vendor)
     each = "jsonb_each_text(m.buckets)" if connection.vendor == "postgresql" else "json_each(m.buckets)"
     number = "b.value::bigint" if connection.vendor == "postgresql" else "b.value"
@@ -142,7 +158,7 @@ def _histograms(where: Where, by: Sequence[str], step: int | None) -> list[tuple
 
 def read(wanted: Wanted) -> Iterator[Cell]:
     """Yield counts by the hour (or the minute), and the durations by the query's buckets."""
-    where = Where(wanted.organizations, wanted.start_at, wanted.end_at, wanted.filters)
+    where = Where(wanted.organizations, wanted.start_at, wanted.end_at, wanted.filters, wanted.now)
     if counts := [name for name in wanted.metrics if name in COUNTS]:
         for (at, *keys), calls in summed(where, by=wanted.dimensions, step_seconds=unit_seconds(wanted)).items():
             yield from (counted(name, at, tuple(keys), getattr(calls, COUNTS[name][0])) for name in counts)

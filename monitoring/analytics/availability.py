@@ -133,8 +133,14 @@ def read(whose: Whose, *, group_by: str | None, step: int, most: int) -> Shares:
 
 
 def active(whose: Whose) -> set[str]:
-    """Return the orchestrators that were available at some time of the span."""
-    return {name for name, _, intervals in _lives(whose) if any(is_up for _, _, is_up in intervals)}
+    """Return the orchestrators that were available at some time of the span: at its beginning, or by an event in it.
+
+    Two statements, and one that reads the names alone: events may be as many as they are.
+    """
+    events = whose.events().filter(kind__in=[kind for kind, is_up in STATES.items() if is_up]).order_by()
+    risen = set(events.values_list("orchestrator_id", flat=True).distinct())
+    rows = _starts(whose)
+    return {name for row in rows if (name := row["orchestrator_id"]) in risen or _at_start(row, whose.since)}
 
 
 def _lives(whose: Whose) -> Iterator[tuple[str, str, list[Interval]]]:

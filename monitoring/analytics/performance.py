@@ -16,7 +16,7 @@ from django.conf import settings
 from monitoring.analytics import availability, orchestrator_calls
 from monitoring.analytics.api_calls import Key, Summed, Where, summed
 from monitoring.analytics.figures import Figure, Shares, of_calls, of_rates
-from monitoring.metrics import series
+from monitoring.metrics import call_spans, series
 
 TYPES: Final = ("latency", "throughput", "error_rate", "availability")
 GROUPS: Final = ("organization", "endpoint", "model", "orchestrator")
@@ -48,9 +48,8 @@ class Asked:
 
 def build(asked: Asked, *, now: datetime) -> dict[str, Any]:
     """Return the performance of a period; statements are as many however much is stored."""
-    until = min(asked.end_at, now)
-    since = max(asked.start_at, _kept_since(asked, now=now))
-    step = _step(asked, since, until)
+    since, until = _span(asked, now=now)
+    step = _step(asked, since, until, now=now)
     basis, found, note = "nothing", Shares.none(), ""
     if since < until:
         basis, found, note = _measured(asked, since, until, step=step, now=now)
@@ -72,9 +71,17 @@ def build(asked: Asked, *, now: datetime) -> dict[str, Any]:
     }
 
 
+def _span(asked: Asked, *, now: datetime) -> tuple[datetime, datetime]:
+    """Return what can be measured of the period; of calls whole hours or days where nothing finer is kept."""
+    since, until = max(asked.start_at, _kept_since(asked, now=now)), min(asked.end_at, now)
+    if _is_of_calls(asked):
+        return call_spans.kept(since, now=now), call_spans.kept(until, now=now)
+    return since, until
+
+
 def _kept_since(asked: Asked, *, now: datetime) -> datetime:
     """Return from when on the rows are there that are read."""
-    days = settings.METRICS_RETENTION_DAYS
+    days = settings.METRICS_DAILY_RETENTION_DAYS
     if asked.group_by == "orchestrator":
         days = {"latency": settings.METRICS_DAILY_RETENTION_DAYS}.get(
             asked.metric_type, settings.MESSAGE_RETENTION_DAYS
@@ -88,11 +95,17 @@ def _is_of_events(asked: Asked) -> bool:
     return asked.metric_type == "availability" and asked.group_by not in ("endpoint", "model")
 
 
-def _step(asked: Asked, since: datetime, until: datetime) -> int:
+def _is_of_calls(asked: Asked) -> bool:
+    return asked.group_by in (None, "organization", "endpoint") and not _is_of_events(asked)
+
+
+def _step(asked: Asked, since: datetime, until: datetime, *, now: datetime) -> int:
     """Return how many seconds a point covers: as few as come to no more than MAX_POINTS."""
     if asked.group_by == "orchestrator" and not _is_of_events(asked):
         return orchestrator_calls.step(since, until)
     least = max(60.0, (until - since).total_seconds() / MAX_POINTS)
+    if _is_of_calls(asked):
+        least = max(least, call_spans.resolution(since, until, now=now))
     return next((step for step in series.STEPS if step >= least), -(-int(least) // 86_400) * 86_400)
 
 
@@ -100,7 +113,7 @@ def _measured(asked: Asked, since: datetime, until: datetime, *, step: int, now:
     if _is_of_events(asked):
         whose = availability.Whose(asked.organizations, since, until)
         return "status events", availability.read(whose, group_by=asked.group_by, step=step, most=MAX_GROUPS), ""
-    where = Where(asked.organizations, since, until)
+    where = Where(asked.organizations, since, until, now=now)
     if asked.group_by == "orchestrator":
         basis, read = orchestrator_calls.reader(asked.metric_type, now=now)
     elif asked.group_by in _readers:

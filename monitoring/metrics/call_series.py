@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from django.db.models import Max, Q, Sum
 
+from monitoring.metrics import call_spans
 from monitoring.metrics.reading import Bucket
 from monitoring.models import RequestMetric
 
 NAMES: Final = ("calls_per_second", "calls_failed_percent", "calls_avg_ms", "calls_max_ms")
-STEPS: Final = (60, 120, 300, 600, 1800, 3600, 7200, 21_600)  # rows are of one minute
+STEPS: Final = (60, 120, 300, 600, 1800, 3600, 7200, 21_600)
 MAX_POINTS: Final = 180
 Point = tuple[int, float, float | None, float | None, float | None]  # epoch seconds, then as NAMES
 
@@ -32,8 +33,9 @@ def read(*, since: datetime, until: datetime) -> CallSeries:
     wanted = (until - since).total_seconds() / MAX_POINTS
     step = next((step for step in STEPS if step >= wanted), STEPS[-1])
     first, last = (datetime.fromtimestamp(moment.timestamp() // step * step, UTC) for moment in (since, until))
+    parts = call_spans.parts(first, last, now=until, coarsest=call_spans.coarsest(step))
     rows = (
-        RequestMetric.objects.filter(minute_at__gte=first, minute_at__lt=last)
+        RequestMetric.objects.filter(call_spans.matching(parts, are_sums=True))
         .order_by()
         .annotate(bucket=Bucket("minute_at", step=step))
         .values("bucket")

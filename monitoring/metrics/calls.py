@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from django.db.models import Max, QuerySet, Sum
+from django.utils import timezone
 
-from monitoring.metrics import histogram
+from monitoring.metrics import call_spans, histogram
 from monitoring.models import RequestMetric
 
 
@@ -57,15 +58,21 @@ class Calls:
 
 
 def by_route(
-    *, organizations: Collection[str] | None, since: datetime, until: datetime, routes: Collection[str] | None = None
+    *,
+    organizations: Collection[str] | None,
+    since: datetime,
+    until: datetime,
+    routes: Collection[str] | None = None,
+    now: datetime | None = None,
 ) -> dict[tuple[str, str], Calls]:
-    """Return {(method, route): calls} of these organizations (None: all, and nobody's), minute by minute.
+    """Return {(method, route): calls} of these organizations (None: all, and nobody's), row by row.
 
-    Every minute's histogram is read; `routes` (None: all) says of which routes that is needed.
+    Histograms of days, of hours at both ends and of minutes around them are read; `routes` (None: all) says of which
+    routes that is needed.
     """
     found: dict[tuple[str, str], Calls] = defaultdict(Calls)
     columns = ("method", "route", "status_class", "count", "sum_ms", "max_ms", "buckets")
-    rows = _rows(organizations, since, until)
+    rows = _rows(organizations, since, until, now)
     if routes is not None:
         rows = rows.filter(route__in=list(routes))
     for method, route, *numbers in rows.values_list(*columns).iterator(chunk_size=2000):
@@ -73,18 +80,23 @@ def by_route(
     return dict(found)
 
 
-def counted(*, organizations: Collection[str] | None, since: datetime, until: datetime) -> dict[tuple[str, str], Calls]:
+def counted(
+    *, organizations: Collection[str] | None, since: datetime, until: datetime, now: datetime | None = None
+) -> dict[tuple[str, str], Calls]:
     """Return the same without histograms, summed up by the database: a row for each route and class of statuses."""
     found: dict[tuple[str, str], Calls] = defaultdict(Calls)
-    rows = _rows(organizations, since, until).values_list("method", "route", "status_class")
+    rows = _rows(organizations, since, until, now).values_list("method", "route", "status_class")
     summed = rows.annotate(calls=Sum("count"), spent=Sum("sum_ms"), slowest=Max("max_ms"))
     for method, route, *numbers in cast(Iterable[tuple[Any, ...]], summed):
         found[method, route].add(*(*numbers, {}))
     return dict(found)
 
 
-def _rows(organizations: Collection[str] | None, since: datetime, until: datetime) -> QuerySet[RequestMetric]:
-    rows = RequestMetric.objects.filter(minute_at__gte=since, minute_at__lt=until).order_by()
+def _rows(
+    organizations: Collection[str] | None, since: datetime, until: datetime, now: datetime | None
+) -> QuerySet[RequestMetric]:
+    parts = call_spans.parts(since, until, now=now or timezone.now())
+    rows = RequestMetric.objects.filter(call_spans.matching(parts)).order_by()
     return rows if organizations is None else rows.filter(organization_id__in=list(organizations))
 
 

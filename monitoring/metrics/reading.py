@@ -40,7 +40,7 @@ class Whose:
         if self.orchestrator_id is None and self.organizations is None:
             return rows.filter(organization_id=ALL, orchestrator_id=ALL)
         of = ALL if self.orchestrator_id is None else self.orchestrator_id
-        return rows.filter(organization_id__in=sources.organizations(self.organizations), orchestrator_id=of)
+        return rows.filter(organization_id__in=sources.of_rollups(self.organizations), orchestrator_id=of)
 
 
 def known(columns: Collection[str]) -> list[str]:

@@ -1,25 +1,27 @@
 """Calls of our own API: counted in memory as they are answered, without a query, and stored by `flushing` in bulk.
 
-A row is what this process answered in one minute, so no two processes write one row, and storing it again replaces it
-by the same or a larger count. While the database is away rows are kept, up to MAX_ROWS; what does not fit is counted as
-lost.
+A row is what this process answered in one minute, one hour or one day, so no two processes write one row, and storing
+it again replaces it by the same or a larger count. Of hours and days there are sums too, over all routes of an
+organization and over everything (ALL). A call counts in all of its rows or in none, and these are stored in one
+transaction. Rows of hours and days that run stay in memory; where room is short those that are stored
+are forgotten, and what follows goes into rows of another node. While the database is away rows are kept, up to
+MAX_ROWS; what does not fit is counted as lost.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Final, NamedTuple
 
 from monitoring.metrics import histogram
-from monitoring.models import RequestMetric
+from monitoring.metrics.call_spans import DAY, HOUR, MINUTE
+from monitoring.models import ALL, RequestMetric
 from orchestrators import nodes
 
 MAX_ROWS: Final = 20_000
 BATCH: Final = 500
-MINUTE: Final = 60
-UNIQUE: Final = ("organization_id", "minute_at", "route", "method", "status_class", "node")
+UNIQUE: Final = ("organization_id", "span_seconds", "minute_at", "route", "method", "status_class", "node")
 MEASURED: Final = ("count", "unauthenticated", "rate_limited", "sum_ms", "max_ms", "buckets")
 
 
@@ -32,19 +34,21 @@ class Series(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A row: the minute (epoch seconds), the series, the organization."""
+    """A row: how long it is, its beginning (epoch seconds), the series, the organization."""
 
-    minute: int
+    span: int
+    start: int
     series: Series
     organization_id: str
 
 
 class Numbers:
-    """What some calls come to."""
+    """What some calls come to, and the node under which they are stored."""
 
-    __slots__ = ("buckets", "count", "max_ms", "rate_limited", "sum_ms", "unauthenticated")
+    __slots__ = ("buckets", "count", "max_ms", "node", "rate_limited", "sum_ms", "unauthenticated")
 
-    def __init__(self) -> None:
+    def __init__(self, node: str = "") -> None:
+        self.node = node
         self.count = self.unauthenticated = self.rate_limited = 0
         self.sum_ms = self.max_ms = 0.0
         self.buckets: histogram.Counts = {}
@@ -60,7 +64,7 @@ class Numbers:
 
     def copy(self) -> "Numbers":
         """Return the same numbers, which do not change any more."""
-        twin = Numbers()
+        twin = Numbers(self.node)
         for name in MEASURED:
             setattr(twin, name, getattr(self, name))
         twin.buckets = dict(self.buckets)
@@ -78,6 +82,7 @@ class Recorder:
         self._rows: dict[Key, Numbers] = {}
         self._changed: set[Key] = set()
         self._minute = 0
+        self._node = ""
 
     def record(
         self, series: Series, *, status: int, organization_id: str, elapsed_ms: float, now: float | None = None
@@ -87,12 +92,28 @@ class Recorder:
             # A clock that is set back must not begin a row anew that is stored already.
             self._minute = max(self._minute, int(time.time() if now is None else now) // MINUTE * MINUTE)
             self._totals.setdefault(series, Numbers()).add(status, elapsed_ms)
-            key = Key(self._minute, series, organization_id)
-            if key not in self._rows and len(self._rows) >= self.max_rows:
+            keys = _keys(self._minute, series, organization_id)
+            if not self._has_room(keys):
                 self.lost += 1
                 return
-            self._rows.setdefault(key, Numbers()).add(status, elapsed_ms)
-            self._changed.add(key)
+            for key in keys:
+                if key not in self._rows:
+                    self._rows[key] = Numbers(self._node)
+                self._rows[key].add(status, elapsed_ms)
+            self._changed.update(keys)
+
+    def _has_room(self, keys: Sequence[Key]) -> bool:
+        """Whether these rows are there or fit; those that are stored make room, and never come back."""
+        if not self._node:  # not before the first call: what is made before a fork would be every process's
+            self._node = nodes.new_id()
+        if self._fits(keys) or len(self._rows) == len(self._changed):
+            return self._fits(keys)
+        self._rows = {key: self._rows[key] for key in self._changed}
+        self._node = nodes.new_id()
+        return self._fits(keys)
+
+    def _fits(self, keys: Sequence[Key]) -> bool:
+        return len(self._rows) + sum(key not in self._rows for key in keys) <= self.max_rows
 
     def totals(self) -> dict[Series, Numbers]:
         """Return what was counted since the process began."""
@@ -104,7 +125,7 @@ class Recorder:
         return len(self._changed)
 
     def flush(self, store: Callable[[Sequence[RequestMetric]], None]) -> int:
-        """Have what changed stored, and forget minutes that are over; whatever `store` raises, nothing is forgotten."""
+        """Have what changed stored, and forget what is over; whatever `store` raises, nothing is forgotten."""
         with self._flushing:
             with self._lock:
                 taken = {key: self._rows[key].copy() for key in self._changed}
@@ -112,27 +133,32 @@ class Recorder:
                 store([_row(key, numbers) for key, numbers in sorted(taken.items(), key=lambda pair: pair[0])])
             with self._lock:
                 self._changed -= {key for key, numbers in taken.items() if self._rows[key].count == numbers.count}
-                over = [key for key in self._rows if key.minute < self._minute and key not in self._changed]
+                over = [key for key in self._rows if key.start + key.span <= self._minute and key not in self._changed]
                 for key in over:
                     del self._rows[key]
         return len(taken)
 
 
+def _keys(minute: int, series: Series, organization_id: str) -> list[Key]:
+    """Return the rows of a call."""
+    keys, routes = [Key(MINUTE, minute, series, organization_id)], Series(ALL, ALL, series.status_class)
+    for span in (HOUR, DAY):
+        start = minute // span * span
+        keys += [Key(span, start, series, organization_id), Key(span, start, routes, organization_id)]
+        keys.append(Key(span, start, routes, ALL))
+    return keys
+
+
 def _row(key: Key, numbers: Numbers) -> RequestMetric:
     columns = {name: getattr(numbers, name) for name in MEASURED}
     return RequestMetric(
-        node=node(),
-        minute_at=datetime.fromtimestamp(key.minute, UTC),
+        node=numbers.node,
+        span_seconds=key.span,
+        minute_at=datetime.fromtimestamp(key.start, UTC),
         organization_id=key.organization_id,
         **key.series._asdict(),
         **columns | {"buckets": {str(index): numbers.buckets[index] for index in sorted(numbers.buckets)}},
     )
-
-
-@cache
-def node() -> str:
-    """Return the name under which this process writes: no earlier process had it."""
-    return nodes.new_id()
 
 
 def store(rows: Sequence[RequestMetric]) -> None:

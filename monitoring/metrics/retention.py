@@ -8,18 +8,23 @@ from typing import Final
 
 from django.conf import settings
 
-from monitoring.metrics import sources
+from monitoring.metrics import call_spans, sources
 from monitoring.models import Activity, MetricRollup, RequestMetric, SystemMetric
 from orgs.models import Organization
 from orgs.retention import Rule
 
 HOURLY, DAILY = MetricRollup.Resolution.HOURLY, MetricRollup.Resolution.DAILY
 MAX_DAYS: Final = 365
+CALLS: Final = {
+    call_spans.MINUTE: "request_metrics",
+    call_spans.HOUR: "request_metrics_hourly",
+    call_spans.DAY: "request_metrics_daily",
+}
 
 
 def rules(*, now: datetime) -> list[Rule]:
-    """Return what may go now: samples by organization, roll-ups by resolution, calls of our API, activities."""
-    return [*_samples(now), *_rollups(now), *_of_people(now)]
+    """Return what may go now: samples by organization, roll-ups by resolution, calls of our API by span, activities."""
+    return [*_samples(now), *_rollups(now), *_calls(now), *_activities(now)]
 
 
 def days_of(organization: Organization | None) -> int:
@@ -56,10 +61,17 @@ def _rollups(now: datetime) -> list[Rule]:
     ]
 
 
-def _of_people(now: datetime) -> list[Rule]:
-    """Return the calls of our API, which are kept as long as samples, and activities, as long as hours."""
-    calls_days, activities_days = settings.METRICS_RETENTION_DAYS, settings.METRICS_HOURLY_RETENTION_DAYS
-    calls = RequestMetric.objects.filter(minute_at__lt=now - timedelta(days=calls_days))
-    activities = Activity.objects.filter(created_at__lt=now - timedelta(days=activities_days))
-    found = [Rule("request_metrics", calls, "minute_at")] if calls_days else []
-    return [*found, Rule("activities", activities, "created_at")] if activities_days else found
+def _calls(now: datetime) -> list[Rule]:
+    found = []
+    for span, name in CALLS.items():
+        if since := call_spans.kept_since(span, now=now):
+            rows = RequestMetric.objects.filter(span_seconds=span, minute_at__lt=since)
+            found.append(Rule(name, rows, "minute_at"))
+    return found
+
+
+def _activities(now: datetime) -> list[Rule]:
+    """Return the activities, which are kept as long as hours."""
+    days = settings.METRICS_HOURLY_RETENTION_DAYS
+    rows = Activity.objects.filter(created_at__lt=now - timedelta(days=days))
+    return [Rule("activities", rows, "created_at")] if days else []

@@ -1,7 +1,7 @@
 """Which rows a span of time is read from: days, hours and samples, the coarsest in the middle. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.conf import settings
@@ -38,8 +38,8 @@ def resolution(since: datetime, until: datetime, *, now: datetime, raw_span: tim
 
 
 def floor(moment: datetime, level: str) -> datetime:
-    """Return the beginning of the hour or the day."""
-    start = moment.replace(minute=0, second=0, microsecond=0)
+    """Return the beginning of the hour or the day of UTC."""
+    start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return start.replace(hour=0) if level == DAILY else start
 
 

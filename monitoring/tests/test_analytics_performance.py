@@ -124,7 +124,7 @@ def test_nothing_measured_is_said_so_and_old_calls_are_not_claimed(people: Cast,
         found = asked(people.vera, metric_type=kind, group_by="organization")
         assert (found["summary"]["sample_count"], found["groups"]) == (0, [])
         assert found["summary"]["value"] == (0 if kind == "throughput" else None)
-    settings.METRICS_RETENTION_DAYS = 1
+    settings.METRICS_DAILY_RETENTION_DAYS = 1
     found = asked(people.vera, hours=24 * 9, metric_type="throughput")
     assert timezone.now() - datetime.fromisoformat(found["measured_from"]) == pytest.approx(
         timedelta(days=1), abs=timedelta(minutes=1)

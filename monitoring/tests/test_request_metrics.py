@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from monitoring.metrics import flushing, histogram, requests, routes
 from monitoring.metrics import retention as metrics_retention
+from monitoring.metrics.call_spans import DAY, HOUR, MINUTE
 from monitoring.metrics.requests import Numbers, Recorder, Series
-from monitoring.models import Activity, RequestMetric
+from monitoring.models import ALL, Activity, RequestMetric
 from orgs import rates, retention
 from orgs.tests import cast
 from orgs.tests.cast import Cast
@@ -55,6 +56,12 @@ def rows(recorder: Recorder) -> list[RequestMetric]:
     return taken
 
 
+def counts(found: Sequence[RequestMetric]) -> dict[int, list[int]]:
+    """Return the counts of rows by how long these are, sums left out."""
+    own = [row for row in found if row.route != ALL]
+    return {span: [row.count for row in own if row.span_seconds == span] for span in (MINUTE, HOUR, DAY)}
+
+
 # --- the door ---------------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +79,11 @@ def test_a_call_is_counted_under_its_route_and_its_organization(people: Cast, co
     assert people.root.get("/api/v1/controller/organizations/org-002").status_code == 200
     assert people.root.get("/api/v1/controller/organizations/made-up").status_code == 404
     assert people.mallory.get(f"{ORCHESTRATORS}/live").status_code == 403
-    found = {(row.route, row.status_class, row.organization_id): row.count for row in rows(counted)}
+    found = {
+        (row.route, row.status_class, row.organization_id): row.count
+        for row in rows(counted)
+        if row.span_seconds == MINUTE
+    }
     assert found == {
         (f"{ORCHESTRATORS}/{{orchestrator_id}}", "4xx", "org-001"): 1,
         ("/api/v1/controller/organizations/{organization_id}", "2xx", "org-002"): 1,
@@ -106,7 +117,7 @@ def test_errors_of_the_server_and_of_the_client_are_apart(
     people.nobody.get("/api/v1/organizations")
     with connection.execute_wrapper(execute):
         people.alice.get(ORCHESTRATORS)
-    found = {(row.status_class, row.organization_id): row for row in rows(counted)}
+    found = {(row.status_class, row.organization_id): row for row in rows(counted) if row.span_seconds == MINUTE}
     assert set(found) == {("2xx", "org-001"), ("4xx", "org-001"), ("4xx", ""), ("5xx", "")}
     assert all(row.count == 1 for row in found.values())
     assert (found["4xx", ""].unauthenticated, found["4xx", ""].rate_limited) == (1, 0)
@@ -136,15 +147,20 @@ def test_a_minute_is_replaced_until_it_is_over_and_then_forgotten() -> None:
     recorder = Recorder()
     stored: list[RequestMetric] = []
     record(recorder)
-    assert recorder.flush(stored.extend) == 1
+    assert recorder.flush(stored.extend) == 7
     record(recorder)
-    assert recorder.flush(stored.extend) == 1
-    assert [row.count for row in stored] == [1, 2]
+    assert recorder.flush(stored.extend) == 7
+    assert counts(stored) == {MINUTE: [1, 2], HOUR: [1, 2], DAY: [1, 2]}
     assert recorder.flush(stored.extend) == 0
     record(recorder, after_seconds=60)
     recorder.flush(stored.extend)
-    assert (stored[-1].count, stored[-1].minute_at) == (1, NOW.replace(minute=1, second=0))
-    assert len(recorder._rows) == 1
+    assert counts(stored) == {MINUTE: [1, 2, 1], HOUR: [1, 2, 3], DAY: [1, 2, 3]}
+    assert stored[-7].minute_at == NOW.replace(minute=1, second=0)
+    assert len(recorder._rows) == 7
+    record(recorder, after_seconds=3600)
+    recorder.flush(stored.extend)
+    assert counts(stored) == {MINUTE: [1, 2, 1, 1], HOUR: [1, 2, 3, 1], DAY: [1, 2, 3, 4]}
+    assert len(recorder._rows) == 7
 
 
 @pytest.mark.once
@@ -152,24 +168,52 @@ def test_a_row_counts_sums_and_distributes() -> None:
     recorder = Recorder()
     for ms in (1, 2, 400):
         record(recorder, ms=ms)
-    (row,) = rows(recorder)
+    row, hour, day = (row for row in rows(recorder) if row.route != ALL)
     assert (row.count, row.sum_ms, row.max_ms) == (3, 403, 400)
     assert row.buckets == {str(histogram.bucket(ms)): 1 for ms in (1, 2, 400)}
-    assert (row.node, row.route, row.method) == (requests.node(), READ.route, "GET")
+    assert (row.node, row.route, row.method) == (recorder._node, READ.route, "GET")
+    midnight = NOW.replace(hour=0, second=0)
+    assert (hour.span_seconds, hour.minute_at, day.span_seconds, day.minute_at) == (
+        HOUR,
+        NOW.replace(second=0),
+        DAY,
+        midnight,
+    )
+    for name in (*requests.MEASURED, "node", "route", "method", "status_class", "organization_id"):
+        assert getattr(row, name) == getattr(hour, name) == getattr(day, name)
+
+
+@pytest.mark.once
+def test_where_room_is_short_stored_rows_are_forgotten_and_others_begun_under_another_node() -> None:
+    recorder, stored = Recorder(max_rows=15), list[RequestMetric]()
+    for number in range(2):
+        record(recorder, org=f"org-{number}")
+    recorder.flush(stored.extend)
+    record(recorder, org="org-1")
+    record(recorder, org="org-2")
+    record(recorder, org="org-0")
+    recorder.flush(stored.extend)
+    record(recorder, org="org-0")
+    recorder.flush(stored.extend)
+    kept = {(row.node, row.organization_id, row.span_seconds): row.count for row in stored}
+    days = sorted((home, count) for (_, home, span), count in kept.items() if span == DAY and home != ALL)
+    assert days == [("org-0", 1), ("org-0", 1), ("org-1", 2), ("org-2", 1)]
+    assert recorder.lost == 1
+    assert len({node for node, _, _ in kept}) == 3
 
 
 @pytest.mark.once
 def test_what_could_not_be_stored_is_kept_within_a_bound_and_the_rest_is_counted_as_lost() -> None:
-    recorder = Recorder(max_rows=5)
+    recorder = Recorder(max_rows=11)
     for minute in range(8):
         record(recorder, after_seconds=60 * minute)
         rows(recorder)
-    assert (len(rows(recorder)), recorder.lost, recorder.totals()[READ].count) == (5, 3, 8)
+    assert (len(rows(recorder)), recorder.lost, recorder.totals()[READ].count) == (11, 3, 8)
     stored: list[RequestMetric] = []
     recorder.flush(stored.extend)
-    assert sum(row.count for row in stored) == 5
+    assert {span: sum(found) for span, found in counts(stored).items()} == {MINUTE: 5, HOUR: 5, DAY: 5}
     assert recorder.waiting() == 0
-    assert len(recorder._rows) == 0
+    assert len(recorder._rows) == 6
 
 
 @pytest.mark.once
@@ -184,7 +228,7 @@ def test_a_call_that_ends_while_rows_are_written_is_written_next_time() -> None:
 
     recorder.flush(slow)
     recorder.flush(stored.extend)
-    assert [row.count for row in stored] == [1, 2]
+    assert counts(stored) == {MINUTE: [1, 2], HOUR: [1, 2], DAY: [1, 2]}
 
 
 @pytest.mark.once
@@ -195,8 +239,8 @@ def test_a_clock_that_is_set_back_takes_nothing_away() -> None:
     recorder.flush(stored.extend)
     record(recorder, after_seconds=-600)
     recorder.flush(stored.extend)
-    assert [row.count for row in stored] == [1, 2]
-    assert stored[0].minute_at == stored[1].minute_at
+    assert counts(stored) == {MINUTE: [1, 2], HOUR: [1, 2], DAY: [1, 2]}
+    assert stored[0].minute_at == stored[7].minute_at
 
 
 @pytest.mark.once
@@ -220,41 +264,47 @@ def test_many_rows_are_one_statement_and_storing_them_again_changes_nothing() ->
     with CaptureQueriesContext(connection) as statements:
         recorder.flush(requests.store)
     inserts = [entry for entry in statements if "INSERT" in entry["sql"]]
-    assert len(inserts) <= 5  # SQLite takes so many values a statement
+    assert len(inserts) <= 32  # SQLite takes so many values a statement
     record(recorder, org="org-7", ms=990)
     recorder.flush(requests.store)
-    assert RequestMetric.objects.count() == 300
-    again = RequestMetric.objects.get(organization_id="org-7")
-    assert (again.count, again.max_ms) == (2, 990)
+    assert RequestMetric.objects.count() == 300 * 5 + 2
+    again = RequestMetric.objects.filter(organization_id="org-7").exclude(route=ALL).order_by("span_seconds")
+    assert list(again.values_list("span_seconds", "count", "max_ms")) == [
+        (span, 2, 990) for span in (MINUTE, HOUR, DAY)
+    ]
 
 
 @pytest.mark.django_db
-def test_two_processes_write_rows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("host:1:a", "host:2:b"):
+def test_two_processes_write_rows_of_their_own() -> None:
+    for _ in range(2):
         recorder = Recorder()
         record(recorder)
-        monkeypatch.setattr(requests, "node", lambda name=name: name)
         recorder.flush(requests.store)
-    assert set(RequestMetric.objects.values_list("node", "count")) == {("host:1:a", 1), ("host:2:b", 1)}
+    assert sorted(RequestMetric.objects.exclude(route=ALL).values_list("span_seconds", "count")) == [
+        (span, 1) for span in (MINUTE, MINUTE, HOUR, HOUR, DAY, DAY)
+    ]
+    assert RequestMetric.objects.values("node").distinct().count() == 2
 
 
 @pytest.mark.django_db
 def test_retention_lets_old_minutes_and_activities_go(settings: Any) -> None:
-    settings.METRICS_RETENTION_DAYS, settings.METRICS_HOURLY_RETENTION_DAYS = 7, 90
-    recorder = Recorder()
-    record(recorder, after_seconds=-86_400 * 8)
-    recorder.flush(requests.store)
-    recorder = Recorder()
-    record(recorder)
-    recorder.flush(requests.store)
+    settings.REQUEST_METRICS_MINUTE_DAYS, settings.METRICS_HOURLY_RETENTION_DAYS = 3, 90
+    settings.METRICS_DAILY_RETENTION_DAYS = 730
+    for days in (731, 729, 91, 89, 4, 2):
+        recorder = Recorder()
+        record(recorder, after_seconds=-86_400 * days)
+        recorder.flush(requests.store)
     for days in (91, 89):
         at = {"organization_id": "a", "user_id": "u", "activity_type": "feature"}
         Activity.objects.create(activity_id=f"act_{days}", created_at=NOW - timedelta(days=days), **at)
     for rule in metrics_retention.rules(now=NOW):
         retention.delete_batch(rule)
-    assert RequestMetric.objects.get().minute_at > NOW - timedelta(days=1)
+    left = RequestMetric.objects.exclude(route=ALL).order_by("minute_at").values_list("span_seconds", "minute_at")
+    ages = {span: [(NOW - at).days for found, at in left if found == span] for span in (MINUTE, HOUR, DAY)}
+    assert ages == {MINUTE: [2], HOUR: [89, 4, 2], DAY: [729, 91, 89, 4, 2]}
     assert Activity.objects.get().activity_id == "act_89"
-    settings.METRICS_RETENTION_DAYS = settings.METRICS_HOURLY_RETENTION_DAYS = 0
+    settings.REQUEST_METRICS_MINUTE_DAYS = settings.METRICS_HOURLY_RETENTION_DAYS = 0
+    settings.METRICS_DAILY_RETENTION_DAYS = 0
     assert {rule.name for rule in metrics_retention.rules(now=NOW)} & {"request_metrics", "activities"} == set()
 
 
@@ -276,5 +326,5 @@ def test_the_thread_stores_while_it_runs_and_when_it_ends(stored: list[RequestMe
     flusher.start()
     record(recorder)
     flusher.stop()
-    assert [row.count for row in stored] == [1]
+    assert [row.count for row in stored] == [1] * 7
     assert recorder.waiting() == 0

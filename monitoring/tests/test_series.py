@@ -1,6 +1,7 @@
 """Latest rows, series and statistics: what they are read from changes with the span, what they say does not."""
 
 from datetime import datetime, timedelta
+from datetime import timezone as timezone_of
 from statistics import fmean
 from typing import Any
 
@@ -169,3 +170,31 @@ def test_the_latest_row_of_each_source() -> None:
 
 def test_no_latest_row_of_nothing() -> None:
     assert latest.rows(None) == []
+
+
+# --- moments of any zone, rows whose samples are gone -----------------------------------------------------------------
+
+
+@pytest.mark.once
+def test_hours_and_days_begin_where_those_of_utc_do_whatever_zone_is_asked_in() -> None:
+    fill(every=timedelta(minutes=30), days=20)
+    roll_up()
+    zone = timezone_of(timedelta(hours=5, minutes=30))
+    for days in (2, 16):
+        since, until = NOW - days * DAY, NOW - HOUR
+        assert read(since.astimezone(zone), until.astimezone(zone)) == read(since, until)
+        whose: dict[str, Any] = {"organizations": None, "columns": [CPU], "now": NOW}
+        there = statistics.summarize(**whose, since=since.astimezone(zone), until=until.astimezone(zone))
+        assert there == statistics.summarize(**whose, since=since, until=until)
+
+
+@pytest.mark.once
+def test_an_orchestrator_is_drawn_when_its_organization_has_no_samples_any_more() -> None:
+    fill(every=timedelta(minutes=30), days=20, orchestrator="gone", organization="pruned")
+    fill(every=timedelta(minutes=10), days=1)
+    roll_up()
+    until = NOW.replace(minute=0) - 3 * HOUR
+    before = [read(NOW - days * DAY, until, orchestrator_id="gone").columns for days in (2, 16)]
+    assert all(before[0].values())
+    SystemMetric.objects.filter(organization_id="pruned").delete()
+    assert [read(NOW - days * DAY, until, orchestrator_id="gone").columns for days in (2, 16)] == before

@@ -90,7 +90,8 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     gone = retention.prune(now=NOW)
     assert gone == {
         "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "counters": 0, "events": 1,
-        "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0, "activities": 0,
+        "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0,
+        "request_metrics_hourly": 0, "request_metrics_daily": 0, "activities": 0,
         "alerts": 0, "silences": 0, "deliveries": 0, "export_chunks": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
@@ -101,6 +102,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
 def test_zero_keeps_for_ever(settings: Any) -> None:
     settings.MESSAGE_RETENTION_DAYS = settings.EVENT_RETENTION_DAYS = settings.METRICS_RETENTION_DAYS = 0
     settings.METRICS_HOURLY_RETENTION_DAYS = settings.METRICS_DAILY_RETENTION_DAYS = 0
+    settings.REQUEST_METRICS_MINUTE_DAYS = 0
     settings.ALERT_RETENTION_DAYS = settings.EXPORT_RETENTION_HOURS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
@@ -136,7 +138,8 @@ def test_every_rule_reads_along_an_index() -> None:
         "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
         "counters": "counters_by_time",
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
-        "request_metrics": "request_metrics_by_time", "activities": "activities_by_time",
+        "request_metrics": "request_metrics_by_span", "request_metrics_hourly": "request_metrics_by_span",
+        "request_metrics_daily": "request_metrics_by_span", "activities": "activities_by_time",
         "alerts": "alerts_resolved", "silences": "silences_by_end", "deliveries": "deliveries_over",
         "export_chunks": "jobs_finished",
     }  # fmt: skip

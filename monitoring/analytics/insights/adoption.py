@@ -33,7 +33,7 @@ class Group:
 
 
 def _organizations(looked: Looked) -> set[str]:
-    where = Where(looked.organizations, looked.since, looked.until)
+    where = Where(looked.organizations, looked.since, looked.until, now=looked.now)
     return {str(key[1]) for key in summed(where, by=["organization"]) if key[1]}
 
 
@@ -49,7 +49,7 @@ def _users(looked: Looked) -> set[str]:
 
 
 GROUPS: Final = (
-    Group("organizations", "organizations", "calls of the API", "METRICS_RETENTION_DAYS", _organizations),
+    Group("organizations", "organizations", "calls of the API", "METRICS_HOURLY_RETENTION_DAYS", _organizations),
     Group("orchestrators", "orchestrators", "connected at some time", "EVENT_RETENTION_DAYS", _orchestrators),
     Group("users", "users", "activities that clients report", "METRICS_HOURLY_RETENTION_DAYS", _users),
 )

@@ -18,16 +18,16 @@ THURSDAY: Final = 3  # of 1 January 1970
 
 def find(looked: Looked) -> list[Finding]:
     """Return the patterns of the calls that are kept of the period; none of few calls."""
-    kept = replace(looked, since=tracks.kept_calls(looked))
+    kept = replace(looked, since=tracks.kept_calls(looked, HOUR))
     if kept.since >= kept.until:
         return []
-    where = Where(kept.organizations, kept.since, kept.until)
+    where = Where(kept.organizations, kept.since, kept.until, now=kept.now)
     by_hour = {key[0]: calls.count for key, calls in summed(where, step_seconds=HOUR).items()}
     endpoints = {str(key[1]): calls for key, calls in summed(where, by=["endpoint"]).items()}
     total = sum(by_hour.values())
     if total < LEAST_CALLS:
         return []
-    is_week = (kept.until - kept.since).days >= WEEK - 1  # calls are kept for a week, less the moment of asking
+    is_week = (kept.until - kept.since).days >= WEEK - 1  # less the moment of asking
     return [_hours(by_hour, total), *([_days(by_hour, total)] if is_week else []), _endpoints(endpoints, total)]
 
 

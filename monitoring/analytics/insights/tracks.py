@@ -3,16 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
-
-from django.conf import settings
 
 from monitoring.analytics import samples
 from monitoring.analytics.api_calls import Summed, Where, summed
 from monitoring.analytics.catalog import Wanted
 from monitoring.analytics.insights.finding import Looked
-from monitoring.metrics import aggregates
+from monitoring.metrics import aggregates, call_spans
 from monitoring.metrics.aggregates import Aggregate
 
 HOUR: Final = 3600
@@ -57,10 +55,10 @@ SAMPLES: Final = (
 )
 
 
-def kept_calls(looked: Looked) -> datetime:
-    """Return from when on calls are kept, or `since` where that is later."""
-    days = settings.METRICS_RETENTION_DAYS
-    return max(looked.since, looked.now - timedelta(days=days)) if days else looked.since
+def kept_calls(looked: Looked, step: int) -> datetime:
+    """Return from when on calls are kept by hours or days (`step` seconds), or `since` where that is later."""
+    since = call_spans.kept_since(step, now=looked.now)
+    return max(looked.since, since) if since else looked.since
 
 
 def read(looked: Looked, *, step: int) -> list[Track]:
@@ -74,9 +72,9 @@ def _whole(looked: Looked, step: int, since: datetime) -> tuple[int, int]:
 
 
 def _calls(looked: Looked, step: int) -> list[Track]:
-    since = kept_calls(looked)
+    since = kept_calls(looked, step)
     first, end = _whole(looked, step, since)
-    found = summed(Where(looked.organizations, since, looked.until), step_seconds=step)
+    found = summed(Where(looked.organizations, since, looked.until, now=looked.now), step_seconds=step)
     by_time = {key[0]: calls for key, calls in found.items() if first <= key[0] < end}
     buckets = {at: by_time.get(at, Summed()) for at in range(min(by_time, default=end), end, step)}
     return [_of_calls(subject, value, buckets) for subject, value in CALLS.items()]
