@@ -31,6 +31,7 @@ COUNTS: Final = {
     "api_unauthenticated": ("unauthenticated", "Calls answered 401."),
 }
 DURATION: Final = "api_request_ms"
+KEPT: Final = "METRICS_HOURLY_RETENTION_DAYS"
 Key = tuple[Any, ...]  # the bucket's beginning in epoch seconds (0 without buckets), the values of the dimensions
 
 
@@ -173,7 +174,7 @@ def read(wanted: Wanted) -> Iterator[Cell]:
 SOURCE: Final = Source(
     NAME,
     [
-        *(Metric(name, COUNTED, "calls", text, tuple(COLUMNS), NAME) for name, (_, text) in COUNTS.items()),
+        *(Metric(name, COUNTED, "calls", text, tuple(COLUMNS), NAME, KEPT) for name, (_, text) in COUNTS.items()),
         Metric(DURATION, MEASURED, "ms", "How long the calls took.", tuple(COLUMNS), NAME),
     ],
     read,

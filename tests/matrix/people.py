@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
@@ -66,7 +67,14 @@ class Caller:
         options: dict[str, Any] = {"headers": {"X-Forwarded-For": "203.0.113.7", **self.headers, **headers}}
         if body is not None:
             options |= {"data": body, "content_type": "application/json"}
-        return getattr(self.client, method.lower())(path, **options)
+        return _whole(getattr(self.client, method.lower())(path, **options))
+
+
+def _whole(answer: Any) -> Any:
+    """Return a file that is sent in pieces as one answer, so that it can be read more than once."""
+    if not answer.streaming:
+        return answer
+    return HttpResponse(answer.getvalue(), status=answer.status_code, headers=dict(answer.items()))
 
 
 def person(name: str, organization: Organization | None, role: str) -> User:
