@@ -10,7 +10,7 @@ from monitoring.alerts import outbox, words
 from monitoring.alerts.judging import Finding
 from monitoring.alerts.outbox import Audience
 from monitoring.alerts.probes import CONTROLLER
-from monitoring.models import RANKS, Alert, Severity
+from monitoring.models import RANKS, Alert, Rule, Severity
 from orgs import events
 from orgs.models import Event
 
@@ -19,6 +19,7 @@ RESOLVE_AFTER: Final = timedelta(seconds=60)
 TOUCH_EVERY: Final = timedelta(seconds=60)
 MAX_TIMELINE: Final = 50
 CHUNK: Final = 200
+NO_DATA: Final = "No data since"
 CHANGED: Final = (
     "rule_key", "severity", "status", "title", "detail", "value", "threshold", "started_at", "last_seen_at",
     "good_since", "acknowledged_at", "acknowledged_by", "resolved_at", "resolved_by", "escalation_level",
@@ -125,20 +126,31 @@ class Board:
         alert.title = f"{rule.title}: {who}"[:300]
         alert.rule_key, alert.severity = rule.rule_key, rule.severity
         alert.value, alert.threshold = value, rule.threshold
-        alert.detail = (finding.reading.detail or words.finding(rule, value))[:2000]
+        alert.detail = _sentence(finding)
         alert.last_seen_at, alert.good_since = self.now, None
 
-    def renew(self, alert: Alert, finding: Finding) -> None:
-        """Note that the cause is still there; the severity of an open alert only rises."""
-        is_worse = RANKS[finding.rule.severity] > RANKS[alert.severity]
+    def renew(self, alert: Alert, finding: Finding, *, own: Rule | None = None, is_ripe: bool = True) -> None:
+        """Note that the cause is still there; the severity of an open alert only rises.
+
+        `own` is the rule that made it as severe as it is: the number is told beside its limit. What is not ripe keeps
+        an alert open, and makes it no worse.
+        """
+        is_worse = is_ripe and RANKS[finding.rule.severity] > RANKS[alert.severity]
         is_recent = alert.parent is not None or self.now - alert.last_seen_at < TOUCH_EVERY
-        is_fresh = alert.good_since is None and is_recent
+        is_fresh = alert.good_since is None and is_recent and NO_DATA not in alert.detail
         if is_fresh and not is_worse:
             return
         if is_worse:
             self._describe(alert, finding)
             self._raise(alert, finding.rule.severity, "became worse")
-        alert.last_seen_at, alert.good_since, alert.value = self.now, None, finding.reading.value
+        alert.last_seen_at, alert.good_since = self.now, None
+        self._restate(alert, finding, own)
+
+    def _restate(self, alert: Alert, finding: Finding, own: Rule | None) -> None:
+        """Tell the number of now; what the channels were told stays as it was."""
+        is_same = own is not None and own.metric == finding.rule.metric
+        alert.value = finding.reading.value
+        alert.detail = _sentence(Finding(own, finding.subject, finding.reading) if own and is_same else finding)
         self.change(alert)
 
     def _raise(self, alert: Alert, severity: str, what: str) -> None:
@@ -149,17 +161,32 @@ class Board:
         if alert.is_announced and not alert.is_silenced:
             self._told.append((alert, "escalate", _audience(alert)))
 
-    def ease(self, alert: Alert) -> None:
-        """Note that the cause is gone, and resolve the alert once it has been gone for a while."""
+    def ease(self, alert: Alert, finding: Finding | None = None) -> None:
+        """Note that the cause is gone, and resolve the alert once it has been gone for a while.
+
+        `finding` has the number of now, where there is one, beside the rule that holds no more.
+        """
+        is_over = alert.good_since is not None and self.now - alert.good_since >= RESOLVE_AFTER
+        if finding is not None and (alert.good_since is None or is_over):
+            self._restate(alert, finding, None)
         if alert.good_since is None:
             alert.good_since = self.now
             self.change(alert)
-        elif self.now - alert.good_since >= RESOLVE_AFTER:
+        elif is_over:
             self.resolve(alert)
 
-    def resolve(self, alert: Alert) -> None:
-        """End an alert whose cause is gone."""
-        close(alert, at=self.now, who="")
+    def miss(self, alert: Alert) -> None:
+        """Say that no number comes: nobody knows whether the cause is gone, so the alert stays as it is."""
+        if NO_DATA not in alert.detail:
+            alert.detail = f"{alert.detail[:1900]} {NO_DATA} {alert.last_seen_at:%Y-%m-%d %H:%M} UTC.".strip()
+            note(alert, "no data", at=self.now)
+            self.change(alert)
+
+    def resolve(self, alert: Alert, *, text: str = "") -> None:
+        """End an alert whose cause is gone; `text` says why, where it is for another reason."""
+        if text:
+            alert.detail = f"{alert.detail[:1900]} {text}".strip()
+        close(alert, at=self.now, who="", text=text)
         self.change(alert)
         self._events.append(event(alert, "alert.resolved"))
         if alert.is_announced:
@@ -233,6 +260,10 @@ class Board:
         for alert, action, audience in self._told:
             if audience is not Audience.ORGANIZATION or alert.organization_id in homes:
                 outbox.enqueue(alert, action, audience=audience)
+
+
+def _sentence(finding: Finding) -> str:
+    return (finding.reading.detail or words.finding(finding.rule, finding.reading.value))[:2000]
 
 
 def _audience(alert: Alert) -> Audience:

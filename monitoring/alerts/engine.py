@@ -5,6 +5,7 @@ are told are written in one. When the engine itself was late it declares nothing
 windows of time are longer by the pause.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,11 +13,11 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring.alerts import incidents, judging, place, probes, silences
+from monitoring.alerts import absence, incidents, judging, place, probes, silences
 from monitoring.alerts.board import Board
 from monitoring.alerts.judging import Finding, Rulebook
 from monitoring.alerts.probes import Moment, Reading, Subject
-from monitoring.models import Alert, EngineState, Holding
+from monitoring.models import Alert, EngineState, Holding, Rule
 from orgs import leases
 
 LEASE: Final = "alerts"
@@ -24,6 +25,7 @@ INTERVAL_SECONDS: Final = 10
 LEASE_SECONDS: Final = 60
 LATE: Final = timedelta(seconds=30)
 SETTLE: Final = timedelta(seconds=30)
+Wanted = Mapping[str, Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,9 @@ def _judge(book: Rulebook, values: dict[str, dict[Subject, Reading]], *, late: t
     board = Board(now=now)
     if late:
         board.extend(late)
-    findings = judging.ripe(list(judging.holding(book, values)), set(values), now=now)
-    wanted = judging.worst(findings)
-    _reconcile(board, book, wanted, judged=set(values))
+    held = list(judging.holding(book, values))
+    wanted = judging.worst(judging.ripe(held, set(values), now=now))
+    _reconcile(board, book, wanted, judging.worst(held), values)
     silences.mark(board)
     incidents.group(board, book)
     silences.mark(board)  # incidents are new
@@ -135,16 +137,33 @@ def _judge(book: Rulebook, values: dict[str, dict[Subject, Reading]], *, late: t
     return board
 
 
-def _reconcile(board: Board, book: Rulebook, wanted: dict[str, Finding], *, judged: set[str]) -> None:
+def _reconcile(
+    board: Board, book: Rulebook, wanted: Wanted, held: Wanted, values: dict[str, dict[Subject, Reading]]
+) -> None:
+    unheard = []
     for key, alert in list(board.open.items()):
+        own = book.applicable(alert.rule_key, alert.organization_id)
         metrics = book.metrics_of(alert.alert_type) - set(probes.OWN)
         if key in wanted:
-            board.renew(alert, wanted[key])
+            board.renew(alert, wanted[key], own=own)
         elif alert.alert_type == incidents.KEY:
             continue
-        elif metrics <= judged:
-            board.ease(alert)
+        elif key in held:  # again, but not for long enough to be an alert by itself: it is not gone
+            board.renew(alert, held[key], own=own, is_ripe=False)
+        elif metrics <= values.keys():
+            if absence.is_unheard(alert, book, values):
+                unheard.append(alert)
+            else:
+                board.ease(alert, _eased(alert, own, values))
+    absence.settle(board, unheard)
     board.fire([finding for key, finding in wanted.items() if key not in board.open])
+
+
+def _eased(alert: Alert, own: Rule | None, values: dict[str, dict[Subject, Reading]]) -> Finding | None:
+    """Return the number of now beside the rule that holds no more, where there is one."""
+    subject = (alert.organization_id, alert.orchestrator_id)
+    reading = values.get(own.metric, {}).get(subject) if own is not None else None
+    return Finding(own, subject, reading) if own is not None and reading is not None else None
 
 
 def _tell(board: Board) -> None:

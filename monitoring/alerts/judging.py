@@ -64,8 +64,11 @@ class Rulebook:
         """Return the metrics of rules that are switched on somewhere."""
         return {row.metric for row in (*self._everywhere.values(), *self._own.values()) if row.is_enabled}
 
-    def metrics_of(self, alert_type: str) -> set[str]:
-        """Return the metrics that make alerts of this type."""
+    def metrics_of(self, alert_type: str, *, organization_id: str | None = None) -> set[str]:
+        """Return the metrics that make alerts of this type: anywhere, or in one organization ("": the controller)."""
+        if organization_id is not None:
+            found = (self.applicable(key, organization_id) for key in self.keys())
+            return {row.metric for row in found if row is not None and row.alert_type == alert_type}
         rows = (*self._everywhere.values(), *self._own.values())
         return {row.metric for row in rows if row.is_enabled and row.alert_type == alert_type}
 
@@ -96,7 +99,8 @@ def holding(book: Rulebook, values: Mapping[str, Mapping[Subject, Reading]]) -> 
 def ripe(findings: Sequence[Finding], judged: set[str], *, now: datetime) -> list[Finding]:
     """Keep the books on what holds, and return what held for as long as its rule asks.
 
-    `judged` are the metrics that were read: what holds by others stays as it is.
+    `judged` are the metrics that were read: what holds by others stays as it is. Time is that of the measurements: one
+    that is read again and again holds for no longer than when it was new.
     """
     patient = {(f.rule.pk, *f.subject): f for f in findings if f.rule.for_seconds or f.rule.consecutive > 1}
     rows = list(Holding.objects.filter(rule__metric__in=judged))
@@ -104,8 +108,8 @@ def ripe(findings: Sequence[Finding], judged: set[str], *, now: datetime) -> lis
     gone = [row.pk for key, row in known.items() if key not in patient]
     stays = [row for key, row in known.items() if key in patient]
     fresh = [
-        Holding(rule_id=key[0], organization_id=key[1], orchestrator_id=key[2], since=now)
-        for key in patient
+        Holding(rule_id=key[0], organization_id=key[1], orchestrator_id=key[2], since=f.reading.at or now)
+        for key, f in patient.items()
         if key not in known
     ]
     for start in range(0, len(gone), CHUNK):
@@ -125,8 +129,9 @@ def ripe(findings: Sequence[Finding], judged: set[str], *, now: datetime) -> lis
 
 
 def _is_ripe(row: Holding, patient: Mapping[tuple[int, str, str], Finding], *, now: datetime) -> bool:
-    rule = patient[(row.rule_id, row.organization_id, row.orchestrator_id)].rule
-    return row.count >= rule.consecutive and now - row.since >= timedelta(seconds=rule.for_seconds)
+    finding = patient[(row.rule_id, row.organization_id, row.orchestrator_id)]
+    rule, until = finding.rule, finding.reading.at or now
+    return row.count >= rule.consecutive and until - row.since >= timedelta(seconds=rule.for_seconds)
 
 
 def extend(late: timedelta) -> None:

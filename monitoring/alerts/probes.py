@@ -25,10 +25,14 @@ OWN: Final = ("fleet_dark_percent",)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One number, and a sentence about it for people ("": the number says it all)."""
+    """One number, and a sentence about it for people ("": the number says it all).
+
+    `at` is when it was measured; None: just now, by us.
+    """
 
     value: float
     detail: str = ""
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,14 @@ Probe = Callable[[Moment], Mapping[Subject, float | Reading]]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A probe; `is_timeless` when its answer is right even just after the controller was paused."""
+    """A probe; `is_timeless` when its answer is right even just after the controller was paused.
+
+    `is_sampled` when it reads what others measure and send: no number then says nothing, not that all is well.
+    """
 
     read: Probe
     is_timeless: bool = False
+    is_sampled: bool = False
 
 
 _sources: Mapping[str, Source] = {}
@@ -69,6 +77,11 @@ def install(sources: Mapping[str, Source]) -> None:
     """Name the probes; called once by `moolai/wiring.py`."""
     global _sources
     _sources = dict(sources)
+
+
+def sampled() -> set[str]:
+    """Return the metrics whose numbers others measure and send."""
+    return {metric for metric, source in _sources.items() if source.is_sampled}
 
 
 def metrics() -> list[str]:

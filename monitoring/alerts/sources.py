@@ -137,20 +137,25 @@ def flood(moment: Moment) -> Values:
 
 
 def sample(column: str) -> Probe:
-    """Return a probe of a column of the newest samples; a sample older than three intervals says nothing."""
+    """Return a probe of a column of the newest samples, with their times; one that is not fresh says nothing."""
     place = COLUMNS.index(column)
 
     def read(moment: Moment) -> Values:
-        found = ((subject, values[place]) for subject, values in _samples(moment).items())
-        return {subject: value for subject, value in found if value is not None}
+        found = ((subject, at, values[place]) for subject, (at, *values) in _samples(moment).items())
+        return {subject: Reading(value, at=at) for subject, at, value in found if value is not None}
 
     return read
 
 
-def _samples(moment: Moment) -> Mapping[Subject, Sequence[float | None]]:
-    """Return the newest values of COLUMNS; a sample without an orchestrator is of the controller's own host."""
+def fresh() -> timedelta:
+    """Return how old a sample may be to say how things are: two intervals and a half, so that one may get lost."""
+    return timedelta(seconds=max(60.0, 2.5 * settings.METRICS_COLLECTION_INTERVAL))
+
+
+def _samples(moment: Moment) -> Mapping[Subject, Sequence[Any]]:
+    """Return time and values of COLUMNS of the newest samples; one without an orchestrator is of the own host."""
     if "samples" not in moment.cache:
-        since = moment.now - timedelta(seconds=3 * settings.METRICS_COLLECTION_INTERVAL)
+        since = moment.now - fresh()
         organizations = list(Organization.objects.values_list("pk", flat=True))  # the index begins with it
         rows = SystemMetric.objects.filter(
             organization_id__in=organizations, timestamp__gte=since, timestamp__lte=moment.now
@@ -158,10 +163,10 @@ def _samples(moment: Moment) -> Mapping[Subject, Sequence[float | None]]:
         moment.cache["samples"] = {
             (organization_id, orchestrator_id) if orchestrator_id else CONTROLLER: values
             for organization_id, orchestrator_id, *values in rows.values_list(
-                "organization_id", "orchestrator_id", *COLUMNS
+                "organization_id", "orchestrator_id", "timestamp", *COLUMNS
             )
         }
-    return cast(Mapping[Subject, Sequence[float | None]], moment.cache["samples"])
+    return cast(Mapping[Subject, Sequence[Any]], moment.cache["samples"])
 
 
 SOURCES: Final = {
@@ -177,5 +182,5 @@ SOURCES: Final = {
     "cross_origin_refusals_per_10min": Source(total("origin.refused", seconds=TEN_MINUTES), is_timeless=True),
     "refused_credentials_per_address": Source(flood, is_timeless=True),
     "detector_lateness_seconds": Source(engine.lateness, is_timeless=True),
-    **{column: Source(sample(column)) for column in COLUMNS},
+    **{column: Source(sample(column), is_sampled=True) for column in COLUMNS},
 }

@@ -30,11 +30,12 @@ METRICS: Final = {
     "rollout_halted": ("Halted rollouts", ""),
     "storage_percent": ("Disk usage", " %"),
 }
+MEASURED: Final = (" %", " s", " ms")  # one amount of something; the others count many things
 COMPARISONS: Final = {
     Rule.Comparison.ABOVE: "above",
-    Rule.Comparison.AT_LEAST: "at least",
+    Rule.Comparison.AT_LEAST: "at or above",
     Rule.Comparison.BELOW: "below",
-    Rule.Comparison.AT_MOST: "at most",
+    Rule.Comparison.AT_MOST: "at or below",
 }
 
 
@@ -55,10 +56,13 @@ def number(value: float) -> str:
 
 
 def limit(rule: Rule) -> str:
-    """Return the comparison of a rule: “at least 70 %”."""
+    """Return the comparison of a rule: “at or above 70 %”."""
     return f"{COMPARISONS[Rule.Comparison(rule.comparison)]} {amount(rule.metric, rule.threshold)}"
 
 
 def finding(rule: Rule, value: float) -> str:
-    """Return why a rule fired, such as “CPU usage: 75 %, the limit is at least 70 %”."""
-    return f"{metric(rule.metric)}: {amount(rule.metric, value)}, the limit is {limit(rule)}."
+    """Return how a number stands to its rule: “CPU usage is 75 %; the alert fires at or above 70 %.”"""
+    is_one = METRICS.get(rule.metric, ("", ""))[1] in MEASURED
+    return (
+        f"{metric(rule.metric)}{' is' if is_one else ':'} {amount(rule.metric, value)}; the alert fires {limit(rule)}."
+    )

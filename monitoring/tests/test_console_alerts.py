@@ -115,5 +115,5 @@ def test_a_silence_is_ended(browser: Client) -> None:
 def test_every_metric_that_a_rule_may_name_has_words_and_its_numbers_are_short() -> None:
     assert set(probes.metrics()) <= set(words.METRICS)
     rule = Rule(metric="cpu_usage_percent", comparison=">=", threshold=90.0)
-    assert words.finding(rule, 99.80239) == "CPU usage: 99.8 %, the limit is at least 90 %."
+    assert words.finding(rule, 99.80239) == "CPU usage is 99.8 %; the alert fires at or above 90 %."
     assert [words.number(value) for value in (0.01234, 3.0, 1234567.89)] == ["0.012", "3", "1234567.9"]
