@@ -1,4 +1,4 @@
-"""Absence: what becomes of an alert while no samples come. No data is not recovery; it lasts until something is known."""
+"""Absence: what becomes of an alert while no samples come: no data is not recovery."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta

@@ -38,13 +38,18 @@ class AlertRow(serializers.ModelSerializer[Alert]):
         source="parent.alert_id", allow_null=True, default=None, help_text="The alert this one is part of."
     )
 
+    is_announced = serializers.BooleanField(source="is_told", help_text="Whether channels know that it fires.")
+    announced_at = serializers.DateTimeField(
+        source="told_at", allow_null=True, help_text="When channels were last told that it fires."
+    )
+
     class Meta:
         model = Alert
         fields = [
             "alert_id", "organization_id", "orchestrator_id", "alert_type", "rule_key", "severity", "status", "title",
             "detail", "value", "threshold", "started_at", "last_seen_at", "acknowledged_at", "acknowledged_by",
             "resolved_at", "resolved_by", "escalation_level", "reopened", "is_silenced", "is_announced",
-            "announced_at", "incident", "dedup_key",
+            "announced_at", "told_channels", "incident", "dedup_key",
         ]  # fmt: skip
 
 

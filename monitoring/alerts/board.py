@@ -1,6 +1,6 @@
 """The board: all open alerts during one run of the engine, and what the run changes about them, written in bulk."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ RESOLVE_AFTER: Final = timedelta(seconds=60)
 TOUCH_EVERY: Final = timedelta(seconds=60)
 MAX_TIMELINE: Final = 50
 CHUNK: Final = 200
+NO_CHANNEL: Final = "no channel takes it"
 NO_DATA: Final = "No data since"
 CHANGED: Final = (
     "rule_key", "severity", "status", "title", "detail", "value", "threshold", "started_at", "last_seen_at",
@@ -252,14 +253,33 @@ class Board:
             Alert.objects.bulk_create(level, batch_size=CHUNK)
         for alert in self._changed.values():
             alert.updated_at = self.now
-        Alert.objects.bulk_create(  # one row of VALUES each; bulk_update's CASEs cost fifty times as much
-            self._changed.values(), batch_size=CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=CHANGED
-        )
+        _write(self._changed.values(), CHANGED)
         events.record_many(self._events)
         homes = outbox.homes() if self._told else set()
         for alert, action, audience in self._told:
+            number = 0
             if audience is not Audience.ORGANIZATION or alert.organization_id in homes:
-                outbox.enqueue(alert, action, audience=audience)
+                number = outbox.enqueue(alert, action, audience=audience)
+            if action in ("trigger", "escalate"):
+                self._count(alert, number, is_first=action == "trigger")
+        told = {alert.pk: alert for alert, action, _ in self._told if action in ("trigger", "escalate")}
+        _write(told.values(), ("told_channels", "announced_at", "timeline"))
+
+    def _count(self, alert: Alert, number: int, *, is_first: bool) -> None:
+        """Note how many channels the announcement was for; that it was for none is said on the timeline."""
+        if number and not is_first and alert.told_channels == 0:  # one was added since
+            alert.announced_at = self.now
+            note(alert, "announced", at=self.now)
+        elif is_first and not number:
+            alert.timeline[-1] |= {"what": "nobody was told", "note": NO_CHANNEL}
+        alert.told_channels = number if is_first else max(number, alert.told_channels or 0)
+
+
+def _write(alerts: Collection[Alert], columns: Collection[str]) -> None:
+    """Write columns of known rows, one row of VALUES each; bulk_update's CASEs cost fifty times as much."""
+    Alert.objects.bulk_create(
+        alerts, batch_size=CHUNK, update_conflicts=True, unique_fields=["id"], update_fields=columns
+    )
 
 
 def _sentence(finding: Finding) -> str:

@@ -34,10 +34,10 @@ def on_wake(listener: Callable[[], None]) -> None:
     _listeners.append(listener)
 
 
-def enqueue(
-    alert: Alert, action: str, *, not_before: datetime | None = None, audience: Audience = Audience.ALL
-) -> None:
+def enqueue(alert: Alert, action: str, *, not_before: datetime | None = None, audience: Audience = Audience.ALL) -> int:
     """Note, in the running transaction, that the channels, or only those of `audience`, are to be told of `action`.
+
+    Returns how many those are.
 
     Actions of one alert are told in this order. Of a `trigger` and an `escalate` learn the channels whose severity is
     met, of the others those that were told of the alert. What nobody was told yet is dropped by a `resolve`, and where
@@ -50,6 +50,7 @@ def enqueue(
         told -= _drop_unsent(alert.dedup_key, audience, now=now)
     channels = _listening(alert, audience, also=told) if action in ("trigger", "escalate") else _open(told)
     _write(alert, action, channels, told=told, not_before=not_before or now, now=now)
+    return len(channels)
 
 
 def homes() -> set[str]:

@@ -61,7 +61,7 @@ def limit(rule: Rule) -> str:
 
 
 def finding(rule: Rule, value: float) -> str:
-    """Return how a number stands to its rule: “CPU usage is 75 %; the alert fires at or above 70 %.”"""
+    """Return how a number stands to its rule, as in “CPU usage is 75 %; the alert fires at or above 70 %”."""
     is_one = METRICS.get(rule.metric, ("", ""))[1] in MEASURED
     return (
         f"{metric(rule.metric)}{' is' if is_one else ':'} {amount(rule.metric, value)}; the alert fires {limit(rule)}."

@@ -1,6 +1,7 @@
 """Alerts: what is wrong, since when, and who took it on."""
 
 import secrets
+from datetime import datetime
 
 from django.db import models
 from django.db.models import Q
@@ -66,8 +67,13 @@ class Alert(models.Model):
     escalate_at = models.DateTimeField(null=True, help_text="When it goes one level up unless somebody takes it.")
     reopened = models.PositiveIntegerField(default=0, help_text="How often it came back soon after it was resolved.")
     is_silenced = models.BooleanField(default=False)
-    is_announced = models.BooleanField(default=False, help_text="Whether its trigger was handed to the channels.")
+    is_announced = models.BooleanField(
+        default=False, help_text="Whether its turn came to be told, even if no channel takes it."
+    )
     announced_at = models.DateTimeField(null=True, help_text="When that was last done.")
+    told_channels = models.PositiveIntegerField(
+        null=True, help_text="How many channels its announcement was for; 0: there was none that takes it."
+    )
     announce_at = models.DateTimeField(null=True, help_text="Not before this moment; children and silenced ones wait.")
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
     timeline = models.JSONField(default=list, help_text="[{at, what, who, note}], oldest first.")
@@ -100,6 +106,21 @@ class Alert(models.Model):
     def is_open(self) -> bool:
         """Whether it is not resolved."""
         return self.status != self.Status.RESOLVED
+
+    @property
+    def told_nobody(self) -> bool:
+        """Whether its turn came and there was no channel to tell it to."""
+        return self.told_channels == 0 and self.announced_at is not None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its trigger was handed to a channel, and no end since."""
+        return self.is_announced and not self.told_nobody
+
+    @property
+    def told_at(self) -> datetime | None:
+        """When channels were last told that it fires; None: nobody was."""
+        return None if self.told_nobody else self.announced_at
 
     @property
     def is_share(self) -> bool:

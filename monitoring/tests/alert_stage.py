@@ -71,12 +71,12 @@ def fleet(home: Organization, number: int, *, now: datetime, prefix: str = "", *
 
 
 def announced() -> list[str]:
-    """Return `type` or `type organization` of every announcement there ever was, in no order."""
+    """Return `type` or `type organization` of every announcement there ever was, also to nobody, in no order."""
     return sorted(
         f"{row.alert_type} {row.organization_id}".strip()
         for row in Alert.objects.all()
         for line in row.timeline
-        if line["what"] == "announced"
+        if line["what"] in ("announced", "nobody was told")
     )
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from monitoring.alerts import defaults, engine, handling, probes, rules, silences
+from monitoring.alerts import channels, defaults, engine, handling, probes, rules, silences
 from monitoring.alerts.probes import CONTROLLER, Moment, Reading, Source, Subject
 from monitoring.models import Alert, EngineState, Rule, SystemMetric
 from monitoring.tests.alert_stage import Beat, announced, fleet, kinds, organization
 from moolai.errors import Conflict, InvalidInput
 from orchestrators.models import Instance
 from orgs import counters, events
-from orgs.models import AuditEntry, Event
+from orgs.models import AuditEntry, Event, Organization
 
 pytestmark = pytest.mark.django_db
 CPU = "cpu/acme/acme-0"
@@ -189,8 +189,26 @@ def test_what_nobody_takes_goes_up_level_by_level(beat: Beat, number: dict[Subje
     beat.run(80)
     assert Alert.objects.get().status == "resolved"
     assert [line["what"] for line in Alert.objects.get().timeline] == [
-        "fired", "announced", "escalated", "acknowledged", "resolved",
+        "fired", "nobody was told", "escalated", "acknowledged", "resolved",
     ]  # fmt: skip
+
+
+def test_nobody_is_told_where_no_channel_takes_it_and_that_is_said(
+    beat: Beat, number: dict[Subject, float], settings: Any
+) -> None:
+    settings.ALERT_ESCALATION_MINUTES = 1
+    rule("dial", 5, scope="organization")
+    number["acme", ""] = 9
+    beat.run(30)
+    alert = Alert.objects.get()
+    assert (alert.told_channels, alert.is_told, alert.told_at) == (0, False, None)
+    assert alert.timeline[-1] | {"at": ""} == {"at": "", "what": "nobody was told", "note": "no channel takes it"}
+    wish: dict[str, Any] = {"kind": "email", "name": "ops", "recipients": ["ops@example.com"], "min_severity": "info"}
+    channels.create(Organization.objects.get(pk="acme"), acting_user=None, **wish)
+    beat.run(70)  # it goes up a level, and now there is somebody
+    alert.refresh_from_db()
+    assert (alert.told_channels, alert.is_told, alert.told_at) == (1, True, alert.announced_at)
+    assert [line["what"] for line in alert.timeline] == ["fired", "nobody was told", "escalated", "announced"]
 
 
 def test_a_silenced_alert_is_shown_and_announced_when_the_silence_ends(

@@ -65,6 +65,18 @@ def test_filters(people: Cast) -> None:
     assert refusal(people.vera.get(f"{path}?status=burning")) == (400, "invalid_parameter")
 
 
+def test_an_alert_that_nobody_was_told_of_says_so(people: Cast) -> None:
+    now = timezone.now()
+    row = alert("one", is_announced=True, announced_at=now, told_channels=0)
+    names = ("is_announced", "announced_at", "told_channels")
+    found = data(people.alice.get(f"{SYSTEM}/alerts/{row.alert_id}"))
+    assert [found[name] for name in names] == [False, None, 0]
+    Alert.objects.update(told_channels=2)
+    found = data(people.alice.get(f"{SYSTEM}/alerts/{row.alert_id}"))
+    assert (found["is_announced"], found["told_channels"]) == (True, 2)
+    assert found["announced_at"]
+
+
 def test_an_administrator_acknowledges_once(people: Cast) -> None:
     row = alert("one")
     path = f"{SYSTEM}/alerts/{row.alert_id}/acknowledge"
