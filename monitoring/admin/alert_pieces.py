@@ -2,16 +2,18 @@
 
 from typing import Any, Final
 
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from monitoring.alerts import words
-from monitoring.models import Alert, Rule
+from monitoring.alerts import silences, words
+from monitoring.models import Alert, Rule, Silence
 from orchestrators.models import Instance
-from orgs.admin.base import ago, badge, exact
+from orgs.admin.base import ago, badge, exact, until
 
 PARTS: Final = 50
 SEVERITY: Final = {
@@ -42,32 +44,47 @@ def subject(row: Alert) -> SafeString:
     if not row.orchestrator_id:
         url = reverse("admin:orgs_organization_change", args=[row.organization_id])
         return format_html('<a class="mo-link" href="{}">{}</a>', url, row.organization_id)
-    url = reverse("admin:orchestrators_instance_changelist") + "?" + urlencode({"q": row.orchestrator_id})
-    return format_html(
-        '<span class="mo-name"><a class="mo-link" href="{}">{}</a><small>{}</small></span>',
-        url, row.orchestrator_id, row.organization_id,
-    )  # fmt: skip
+    pk = getattr(row, "instance_pk", None)
+    if pk is None:
+        name = format_html("{}", row.orchestrator_id)
+    else:
+        url = reverse("admin:orchestrators_instance_change", args=[pk])
+        name = format_html('<a class="mo-link" href="{}">{}</a>', url, row.orchestrator_id)
+    return format_html('<span class="mo-name">{}<small>{}</small></span>', name, row.organization_id)
+
+
+def with_instance(rows: QuerySet[Alert]) -> QuerySet[Alert]:
+    """Read along which page of an orchestrator each row is about (`instance_pk`)."""
+    found = Instance.objects.present().filter(orchestrator_id=OuterRef("orchestrator_id"))
+    return rows.annotate(instance_pk=Subquery(found.values("pk")[:1]))
 
 
 def told(row: Alert) -> str:
-    """Say whether the channels were told of it, or why not."""
+    """Say whether the channels were told of it, or why not; with the way to add one where there is none."""
     if row.parent_id and not row.is_share:
         return "part of an incident"
     if row.is_silenced and not row.is_announced:
         return "silenced"
     if row.announced_at is None:
         return "not yet" if row.is_open else "no"
+    if row.told_nobody:
+        url = reverse("admin:monitoring_channel_add")
+        url += "?" + urlencode({"organization": row.organization_id}) if row.organization_id else ""
+        return format_html('nobody: no channel<br><a class="mo-link" href="{}">Add one</a>', url)
     return f"{row.announced_at:%H:%M:%S} UTC"
 
 
 def shown(row: Alert) -> dict[str, Any]:
     """Return an alert as its page shows it."""
-    parts = list(row.children.order_by("status", "-started_at").defer("timeline")[: PARTS + 1])
+    children = with_instance(Alert.objects.filter(parent=row))
+    parts = list(children.order_by("status", "-started_at").defer("timeline")[: PARTS + 1])
+    covers = silences.covering(row, now=timezone.now())
     return {
         "alert": row,
         "severity": severity(row.severity),
         "status": status(row),
-        "facts": _facts(row),
+        "facts": _facts(row, is_silenced=bool(covers)),
+        "silences": [_silence(silence) for silence in covers],
         "parts": [
             {"row": part, "url": _page(part), "status": status(part), "who": subject(part)} for part in parts[:PARTS]
         ],
@@ -81,7 +98,17 @@ def _page(row: Alert) -> str:
     return reverse("admin:monitoring_alert_change", args=[row.pk])
 
 
-def _facts(row: Alert) -> list[tuple[str, Any]]:
+def _silence(row: Silence) -> dict[str, Any]:
+    return {
+        "row": row,
+        "what": {"snooze": "Snoozed", "maintenance": "In maintenance"}.get(row.kind, "Silenced"),
+        "until": format_html("{} ({})", exact(row.ends_at), until(row.ends_at, now=timezone.now())),
+        "url": reverse("admin:monitoring_silence_change", args=[row.pk]),
+        "end_url": reverse("admin:monitoring_silence_end", args=[row.pk]),
+    }
+
+
+def _facts(row: Alert, *, is_silenced: bool) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = [
         ("Of", _of(row)),
         ("Since", format_html("{} ({})", ago(row.started_at), exact(row.started_at))),
@@ -95,7 +122,7 @@ def _facts(row: Alert) -> list[tuple[str, Any]]:
     if row.resolved_at:
         by = f"by {row.resolved_by}" if row.resolved_by else "because its cause was gone"
         found.append(("Resolved", format_html("{} {}", exact(row.resolved_at), by)))
-    if row.escalate_at and row.status == Alert.Status.FIRING:
+    if row.escalate_at and row.status == Alert.Status.FIRING and not is_silenced:
         found.append(("Goes up a level", exact(row.escalate_at)))
     if row.reopened:
         found.append(("Came back", "once" if row.reopened == 1 else f"{row.reopened} times"))
@@ -108,10 +135,7 @@ def _value(row: Alert) -> str:
 
 
 def _of(row: Alert) -> SafeString:
-    pk = None
-    if row.orchestrator_id:
-        rows = Instance.objects.present().filter(orchestrator_id=row.orchestrator_id)
-        pk = rows.values_list("pk", flat=True).first()
+    pk = getattr(row, "instance_pk", None)
     if pk is None:
         return subject(row)
     url = reverse("admin:orchestrators_instance_change", args=[pk])

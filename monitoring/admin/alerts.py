@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter, display
-from django.db.models import QuerySet
+from django.db.models import Case, IntegerField, QuerySet, When
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -16,10 +16,11 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter
 
 from monitoring.admin import alert_pieces
 from monitoring.alerts import handling, silences
-from monitoring.models import Alert
+from monitoring.models import RANKS, Alert
 from moolai.errors import AppError
 from orgs.admin.base import DrawnAdmin, ago, user
 
+RANK = Case(*(When(severity=word, then=rank) for word, rank in RANKS.items()), default=0, output_field=IntegerField())
 SPANS = {"15": "15 minutes", "60": "1 hour", "240": "4 hours", "1440": "1 day", "10080": "1 week"}
 
 
@@ -30,7 +31,13 @@ class StateFilter(SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return what may be chosen."""
-        return [("parts", "Open, and parts of incidents"), ("resolved", "Resolved"), ("all", "All")]
+        return [
+            ("firing", "Firing: nobody took it"),
+            ("acknowledged", "Acknowledged"),
+            ("parts", "Open, and parts of incidents"),
+            ("resolved", "Resolved"),
+            ("all", "All"),
+        ]
 
     def choices(self, changelist: Any) -> Any:
         """Call the default by its name."""
@@ -44,6 +51,8 @@ class StateFilter(SimpleListFilter):
                 return queryset.exclude(status=Alert.Status.RESOLVED).filter(parent=None)
             case "parts":
                 return queryset.exclude(status=Alert.Status.RESOLVED)
+            case "firing" | "acknowledged":
+                return queryset.filter(status=self.value(), parent=None)
             case "resolved":
                 return queryset.filter(status=Alert.Status.RESOLVED)
         return queryset
@@ -51,7 +60,7 @@ class StateFilter(SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(DrawnAdmin):
-    """What is wrong, newest first."""
+    """What is wrong: the worst first, and of those the newest."""
 
     list_display = ["what", "level", "state", "who", "since", "told"]
     list_display_links = ["what"]
@@ -63,6 +72,7 @@ class AlertAdmin(DrawnAdmin):
     search_fields = ["=alert_id", "=organization_id", "=orchestrator_id"]
     search_help_text = "Search by alert id, organization id or orchestrator id, in full"
     ordering = ["-started_at", "-id"]
+    actions = ["acknowledge_chosen"]
     change_form_outer_before_template = "admin/monitoring/alert/page.html"
 
     # --- columns ----------------------------------------------------------------------------------------------------
@@ -73,7 +83,7 @@ class AlertAdmin(DrawnAdmin):
         detail = row.detail if len(row.detail) <= 90 else row.detail[:89] + "…"
         return format_html('<span class="mo-name"><b>{}</b><small>{}</small></span>', row.title, detail)
 
-    @display(description="Severity", ordering="severity")
+    @display(description="Severity", ordering=RANK)
     def level(self, row: Alert) -> SafeString:
         """Show the badge."""
         return alert_pieces.severity(row.severity)
@@ -95,7 +105,7 @@ class AlertAdmin(DrawnAdmin):
 
     @display(description="Told")
     def told(self, row: Alert) -> str:
-        """Show whether the channels were told, or why not."""
+        """Show whether the channels were told, or why not, and where to add one."""
         return alert_pieces.told(row)
 
     # --- pages ------------------------------------------------------------------------------------------------------
@@ -104,7 +114,26 @@ class AlertAdmin(DrawnAdmin):
         """Read the incident along; leave timelines where they are while listing."""
         found: QuerySet[Alert] = super().get_queryset(request).select_related("parent")
         is_list = request.path == reverse("admin:monitoring_alert_changelist")
-        return found.defer("timeline", "parent__timeline") if is_list else found
+        return alert_pieces.with_instance(found.defer("timeline", "parent__timeline") if is_list else found)
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """Put the worst of the open ones on top; all there ever were stand by time, which an index knows."""
+        is_open = request.GET.get("state") not in ("resolved", "all")
+        return [RANK.desc(), *self.ordering] if is_open else self.ordering
+
+    @admin.action(description="Acknowledge", permissions=["view"])
+    def acknowledge_chosen(self, request: HttpRequest, chosen: QuerySet[Alert]) -> None:
+        """Take the chosen alerts on; what is taken or over already stays as it is."""
+        number = 0
+        for row in chosen.filter(status=Alert.Status.FIRING).order_by("pk"):
+            try:
+                handling.acknowledge(row, acting_user=user(request))
+            except AppError:  # somebody was quicker
+                continue
+            number += 1
+        messages.success(
+            request, f"{number} acknowledged: {'it is' if number == 1 else 'they are'} escalated no further."
+        )
 
     def drawn(self, row: Alert) -> dict[str, Any]:
         """Show an alert with its parts, its timeline and its buttons."""

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter, display
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from monitoring.alerts import silences
-from monitoring.models import Severity, Silence
+from monitoring.models import Alert, Severity, Silence
 from moolai.errors import AppError
 from orchestrators import labels
 from orgs.admin.base import LongListAdmin, ago, badge, exact, until, user
@@ -98,6 +98,12 @@ class SilenceAdmin(LongListAdmin):
         """Ask what is silenced; of a silence that is there, show what it came to."""
         return ["what", "state", "starts", "ends", "reason", "created_by"] if obj else self.fields
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Silence]:
+        """Read along what the alert is called that a row names."""
+        title = Alert.objects.filter(alert_id=OuterRef("alert_id")).values("title")[:1]
+        found: QuerySet[Silence] = super().get_queryset(request).annotate(alert_title=Subquery(title))
+        return found
+
     @display(description="From")
     def starts(self, row: Silence) -> str:
         """Show when it began."""
@@ -112,7 +118,9 @@ class SilenceAdmin(LongListAdmin):
     def what(self, row: Silence) -> SafeString:
         """Show what it covers."""
         named = [f"{name.removesuffix('_id').replace('_', ' ')} {getattr(row, name)}" for name in silences.MATCHERS
-                 if name != "labels" and getattr(row, name)]  # fmt: skip
+                 if name not in ("labels", "alert_id") and getattr(row, name)]  # fmt: skip
+        if row.alert_id:
+            named.insert(0, f"alert “{getattr(row, 'alert_title', None) or row.alert_id}”")
         named += [labels.text(row.labels)] if row.labels else []
         text = ", ".join(named) or "everything"
         return format_html('<span class="mo-name"><b>{}</b><small>{}</small></span>', text, row.kind)
@@ -163,6 +171,9 @@ class SilenceAdmin(LongListAdmin):
             messages.error(request, problem.detail)
         else:
             messages.success(request, "The silence is over; what still fires is announced.")
+        alert = request.POST.get("alert", "")  # the page whose button it was
+        if alert.isdecimal() and Alert.objects.filter(pk=int(alert[:18])).exists():
+            return HttpResponseRedirect(reverse("admin:monitoring_alert_change", args=[int(alert[:18])]))
         return HttpResponseRedirect(reverse("admin:monitoring_silence_changelist"))
 
     def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:

@@ -46,7 +46,7 @@ def _reason(board: Board, alert: Alert, states: Mapping[str, str]) -> str:
 
 
 def _states(orchestrator_ids: set[str]) -> dict[str, str]:
-    ids, found = sorted(orchestrator_ids), {}
+    ids, found = sorted(orchestrator_ids), dict[str, str]()
     for start in range(0, len(ids), CHUNK):
         rows = Instance.objects.present().filter(orchestrator_id__in=ids[start : start + CHUNK])
         found.update(rows.values_list("orchestrator_id", "status"))

@@ -49,6 +49,13 @@ def mark(board: Board) -> None:
             board.silence(alert, is_silenced)
 
 
+def covering(alert: Alert, *, now: datetime) -> list[Silence]:
+    """Return the silences that cover an open alert at `now`, the one that ends last first."""
+    found = sorted(active(now=now), key=lambda row: row.ends_at, reverse=True) if alert.is_open else []
+    labels = _labels({alert.orchestrator_id}) if any(row.labels for row in found) else {}
+    return [row for row in found if covers(row, alert, labels=labels.get(alert.orchestrator_id, {}))]
+
+
 def _labels(orchestrator_ids: Collection[str]) -> Labels:
     ids = sorted(orchestrator_ids - {""}) if isinstance(orchestrator_ids, set) else list(orchestrator_ids)
     found: dict[str, Mapping[str, str]] = {}

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from monitoring.alerts import probes, words
 from monitoring.models import Alert, Rule, Silence
-from orgs.models import User
+from orchestrators.models import Instance
+from orgs.models import AuditEntry, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 
@@ -117,3 +118,63 @@ def test_every_metric_that_a_rule_may_name_has_words_and_its_numbers_are_short()
     rule = Rule(metric="cpu_usage_percent", comparison=">=", threshold=90.0)
     assert words.finding(rule, 99.80239) == "CPU usage is 99.8 %; the alert fires at or above 90 %."
     assert [words.number(value) for value in (0.01234, 3.0, 1234567.89)] == ["0.012", "3", "1234567.9"]
+
+
+def test_an_alert_that_nobody_was_told_of_says_where_to_add_a_channel(browser: Client) -> None:
+    row = alert("one", is_announced=True, announced_at=timezone.now(), told_channels=0)
+    for shown in (page(browser, "alert_changelist"), page(browser, "alert_change", row.pk)):
+        assert "nobody: no channel" in shown
+        assert "/admin/monitoring/channel/add/?organization=acme" in shown
+    Alert.objects.update(told_channels=1)
+    assert "nobody: no channel" not in page(browser, "alert_changelist")
+
+
+def test_a_snoozed_alert_says_until_when_and_how_to_end_that(browser: Client) -> None:
+    now = timezone.now()
+    row = alert("one", escalate_at=now + timedelta(minutes=9))
+    assert "Goes up a level" in page(browser, "alert_change", row.pk)
+    silence = Silence.objects.create(
+        kind="snooze", alert_id=row.alert_id, starts_at=now, ends_at=now + timedelta(hours=1), created_by="ann"
+    )
+    Silence.objects.create(rule_key="memory", starts_at=now, ends_at=now + timedelta(hours=9))
+    shown = page(browser, "alert_panel", row.pk)
+    assert f"Snoozed until {silence.ends_at:%Y-%m-%d %H:%M:%S} UTC" in shown
+    assert "Goes up a level" not in shown
+    assert reverse("admin:monitoring_silence_change", args=[silence.pk]) in shown
+    assert "memory" not in shown
+    assert "alert “About one”" in page(browser, "silence_changelist")
+    assert "alert “About one”" in page(browser, "silence_change", silence.pk)
+    end = reverse("admin:monitoring_silence_end", args=[silence.pk])
+    assert end in shown
+    answer = browser.post(end, {"alert": str(row.pk)})
+    assert answer.headers["Location"] == reverse("admin:monitoring_alert_change", args=[row.pk])
+    assert "Snoozed" not in page(browser, "alert_panel", row.pk)
+
+
+def test_the_worst_stands_on_top_and_leads_to_its_orchestrator(browser: Client) -> None:
+    home = Organization.objects.create(organization_id="acme", name="Acme")
+    instance = Instance.objects.create(orchestrator_id="orch-1", organization=home)
+    for severity in ("critical", "info", "error", "warning"):
+        alert(severity, severity=severity, orchestrator_id="orch-1")
+    shown = page(browser, "alert_changelist")
+    places = [shown.index(f"About {word}") for word in ("critical", "error", "warning", "info")]
+    assert places == sorted(places)
+    assert reverse("admin:orchestrators_instance_change", args=[instance.pk]) in shown
+    newest = page(browser, "alert_changelist", state="all")
+    assert newest.index("About warning") < newest.index("About critical")
+
+
+def test_chosen_alerts_are_acknowledged_each_with_its_audit_row(browser: Client) -> None:
+    rows = [alert("one"), alert("two"), alert("over", status="resolved"), alert("left")]
+    url = reverse("admin:monitoring_alert_changelist")
+    wish = {"action": "acknowledge_chosen", "_selected_action": [row.pk for row in rows[:3]]}
+    answer = browser.post(f"{url}?state=all", wish, follow=True)
+    assert "2 acknowledged: they are escalated no further." in answer.content.decode()
+    assert [Alert.objects.get(pk=row.pk).status for row in rows] == [
+        "acknowledged", "acknowledged", "resolved", "firing",
+    ]  # fmt: skip
+    found = AuditEntry.objects.filter(action="alert.acknowledge").values_list("target_id", flat=True)
+    assert sorted(found) == sorted(row.alert_id for row in rows[:2])
+    taken, firing = (page(browser, "alert_changelist", state=state) for state in ("acknowledged", "firing"))
+    assert ("About two" in taken, "About left" in taken) == (True, False)
+    assert ("About two" in firing, "About left" in firing) == (False, True)

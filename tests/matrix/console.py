@@ -203,6 +203,9 @@ DEEDS: Final[dict[str, Deed]] = {
     "monitoring.Alert monitoring_alert_handle": _post(
         "monitoring_alert_handle", lambda place: Alert.objects.get(alert_id=place.alert).pk, {"verdict": "acknowledge"}
     ),
+    "monitoring.Alert acknowledge_chosen": _action(
+        "monitoring_alert", "acknowledge_chosen", lambda place: Alert.objects.get(alert_id=place.alert).pk
+    ),
     "monitoring.Rule add": _add(
         "monitoring_rule", rule_key="own", organization_id="{organization}", alert_type="own", title="Own",
         metric="cpu_usage_percent", comparison=">=", threshold="50", severity="info", scope="orchestrator",
