@@ -111,7 +111,7 @@ def test_the_defaults_are_the_issues() -> None:
     expected |= {"organization_empty": [("critical", 1)], "process_restarting": [("error", 5)]}
     assert {name: found[name] for name in expected} == expected
     waiting = {row.alert_type for row in Rule.objects.all() if probes.waits_for(row.metric)}
-    assert waiting == {"queue_pending", "queue_processing", "budget"}
+    assert waiting == {"queue_pending", "queue_processing"}
     assert len(Rule.objects.all()) == len(defaults.RULES)
 
 
