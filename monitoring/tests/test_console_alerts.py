@@ -53,6 +53,23 @@ def test_the_list_shows_what_is_open_and_the_sidebar_counts_it(browser: Client) 
     assert item["badge"] == "1"
 
 
+def test_the_dashboard_counts_what_is_open_by_severity_and_leads_there(browser: Client) -> None:
+    incident = alert("fleet", severity="critical")
+    alert("disk", severity="critical", status="acknowledged"), alert("part", parent=incident), alert("mild")
+    alert("over", severity="warning", status="resolved")
+    for url in (reverse("admin:index"), reverse("console_open_alerts")):
+        answer = browser.get(url)
+        shown = [(entry["count"], entry["url"].partition("?")[2]) for entry in answer.context["open_alerts"]]
+        assert shown == [(2, "severity__exact=critical"), (1, "severity__exact=error")]
+        assert "No open alerts" not in answer.content.decode()
+    listed = browser.get(answer.context["open_alerts"][0]["url"]).content.decode()
+    assert "About fleet" in listed
+    assert "About disk" in listed
+    assert "About mild" not in listed
+    Alert.objects.update(status="resolved")
+    assert "No open alerts" in browser.get(reverse("admin:index")).content.decode()
+
+
 def test_the_page_shows_parts_and_timeline_escaped(browser: Client) -> None:
     line = {"at": "2026-11-21T12:00:00Z", "what": "fired", "note": "<script>x</script>"}
     incident = alert("fleet", timeline=[line], title="<b>fleet</b>")
