@@ -134,3 +134,44 @@ def test_every_metric_that_a_rule_may_name_has_words_and_its_numbers_are_short()
     rule = Rule(metric="cpu_usage_percent", comparison=">=", threshold=90.0)
     assert words.finding(rule, 99.80239) == "CPU usage: 99.8 %, the limit is at least 90 %."
     assert [words.number(value) for value in (0.01234, 3.0, 1234567.89)] == ["0.012", "3", "1234567.9"]
+
+
+def silence_form(browser: Client, **wish: str) -> tuple[dict[str, Any], Silence | None]:
+    """Send the form of silences; return its errors, and the newest silence."""
+    answer = browser.post(
+        reverse("admin:monitoring_silence_add"), {"kind": "maintenance", "minutes": "240", **wish}, follow=True
+    )
+    form = answer.context.get("adminform")
+    return (form.form.errors if form else {}), Silence.objects.order_by("-pk").first()
+
+
+def test_a_maintenance_window_starts_when_the_form_says_in_utc(browser: Client) -> None:
+    assert "Start (UTC)" in page(browser, "silence_add")
+    start = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
+    errors, row = silence_form(browser, organization_id="", severity="warning", starts_at=f"{start:%Y-%m-%dT%H:%M}")
+    assert errors == {}
+    assert row is not None
+    assert (row.starts_at, row.ends_at) == (start, start + timedelta(hours=4))
+    for shown in (page(browser, "silence_changelist"), page(browser, "silence_change", row.pk)):
+        assert f"{start:%Y-%m-%d %H:%M}:00 UTC" in shown
+        assert f"{start + timedelta(hours=4):%Y-%m-%d %H:%M}:00 UTC" in shown
+    errors, _ = silence_form(browser, severity="warning", starts_at="2026-01-01T00:00")
+    assert "would be over" in str(errors["starts_at"])
+    errors, row = silence_form(browser, severity="info")
+    assert row is not None
+    assert abs(row.starts_at - timezone.now()) < timedelta(minutes=1)
+
+
+def test_the_form_silences_everything_only_when_that_is_asked_for(browser: Client) -> None:
+    errors, row = silence_form(browser)
+    assert "Everything" in str(errors["everything"])
+    errors, row = silence_form(browser, severity="info", rule_key="nonsense")
+    assert "nonsense" in str(errors["rule_key"])
+    errors, row = silence_form(browser, severity="info", everything="on")
+    assert "names what is silenced" in str(errors["everything"])
+    assert row is None
+    for wish in ({"everything": "on"}, {"rule_key": "cpu"}, {"rule_key": "cpu.error"}):
+        errors, row = silence_form(browser, **wish)
+        assert errors == {}
+        assert row is not None
+        assert row.rule_key == wish.get("rule_key", "")

@@ -119,8 +119,8 @@ from django.utils import timezone
 from monitoring.models import Alert
 from orgs import events
 now = timezone.now()
-row = Alert.objects.create(dedup_key="k", alert_type="cpu", severity="critical", title="Busy", organization_id="org-001",
-                           started_at=now, last_seen_at=now)
+row = Alert.objects.create(dedup_key="k", alert_type="cpu", severity="critical", title="Busy",
+                           organization_id="org-001", started_at=now, last_seen_at=now)
 events.record("alert.fired", organization_id="org-001", data={"alert_id": row.alert_id})
 """
 
