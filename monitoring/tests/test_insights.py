@@ -228,7 +228,7 @@ def test_usage_patterns_say_when_and_what(people: Cast) -> None:
 def test_few_hours_of_calls_make_no_pattern_and_say_so(people: Cast) -> None:
     until = NOW.replace(minute=0, second=0, microsecond=0)
     period = {"end_date": f"{until:%Y-%m-%dT%H:%M:%SZ}", "start_date": f"{until - 7 * DAY:%Y-%m-%dT%H:%M:%SZ}"}
-    RequestMetric.objects.bulk_create(
+    stored_calls.store(
         [
             calls(until - HOUR, 120),
             calls(until - HOUR, 900, route="/static/"),
@@ -240,11 +240,11 @@ def test_few_hours_of_calls_make_no_pattern_and_say_so(people: Cast) -> None:
     assert found["observed"]["title"] == "Not enough data yet: 1 hour"
     assert found["endpoints"]["title"] == "/a is called most"
     assert found["endpoints"]["detail"] == "100.0 % of 120 calls go there; 1 endpoint is used."
-    RequestMetric.objects.bulk_create([calls(until - 3 * DAY, 500)])
+    stored_calls.store([calls(until - 3 * DAY, 500)])
     found = findings(people.vera, "usage_patterns", **period)
     assert found["observed"]["title"] == "Not enough data yet: 72 hours"
     assert "days" not in found
-    RequestMetric.objects.bulk_create([calls(until - 6 * DAY, 1)])
+    stored_calls.store([calls(until - 6 * DAY, 1)])
     days = findings(people.vera, "usage_patterns", **period)["days"]["numbers"]
     unseen = (until - 7 * DAY).strftime("%A") if until.hour == 0 else None
     assert [name for name, number in days["calls_by_day"].items() if number is None] == ([unseen] if unseen else [])
