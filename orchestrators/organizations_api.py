@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -122,6 +123,7 @@ class OrganizationHealthRow(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["healthy", "degraded", "unhealthy"])
     orchestrators = serializers.DictField(child=serializers.IntegerField(), help_text="`total` and by status.")
     connected = serializers.IntegerField(help_text="Open sessions.")
+    silent = serializers.IntegerField(help_text="Active ones without a session or a heartbeat within their TTL.")
     pending_messages = serializers.IntegerField(help_text="Queued or sent, and not acknowledged.")
 
 
@@ -133,7 +135,9 @@ class OrganizationHealth(rest.View):
     @rest.operation(OrganizationHealthRow)
     def get(self, request: Request, organization_id: str) -> Response:
         """Answer how the organization's orchestrators are."""
-        return rest.answer(OrganizationHealthRow(tenants.health(_get(request, organization_id))).data)
+        return rest.answer(
+            OrganizationHealthRow(tenants.health(_get(request, organization_id), now=timezone.now())).data
+        )
 
 
 def _get(request: Request, organization_id: str) -> Organization:

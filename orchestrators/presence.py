@@ -49,6 +49,16 @@ class Sighting:
     seen_at: datetime
 
 
+def silent(*, now: datetime) -> Q:
+    """Return what is true of managed instances that count as active and are dark: no socket, no heartbeat within TTL.
+
+    The sweep has not declared them inactive yet.
+    """
+    due = now - timedelta(seconds=settings.HEARTBEAT_TTL_SEC)
+    is_dark = Q(last_seen__isnull=True) | Q(last_seen__lt=due)
+    return MANAGED & is_dark & Q(is_connected=False, status=Instance.Status.ACTIVE)
+
+
 def flush(sightings: Sequence[Sighting]) -> int:
     """Write `last_seen` of all `sightings`, one statement per chunk; return how many rows moved.
 

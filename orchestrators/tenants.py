@@ -1,12 +1,13 @@
 """Tenants: organizations together with their fleets. What changing one means for its orchestrators happens here."""
 
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Count, Q
 
 from moolai.errors import Conflict
-from orchestrators import configuration, independence, mirror
+from orchestrators import configuration, independence, mirror, presence
 from orchestrators.configuration import tracking
 from orchestrators.messages.outbox import OPEN
 from orchestrators.models import Instance, Message
@@ -64,24 +65,29 @@ def delete(organization: Organization, *, acting_user: User | None) -> None:
     transaction.on_commit(mirror.write, robust=True)
 
 
-def health(organization: Organization) -> dict[str, Any]:
-    """Return how an organization's orchestrators are: by status, how many are connected, and what waits for them.
+def health(organization: Organization, *, now: datetime) -> dict[str, Any]:
+    """Return how an organization's orchestrators are at `now`: by status, connected, silent, and what waits for them.
 
-    The word is `unhealthy` when it is closed or none of its orchestrators works, `degraded` when some do not.
+    The word is `unhealthy` when it is closed or none of its orchestrators works, `degraded` when some do not. One that
+    counts as active and is silent does not work.
     """
     present = Instance.objects.present().filter(organization=organization).order_by()
     found = present.values_list("status").annotate(
-        number=Count("pk"), connected=Count("pk", filter=Q(is_connected=True))
+        number=Count("pk"),
+        connected=Count("pk", filter=Q(is_connected=True)),
+        silent=Count("pk", filter=presence.silent(now=now)),
     )
-    rows = {status: (number, connected) for status, number, connected in found}
-    counts = {status: rows.get(status, (0, 0))[0] for status in Instance.Status.values}
-    total, working = sum(counts.values()), counts["active"] + counts["independent"]
-    is_well = organization.is_open and working == total
+    rows = {status: tuple(numbers) for status, *numbers in found}
+    number, connected, silent = (sum(column) for column in zip((0, 0, 0), *rows.values(), strict=True))
+    counts = {status: rows.get(status, (0,))[0] for status in Instance.Status.values}
+    working = counts["active"] + counts["independent"] - silent
+    is_well = organization.is_open and working == number
     waiting = Message.objects.filter(OPEN, orchestrator__organization=organization)
     return {
         "organization_id": organization.pk,
         "status": "healthy" if is_well else "degraded" if organization.is_open and working else "unhealthy",
-        "orchestrators": {"total": total, **counts},
-        "connected": sum(connected for _, connected in rows.values()),
+        "orchestrators": {"total": number, **counts},
+        "connected": connected,
+        "silent": silent,
         "pending_messages": waiting.count(),
     }

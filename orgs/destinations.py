@@ -30,7 +30,10 @@ WEB_PORTS: Final = frozenset(WEB.values())
 LOOKUP_SECONDS: Final = 4.0
 MAX_LENGTH: Final = 2_000
 MAX_ADDRESSES: Final = 4
-INSIDE: Final = "This address lies inside the network; a superadmin can allow it."
+INSIDE: Final = (
+    "This address lies inside the network; a superadmin can allow it: for an organization under Allowed networks "
+    "(console) or POST /api/v1/internal/allowed-networks, for the installation in OUTBOUND_ALLOWED_CIDRS."
+)
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}")
 _NUMBER: Final = re.compile(r"(?i)[0-9]+|0x[0-9a-f]*")  # inet_aton takes such a last label as part of an address
 _CLOSED: Final = tuple(

@@ -151,6 +151,7 @@ def silences(numbers: range) -> None:
     Silence.objects.bulk_create(Silence(starts_at=now, ends_at=now + timedelta(days=1), reason=f"{n}") for n in numbers)
 
 
+FRONT_PAGE = 10  # the alerts of its strip among them
 BADGE = 1  # the open alerts, which the sidebar counts
 # page → (what fills it, how many queries it makes beside BADGE: two of them are the session and its user)
 LISTS: dict[str, tuple[Fill, int]] = {
@@ -201,6 +202,13 @@ def test_a_list_asks_as_much_for_10000_rows_as_for_10(console: Client, page: str
     many = look(console, url)
     assert len(few) == len(many) == number + BADGE, json.dumps(many, indent=1)
     assert counts_what_grows(many) == []
+
+
+def test_the_front_page_asks_as_much_for_many_alerts_as_for_none(console: Client) -> None:
+    none = look(console, reverse("admin:index"))
+    alerts(range(MANY))
+    assert len(look(console, reverse("admin:index"))) == len(none) == FRONT_PAGE + BADGE, json.dumps(none, indent=1)
+    assert len(look(console, reverse("console_open_alerts"))) == 3  # the session, its user, the alerts
 
 
 def test_no_filter_of_the_trail_counts_it(console: Client) -> None:

@@ -235,7 +235,7 @@ def fleet(people: Cast) -> Cast:
 
 def set_status(**statuses: str) -> None:
     for name, status in statuses.items():
-        Instance.objects.filter(orchestrator_id=name.replace("_", "-")).update(status=status)
+        Instance.objects.filter(orchestrator_id=name.replace("_", "-")).update(status=status, last_seen=timezone.now())
 
 
 def test_members_see_their_fleet_in_numbers(fleet: Cast) -> None:
@@ -249,6 +249,7 @@ def test_members_see_their_fleet_in_numbers(fleet: Cast) -> None:
             "status": "degraded",
             "orchestrators": {"total": 3, "active": 1, "independent": 0, "inactive": 1, "degraded": 1, "error": 0},
             "connected": 1,
+            "silent": 0,
             "pending_messages": 1,
         }
 
@@ -265,6 +266,27 @@ def test_members_see_their_fleet_in_numbers(fleet: Cast) -> None:
 def test_the_word_follows_the_orchestrators(fleet: Cast, statuses: dict[str, str], word: str) -> None:
     set_status(**statuses)
     assert data(fleet.alice.get(OURS))["status"] == word
+
+
+def test_active_ones_that_nobody_hears_of_are_silent_and_no_part_of_the_working_ones(
+    fleet: Cast, settings: Any
+) -> None:
+    def told() -> tuple[str, int]:
+        found = data(fleet.alice.get(OURS))
+        return found["status"], found["silent"]
+
+    rows, late = Instance.objects.all(), timezone.now() - timedelta(seconds=settings.HEARTBEAT_TTL_SEC + 1)
+    rows.update(status="active", is_connected=False, last_seen=timezone.now())  # by heartbeats over plain HTTP
+    assert told() == ("healthy", 0)
+    rows.update(last_seen=late)
+    assert told() == ("unhealthy", 3)
+    rows.filter(orchestrator_id="orch-001").update(is_connected=True)
+    assert told() == ("degraded", 2)
+    rows.filter(orchestrator_id="orch-002").update(is_independent=True)
+    rows.filter(orchestrator_id="orch-003").update(last_seen=None)
+    assert told() == ("degraded", 1)
+    Organization.objects.filter(pk="org-001").update(is_independent=True)
+    assert told() == ("healthy", 0)
 
 
 def test_an_organization_without_orchestrators_is_well_unless_it_is_closed(people: Cast) -> None:

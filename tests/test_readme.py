@@ -46,6 +46,12 @@ def test_every_command_exists(command: str) -> None:
     assert command in get_commands()
 
 
+def test_every_command_of_ours_is_in_the_table() -> None:
+    table = README.partition("manage.py …`")[2].partition("\n\n")[0]
+    ours = {path.stem for path in PROJECT.glob("*/management/commands/[a-z]*.py")}
+    assert ours - set(re.findall(r"`([a-z_]+)`", table)) == set()
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)(?=[`\s].*[#`|]|`)", README))))
 def test_every_target_of_make_exists(target: str) -> None:
     assert re.search(rf"^{target}:", (PROJECT / "Makefile").read_text(), re.MULTILINE)

@@ -1,9 +1,7 @@
 """Silences in the console: what nobody is told of, until when, and why."""
 
-from datetime import timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter, display
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -12,48 +10,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from monitoring.admin.silence_form import SilenceForm, span
 from monitoring.alerts import silences
-from monitoring.models import Alert, Severity, Silence
+from monitoring.models import Alert, Silence
 from moolai.errors import AppError
 from orchestrators import labels
 from orgs.admin.base import LongListAdmin, ago, badge, exact, until, user
-from orgs.models import Organization
-
-SPANS = [("15", "15 minutes"), ("60", "1 hour"), ("240", "4 hours"), ("1440", "1 day"), ("10080", "1 week")]
-KINDS = [("silence", "Silence: it is known"), ("maintenance", "Maintenance: it is planned")]
-
-
-class SilenceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What is silenced, and for how long from now on."""
-
-    kind = forms.ChoiceField(choices=KINDS, widget=UnfoldAdminSelectWidget)
-    minutes = forms.ChoiceField(choices=SPANS, initial="60", label="For", widget=UnfoldAdminSelectWidget)
-    organization_id = forms.ChoiceField(widget=UnfoldAdminSelectWidget, required=False, label="Organization")
-    named_labels = forms.CharField(
-        required=False, label="Labels", help_text="Such as env=prod, region=eu", widget=UnfoldAdminTextInputWidget
-    )
-    severity = forms.ChoiceField(
-        choices=[("", "All"), *((word, f"{word.capitalize()} and milder") for word in Severity.values)],
-        required=False,
-        widget=UnfoldAdminSelectWidget,
-    )
-
-    class Meta:
-        model = Silence
-        fields = ["kind", "organization_id", "orchestrator_id", "rule_key", "severity", "reason"]
-        help_texts = {"rule_key": "A rule's key, or a type of alerts such as cpu."}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        homes = Organization.objects.values_list("pk", "name")[:1000]
-        choices = [("", "All"), *((pk, f"{name} ({pk})") for pk, name in homes)]
-        self.fields["organization_id"].choices = choices  # type: ignore[attr-defined]
-
-    def clean_named_labels(self) -> dict[str, str]:
-        """Read the labels."""
-        return labels.parse(self.cleaned_data["named_labels"])
 
 
 class HoldsFilter(SimpleListFilter):
@@ -84,14 +47,15 @@ class SilenceAdmin(LongListAdmin):
 
     may_add = True
     form = SilenceForm
-    list_display = ["what", "state", "span", "reason", "created_by", "end_"]
+    list_display = ["what", "state", "starts", "until_", "reason", "created_by", "end_"]
     list_display_links = ["what"]
     list_filter = [HoldsFilter]
     search_fields = ["=organization_id", "=orchestrator_id", "=rule_key", "created_by"]
     search_help_text = "Search by organization id, orchestrator id, rule or who made it"
     ordering = ["-starts_at", "-id"]
     fields = [
-        "kind", "minutes", "organization_id", "orchestrator_id", "named_labels", "rule_key", "severity", "reason",
+        "kind", "starts_at", "minutes", "organization_id", "orchestrator_id", "named_labels", "rule_key", "severity",
+        "everything", "reason",
     ]  # fmt: skip
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -133,13 +97,12 @@ class SilenceAdmin(LongListAdmin):
             return badge("amber", "●", "Holds")
         return badge("gray", "○", "Over") if row.ends_at <= now else badge("blue", "◌", "To come")
 
-    @display(description="Ends")
-    def span(self, row: Silence) -> SafeString:
-        """Show when it ends or ended."""
+    @display(description="Until")
+    def until_(self, row: Silence) -> SafeString:
+        """Show when it ends or ended, and how far off that is."""
         now = timezone.now()
-        if row.ends_at <= now:
-            return ago(row.ends_at)
-        return format_html('<span title="{}">{}</span>', exact(row.ends_at), until(row.ends_at, now=now))
+        off = ago(row.ends_at) if row.ends_at <= now else until(row.ends_at, now=now)
+        return format_html('<span class="mo-name">{}<small>{}</small></span>', exact(row.ends_at), off)
 
     @display(description="")
     def end_(self, row: Silence) -> SafeString:
@@ -180,8 +143,9 @@ class SilenceAdmin(LongListAdmin):
         """Make it by the room's own function."""
         wish = form.cleaned_data
         names = ("organization_id", "orchestrator_id", "rule_key", "severity", "reason")
+        starts_at, ends_at = span(wish)
         row = silences.create(
-            kind=wish["kind"], ends_at=timezone.now() + timedelta(minutes=int(wish["minutes"])),
-            acting_user=user(request), labels=wish["named_labels"], **{name: wish[name] for name in names},
+            kind=wish["kind"], starts_at=starts_at, ends_at=ends_at, acting_user=user(request),
+            labels=wish["named_labels"], **{name: wish[name] for name in names},
         )  # fmt: skip
         obj.__dict__.update(row.__dict__)

@@ -54,6 +54,23 @@ def test_the_list_shows_what_is_open_and_the_sidebar_counts_it(browser: Client) 
     assert item["badge"] == "1"
 
 
+def test_the_dashboard_counts_what_is_open_by_severity_and_leads_there(browser: Client) -> None:
+    incident = alert("fleet", severity="critical")
+    alert("disk", severity="critical", status="acknowledged"), alert("part", parent=incident), alert("mild")
+    alert("over", severity="warning", status="resolved")
+    for url in (reverse("admin:index"), reverse("console_open_alerts")):
+        answer = browser.get(url)
+        shown = [(entry["count"], entry["url"].partition("?")[2]) for entry in answer.context["open_alerts"]]
+        assert shown == [(2, "severity__exact=critical"), (1, "severity__exact=error")]
+        assert "No open alerts" not in answer.content.decode()
+    listed = browser.get(answer.context["open_alerts"][0]["url"]).content.decode()
+    assert "About fleet" in listed
+    assert "About disk" in listed
+    assert "About mild" not in listed
+    Alert.objects.update(status="resolved")
+    assert "No open alerts" in browser.get(reverse("admin:index")).content.decode()
+
+
 def test_the_page_shows_parts_and_timeline_escaped(browser: Client) -> None:
     line = {"at": "2026-11-21T12:00:00Z", "what": "fired", "note": "<script>x</script>"}
     incident = alert("fleet", timeline=[line], title="<b>fleet</b>")
@@ -178,3 +195,44 @@ def test_chosen_alerts_are_acknowledged_each_with_its_audit_row(browser: Client)
     taken, firing = (page(browser, "alert_changelist", state=state) for state in ("acknowledged", "firing"))
     assert ("About two" in taken, "About left" in taken) == (True, False)
     assert ("About two" in firing, "About left" in firing) == (False, True)
+
+
+def silence_form(browser: Client, **wish: str) -> tuple[dict[str, Any], Silence | None]:
+    """Send the form of silences; return its errors, and the newest silence."""
+    answer = browser.post(
+        reverse("admin:monitoring_silence_add"), {"kind": "maintenance", "minutes": "240", **wish}, follow=True
+    )
+    form = answer.context.get("adminform")
+    return (form.form.errors if form else {}), Silence.objects.order_by("-pk").first()
+
+
+def test_a_maintenance_window_starts_when_the_form_says_in_utc(browser: Client) -> None:
+    assert "Start (UTC)" in page(browser, "silence_add")
+    start = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
+    errors, row = silence_form(browser, organization_id="", severity="warning", starts_at=f"{start:%Y-%m-%dT%H:%M}")
+    assert errors == {}
+    assert row is not None
+    assert (row.starts_at, row.ends_at) == (start, start + timedelta(hours=4))
+    for shown in (page(browser, "silence_changelist"), page(browser, "silence_change", row.pk)):
+        assert f"{start:%Y-%m-%d %H:%M}:00 UTC" in shown
+        assert f"{start + timedelta(hours=4):%Y-%m-%d %H:%M}:00 UTC" in shown
+    errors, _ = silence_form(browser, severity="warning", starts_at="2026-01-01T00:00")
+    assert "would be over" in str(errors["starts_at"])
+    errors, row = silence_form(browser, severity="info")
+    assert row is not None
+    assert abs(row.starts_at - timezone.now()) < timedelta(minutes=1)
+
+
+def test_the_form_silences_everything_only_when_that_is_asked_for(browser: Client) -> None:
+    errors, row = silence_form(browser)
+    assert "Everything" in str(errors["everything"])
+    errors, row = silence_form(browser, severity="info", rule_key="nonsense")
+    assert "nonsense" in str(errors["rule_key"])
+    errors, row = silence_form(browser, severity="info", everything="on")
+    assert "names what is silenced" in str(errors["everything"])
+    assert row is None
+    for wish in ({"everything": "on"}, {"rule_key": "cpu"}, {"rule_key": "cpu.error"}):
+        errors, row = silence_form(browser, **wish)
+        assert errors == {}
+        assert row is not None
+        assert row.rule_key == wish.get("rule_key", "")

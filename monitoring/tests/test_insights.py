@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from monitoring.analytics.insights import advice, anomalies, trends
+from monitoring.analytics.insights import advice, anomalies, patterns, trends
 from monitoring.analytics.insights.finding import Finding
 from monitoring.analytics.insights.tracks import Subject, Track
 from monitoring.metrics import rollups, storage
@@ -195,6 +195,7 @@ def test_adoption_counts_who_was_active_beside_the_period_before(people: Cast, s
     }  # fmt: skip
     assert (numbers["orchestrators"]["came"], numbers["orchestrators"]["left"]) == (["new"], ["old"])
     assert found["users"]["severity"] == "warning"
+    assert found["users"]["title"] == "1 active user, 3 in the period before"
     assert numbers["users"]["change_percent"] == pytest.approx(-200 / 3)
     assert findings(people.root, "adoption")["organizations"]["numbers"]["active"] == 2
     settings.METRICS_HOURLY_RETENTION_DAYS = 7
@@ -222,6 +223,50 @@ def test_usage_patterns_say_when_and_what(people: Cast) -> None:
     RequestMetric.objects.all().delete()
     stored_calls.store([row for row in rows if row.route == "/a"])
     assert findings(people.vera, "usage_patterns") == {}
+
+
+def test_few_hours_of_calls_make_no_pattern_and_say_so(people: Cast) -> None:
+    until = NOW.replace(minute=0, second=0, microsecond=0)
+    period = {"end_date": f"{until:%Y-%m-%dT%H:%M:%SZ}", "start_date": f"{until - 7 * DAY:%Y-%m-%dT%H:%M:%SZ}"}
+    stored_calls.store(
+        [
+            calls(until - HOUR, 120),
+            calls(until - HOUR, 900, route="/static/"),
+            calls(until - HOUR, 900, route="/healthz"),
+        ]
+    )
+    found = findings(people.vera, "usage_patterns", **period)
+    assert set(found) == {"observed", "endpoints"}
+    assert found["observed"]["title"] == "Not enough data yet: 1 hour"
+    assert found["endpoints"]["title"] == "/a is called most"
+    assert found["endpoints"]["detail"] == "100.0 % of 120 calls go there; 1 endpoint is used."
+    stored_calls.store([calls(until - 3 * DAY, 500)])
+    found = findings(people.vera, "usage_patterns", **period)
+    assert found["observed"]["title"] == "Not enough data yet: 72 hours"
+    assert "days" not in found
+    stored_calls.store([calls(until - 6 * DAY, 1)])
+    days = findings(people.vera, "usage_patterns", **period)["days"]["numbers"]
+    unseen = (until - 7 * DAY).strftime("%A") if until.hour == 0 else None
+    assert [name for name, number in days["calls_by_day"].items() if number is None] == ([unseen] if unseen else [])
+
+
+@pytest.mark.once
+def test_what_was_never_observed_is_not_the_quietest() -> None:
+    begin = MIDNIGHT - MIDNIGHT % (7 * 86_400) + 4 * 86_400  # a Monday
+    by_hour = {begin + day * 86_400 + 9 * 3600: 50 + day for day in range(6)}
+    days = patterns.by_day(by_hour, since=begin, until=begin + 6 * 86_400).numbers
+    assert days["calls_by_day"]["Sunday"] is None
+    assert (days["busiest_day"], days["quietest_day"]) == ("Saturday", "Monday")
+    begin += 43_200  # a week from noon to noon: its first and last day are one day together
+    by_hour = {begin + hour * 3600: 10 for hour in range(7 * 24)}
+    days = patterns.by_day(by_hour | {begin: 20}, since=begin, until=begin + 7 * 86_400).numbers
+    assert (days["busiest_day"], days["calls_by_day"]["Monday"]) == ("Monday", 250)
+    begin -= 43_200
+    hours = patterns.by_hour(
+        {begin: 60, begin + 30 * 3600: 60, begin + 49 * 3600: 60}, since=begin, until=begin + 180_000
+    )
+    assert hours.numbers["observed_times"][0] == 3
+    assert hours.numbers["busiest_hour"] == 6
 
 
 @pytest.mark.once

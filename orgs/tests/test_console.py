@@ -83,6 +83,7 @@ def test_the_console_is_for_superadmins(client: Client, acme: Organization) -> N
         assert client.get(reverse(f"admin:{page}_changelist")).status_code == 403, page
     assert client.get("/admin/").status_code == 403
     assert client.get(reverse("console_fleet_table")).status_code == 403
+    assert client.get(reverse("console_open_alerts")).status_code == 403
     assert client.get(reverse("admin:orgs_event_recent")).status_code == 403
     assert client.get(reverse("admin:monitoring_systemmetric_series")).status_code == 403
 

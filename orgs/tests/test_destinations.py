@@ -71,6 +71,19 @@ def test_r22_what_is_inside_or_odd_is_refused_at_save_and_at_send(url: str) -> N
         assert refusal.value.http_status == 400
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("host", ["10.9.8.7", "localhost", "inside.example"])
+def test_a_refusal_says_where_it_is_allowed_and_not_what_a_name_means(names: Any, host: str) -> None:
+    names({"localhost": ["127.0.0.1"], "inside.example": ["192.168.1.1"]})
+    with pytest.raises(NotAllowed) as refusal:
+        destinations.require(f"http://{host}/")
+    for place in ("Allowed networks", "POST /api/v1/internal/allowed-networks", "OUTBOUND_ALLOWED_CIDRS"):
+        assert place in refusal.value.detail
+    for found in (host, "127.0.0.1", "192.168"):
+        assert found not in refusal.value.detail
+    assert len(f"{refusal.value.code}: {refusal.value.detail}") <= 300  # a delivery keeps that much of it
+
+
 @pytest.mark.parametrize("url", [f"https://{PUBLIC}/hook?a=b", f"http://{PUBLIC}:80/", "https://[2606:4700::1111]/"])
 def test_a_public_address_is_taken_with_what_a_call_needs(url: str) -> None:
     found = destinations.resolve(url)

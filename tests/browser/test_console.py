@@ -114,9 +114,25 @@ def test_an_organizations_switch_moves_its_orchestrators_live(stage: Stage) -> N
     expect(stage.switch("orch-001")).to_have_attribute("aria-checked", "false")
 
 
+FIRES = """
+from django.utils import timezone
+from monitoring.models import Alert
+from orgs import events
+now = timezone.now()
+row = Alert.objects.create(dedup_key="k", alert_type="cpu", severity="critical", title="Busy",
+                           organization_id="org-001", started_at=now, last_seen_at=now)
+events.record("alert.fired", organization_id="org-001", data={"alert_id": row.alert_id})
+"""
+
+
 def test_the_dashboard_is_live(stage: Stage) -> None:
     page = stage.page
+    page.set_viewport_size({"width": 390, "height": 800})
     stage.open("/admin/")
+    expect(page.get_by_text("No open alerts")).to_be_visible()
+    stage.installation.manage("shell", "-c", FIRES)
+    expect(page.locator(".mo-alert-count")).to_have_text(re.compile(r"Critical\s+1"), timeout=15_000)
+    assert not stage.has_overflow()
     counts = {name: page.locator(f"[data-fleet={name}]") for name in ("total", "connected", "active", "inactive")}
     expect(counts["total"]).to_have_text("2")
     expect(counts["connected"]).to_have_text("0")

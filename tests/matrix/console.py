@@ -22,7 +22,7 @@ READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
-    "monitoring_alert_panel", "monitoring_systemmetric_latest",
+    "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest",
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]

@@ -26,6 +26,10 @@ class Group:
     setting: str
     read: Callable[[Looked], set[str]]
 
+    def counted(self, found: set[str]) -> str:
+        """Say how many were active."""
+        return f"{len(found)} active {self.noun if len(found) != 1 else self.noun.removesuffix('s')}"
+
     def kept_since(self, now: datetime) -> datetime | None:
         """Return from when on its rows are kept, None for always."""
         days = getattr(settings, self.setting)
@@ -63,14 +67,14 @@ def find(looked: Looked) -> list[Finding]:
 def _finding(group: Group, looked: Looked) -> Finding:
     now, kept = group.read(looked), group.kept_since(looked.now)
     if kept is not None and kept > looked.before.since:
-        title, detail = f"{len(now)} active {group.noun}", f"By {group.basis}. The period before is not kept whole."
+        title, detail = group.counted(now), f"By {group.basis}. The period before is not kept whole."
         return Finding("adoption", group.topic, title, detail, _numbers(group, now, None, kept))
     before = group.read(looked.before)
     has_lost = len(now) < len(before) and len(before) - len(now) >= LOSS * len(before)
     return Finding(
         "adoption",
         group.topic,
-        f"{len(now)} active {group.noun}, {len(before)} in the period before",
+        f"{group.counted(now)}, {len(before)} in the period before",
         f"By {group.basis}: {len(now - before)} came, {len(before - now)} left.",
         _numbers(group, now, before, kept),
         WARNING if has_lost else INFO,

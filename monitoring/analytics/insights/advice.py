@@ -59,7 +59,7 @@ def _trends(finding: Finding) -> Said:
     if limit is None:
         return f"Watch it: {finding.title[0].lower()}{finding.title[1:]}", "It gets worse day by day.", numbers
     days = max(0, floor((limit - numbers["line_end"]) / numbers["slope_per_day"]))
-    text = f"At this pace {limit:g} {numbers['unit']} are reached in {days} days."
+    text = f"At this pace {limit:g} {numbers['unit']} are reached in {days} {'day' if days == 1 else 'days'}."
     return f"Plan for more: {finding.title[0].lower()}{finding.title[1:]}", text, numbers | {
         "limit": limit, "days_until_limit": days,
     }  # fmt: skip

@@ -7,6 +7,7 @@
  *   data-refresh="/url" data-refresh-message="17"                                        a piece of HTML, loaded anew when it moved
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
  *   data-unfinished within it: loaded anew every 1.5 s, until the server leaves the mark out
+ *   data-refresh="/url" data-refresh-alerts                                              the same, on every frame of the topic alerts
  *   data-refresh="/url" data-refresh-every="5"                                           the same, every so many seconds
  * With data-live-organization="org-001" beside the topics, only frames about that organization come.
  * Every frame is also dispatched on the document as the event "moolai:<type>".
@@ -361,6 +362,9 @@
     },
     message(frame) {
       mail(frame);
+    },
+    alert() {
+      for (const element of document.querySelectorAll("[data-refresh-alerts]")) refresh(element);
     },
     event(frame) {
       if (frame.id < oldest || heard.has(frame.id)) return;
