@@ -146,6 +146,6 @@ class SilenceAdmin(LongListAdmin):
         starts_at, ends_at = span(wish)
         row = silences.create(
             kind=wish["kind"], starts_at=starts_at, ends_at=ends_at, acting_user=user(request),
-            labels=wish["named_labels"], **{name: wish[name] for name in names},
+            labels=wish["named_labels"], everything=wish["everything"], **{name: wish[name] for name in names},
         )  # fmt: skip
         obj.__dict__.update(row.__dict__)

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from monitoring.alerts.board import Board
-from monitoring.models import RANKS, Alert, Severity, Silence
+from monitoring.models import RANKS, Alert, Rule, Severity, Silence
 from moolai.errors import Conflict, InvalidInput
 from orchestrators import labels as label_names
 from orchestrators.models import Instance
@@ -73,9 +74,13 @@ def create(
     acting_user: User | None,
     starts_at: datetime | None = None,
     reason: str = "",
+    everything: bool = False,
     **matchers: Any,
 ) -> Silence:
-    """Make a silence of alerts that match all of MATCHERS that are named; raises InvalidInput."""
+    """Make a silence of alerts that match all of MATCHERS that are named; raises InvalidInput.
+
+    One that names nothing covers the whole installation: `everything` says that this is meant.
+    """
     now = timezone.now()
     starts_at = starts_at or now
     if ends_at <= max(starts_at, now):
@@ -90,6 +95,11 @@ def create(
         raise InvalidInput(fields={"severity": f"Severities are {', '.join(Severity.values)}."})
     if problem := _label_problem(matchers.get("labels") or {}):
         raise InvalidInput(fields={"labels": problem})
+    if problem := _rule_problem(matchers.get("rule_key") or ""):
+        raise InvalidInput(fields={"rule_key": problem})
+    if not everything and not any(matchers.values()):
+        told = f"Name what is silenced ({', '.join(MATCHERS)}), or send true to silence the whole installation."
+        raise InvalidInput(fields={"everything": told})
     row = Silence.objects.create(
         kind=kind, starts_at=starts_at, ends_at=ends_at, reason=reason[:500], created_by=audit.actor(acting_user),
         **{name: value for name, value in matchers.items() if value},
@@ -106,6 +116,15 @@ def _label_problem(labels: Any) -> str:
     except Exception as problem:  # a ValidationError, whose messages are for people
         return " ".join(getattr(problem, "messages", [str(problem)]))
     return ""
+
+
+def _rule_problem(key: str) -> str:
+    if not key or Rule.objects.filter(Q(rule_key=key) | Q(alert_type=key)).exists():
+        return ""
+    if Alert.objects.filter(alert_type=key).exists():
+        return ""  # of a rule that is gone
+    types = Rule.objects.order_by("alert_type").values_list("alert_type", flat=True).distinct()
+    return f"There is no such rule. Name the key of one, or a type: {', '.join(types)}."
 
 
 @transaction.atomic

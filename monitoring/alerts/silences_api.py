@@ -43,6 +43,7 @@ class NewSilence(serializers.Serializer[Any]):
     alert_id = serializers.CharField(max_length=32, required=False, allow_blank=True)
     starts_at = serializers.DateTimeField(required=False, help_text="Now when left out.")
     ends_at = serializers.DateTimeField()
+    everything = serializers.BooleanField(required=False, help_text="True where nothing is named: all is silenced.")
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True)
 
 

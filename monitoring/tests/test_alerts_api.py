@@ -146,7 +146,13 @@ def test_silences(people: Cast) -> None:
     row = alert("one")
     snooze = data(people.alice.call("POST", f"{SYSTEM}/silences", {"ends_at": end, "alert_id": row.alert_id}), 201)
     assert snooze["kind"] == "snooze"
-    assert data(people.root.call("POST", f"{SYSTEM}/silences", {"ends_at": end}), 201)["organization_id"] == ""
+    answer = people.root.call("POST", f"{SYSTEM}/silences", {"ends_at": end})
+    assert (answer.status_code, "true to silence the whole installation" in str(answer.json()["fields"])) == (400, True)
+    everything = {"ends_at": end, "everything": True}
+    assert data(people.root.call("POST", f"{SYSTEM}/silences", everything), 201)["organization_id"] == ""
+    answer = people.root.call("POST", f"{SYSTEM}/silences", {"ends_at": end, "rule_key": "nonsense"})
+    assert answer.status_code == 400
+    assert "There is no such rule" in answer.json()["fields"]["rule_key"]
     assert len(data(people.vera.get(f"{SYSTEM}/silences?is_active=true"))["items"]) == 2
     path = f"{SYSTEM}/silences/{made['silence_id']}"
     assert people.alice.call("DELETE", path).status_code == 204

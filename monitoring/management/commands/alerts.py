@@ -47,6 +47,7 @@ class Command(BaseCommand):
         silence.add_argument("--rule", default="", help="a rule's key, or a type of alerts")
         silence.add_argument("--severity", default="", choices=["", *Severity.values], help="this and milder ones")
         silence.add_argument("--alert", default="", help="this alert alone")
+        silence.add_argument("--everything", action="store_true", help="name nothing: silence the whole installation")
         silence.add_argument("--reason", default="", help="why")
         actions.add_parser("silences", help="list silences", description="List the silences that hold now.")
         unsilence = actions.add_parser("unsilence", help="end a silence", description="End a silence now.")
@@ -119,6 +120,7 @@ def _silence(options: dict[str, Any]) -> Silence:
         rule_key=options["rule"],
         severity=options["severity"],
         alert_id=options["alert"],
+        everything=options["everything"],
     )
 
 
