@@ -7,6 +7,7 @@ name when it is whole, and one that cannot be read as a message is set aside.
 import fcntl
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from kombu.utils.json import dumps, loads
 logger = logging.getLogger(__name__)
 SCHEME = "embedded"
 Route = filesystem.exchange_queue_t
+_binding = threading.Lock()
 
 
 class Channel(filesystem.Channel):
@@ -70,6 +72,11 @@ class Channel(filesystem.Channel):
 
     def _file(self, exchange: str) -> Path:
         return Path(self._exchange_file(exchange))  # type: ignore[attr-defined]  # newer than the types
+
+    def queue_bind(self, *args: Any, **options: Any) -> None:
+        """Bind a queue; a thread that finds it bound already may publish, so it waits until the route is written."""
+        with _binding:
+            super().queue_bind(*args, **options)
 
     def _queue_bind(self, exchange: str, routing_key: str | None, pattern: str | None, queue: str | None) -> None:
         route = Route(routing_key or "", pattern or "", queue or "")

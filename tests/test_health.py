@@ -129,6 +129,7 @@ def ask(url: str) -> tuple[int, dict[str, Any]]:
         return error.code, json.load(error)
 
 
+@pytest.mark.once("postgres")
 @pytest.mark.services
 def test_a_real_database_goes_and_comes_back(
     world: World, postgres: Postgres, installation: Callable[..., Installation]

@@ -340,6 +340,7 @@ def check_banner(product: Product, text: str) -> None:
     assert "Ctrl-C" in text
 
 
+@pytest.mark.once
 @pytest.mark.services
 def test_nothing_is_left_of_a_family_whose_parent_was_killed(product: Product) -> None:
     up = product.up()
@@ -353,6 +354,7 @@ def test_nothing_is_left_of_a_family_whose_parent_was_killed(product: Product) -
         up.kill()
 
 
+@pytest.mark.once
 @pytest.mark.services
 def test_a_taken_port_is_said_in_one_sentence(product: Product) -> None:
     with socket.socket() as taken:
@@ -367,6 +369,7 @@ def test_a_taken_port_is_said_in_one_sentence(product: Product) -> None:
     assert up.output().strip() == f"{sentence} make run"
 
 
+@pytest.mark.once
 @pytest.mark.services
 def test_two_families_do_not_share_one_directory(product: Product) -> None:
     first = product.up()
@@ -381,6 +384,7 @@ def test_two_families_do_not_share_one_directory(product: Product) -> None:
         first.kill()
 
 
+@pytest.mark.once
 @pytest.mark.services
 def test_preparing_alone_ends_and_can_be_repeated(product: Product) -> None:
     passwords = []

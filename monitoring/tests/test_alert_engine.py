@@ -290,6 +290,7 @@ def test_a_refused_configuration_is_an_alert_until_one_is_taken(beat: Beat) -> N
     assert kinds() == {alert.dedup_key: "resolved"}
 
 
+@pytest.mark.once
 def test_a_crashed_process_is_an_alert_for_ten_minutes(beat: Beat) -> None:
     events.record("process.crashed", data={"node": "host:17:abc"})
     beat.run(20)

@@ -191,6 +191,7 @@ def test_a_pause_holds_the_next_stage(live: Live, fleet: list[Client]) -> None:
     assert eventually(lambda: swept(rollout) and all_run(fleet, 5), timeout=10)
 
 
+@pytest.mark.once
 def test_a_configuration_without_an_answer_is_sent_again_with_growing_pauses(live: Live) -> None:
     peer = live.register(live.new_id("deaf"), key=live.key("deaf-home"))
     client = Client(peer, is_deaf=True)

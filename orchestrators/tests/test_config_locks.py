@@ -17,6 +17,7 @@ from orgs import organizations
 SIZE = 200
 
 
+@pytest.mark.once("postgres")
 @pytest.mark.django_db(transaction=True)
 def test_publishing_beside_heartbeats_and_reports_fails_nobody() -> None:
     home = organizations.create("org-001", name="Acme", acting_user=None)

@@ -97,6 +97,7 @@ def test_a_bad_file_stops_the_start_with_its_path(file: Write, settings: Any) ->
     assert "must name a readable file" in checks.registry_file_is_usable(None)[0].msg
 
 
+@pytest.mark.once
 @pytest.mark.services
 def test_up_and_serve_seed_and_refuse(installation: Callable[..., Installation], tmp_path: Path) -> None:
     path = tmp_path / "registry.json"

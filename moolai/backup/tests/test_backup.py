@@ -162,6 +162,7 @@ def refuse_edits(url: str) -> None:
             connection.execute(statement)
 
 
+@pytest.mark.once("postgres")
 def test_a_backup_while_everything_runs_is_of_one_moment(
     live: Live, installation: Make, tmp_path: Path, vault_key: None
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_backup_while_everything_runs_is_of_one_moment(
     assert "is intact" in empty.manage("restore", str(tmp_path / "one.backup")).stdout
 
 
+@pytest.mark.once
 def test_a_database_that_holds_something_is_refused_without_force(
     live: Live, installation: Make, tmp_path: Path
 ) -> None:
@@ -200,6 +202,7 @@ def test_a_database_that_holds_something_is_refused_without_force(
     assert stored(other.env["DATABASE_URL"])["audit_log"][-1]
 
 
+@pytest.mark.once("postgres")
 def test_a_backup_goes_into_the_other_kind_of_database_and_a_brand_new_one(
     live: Live, world: World, tmp_path: Path, vault_key: None, request: pytest.FixtureRequest
 ) -> None:
@@ -240,6 +243,7 @@ def another_database(world: World, tmp_path: Path, request: pytest.FixtureReques
     server.databases.drop("restored")
 
 
+@pytest.mark.once
 def test_the_monitoring_database_is_in_it(live: Live, world: World, tmp_path: Path, vault_key: None) -> None:
     fill(live)
     live.server.terminate()
@@ -304,6 +308,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_archive_is_refused_with_one_sentence(
     made: tuple[Installation, bytes], tmp_path: Path, vault_key: None, how: str
@@ -318,6 +323,7 @@ def test_a_broken_archive_is_refused_with_one_sentence(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.once
 def test_a_refused_restore_leaves_the_database_alone(made: tuple[Installation, bytes], tmp_path: Path) -> None:
     target, data = made
     path = tmp_path / "broken.backup"
@@ -333,6 +339,7 @@ def test_a_refused_restore_leaves_the_database_alone(made: tuple[Installation, b
     assert "No such file" in refused.stderr
 
 
+@pytest.mark.once
 def test_another_encryption_key_is_refused_and_the_old_one_still_restores(
     made: tuple[Installation, bytes], tmp_path: Path, settings: Any
 ) -> None:
@@ -372,6 +379,7 @@ def execute(world: World, target: Installation, statement: str) -> None:
         connection.execute(statement)
 
 
+@pytest.mark.once
 def test_a_backup_never_replaces_a_file_and_leaves_none_half_written(
     made: tuple[Installation, bytes], tmp_path: Path
 ) -> None:
@@ -385,6 +393,7 @@ def test_a_backup_never_replaces_a_file_and_leaves_none_half_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("size", [0, 1, stream.CHUNK_BYTES, stream.CHUNK_BYTES + 1, 3 * stream.CHUNK_BYTES])
 def test_a_stream_of_any_size_comes_back_and_chunks_cannot_be_rearranged(
     tmp_path: Path, vault_key: None, size: int
