@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ _STACK = ExitStack()
 WORLD = worlds.enter(_STACK)
 DESELECTED = pytest.StashKey[dict[str, int]]()
 OPTIONAL = ("faults", "once", "services", "browser")
+SLOWEST = 25
 ELSEWHERE = {"faults": " (make faults)", "once": " (run in the other world)"}
 
 
@@ -105,7 +106,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"{count} skipped: {reason}")
     for marker, count in left_out.items():
         terminalreporter.line(f"{count} deselected: {marker}{ELSEWHERE.get(marker, '')}")
+    terminalreporter.section("where the time went")
+    for path, seconds in _slowest_files(reports).most_common(SLOWEST):
+        terminalreporter.line(f"{seconds:6.1f} s  {path}")
     totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES})
+
+
+def _slowest_files(reports: Mapping[str, list[Any]]) -> Counter[str]:
+    """Return the seconds that each file's tests took, set-up included, over all workers."""
+    seconds: Counter[str] = Counter()
+    for report in (report for group in reports.values() for report in group):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration  # type: ignore[assignment]
+    return seconds
 
 
 @pytest.fixture(scope="session")
