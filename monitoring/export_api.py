@@ -85,7 +85,7 @@ def _json(organizations: Scope, period: Period) -> tuple[bytes, str]:
         "count": len(rows),
         "metrics": rows,
     }
-    return orjson.dumps(Exported(told).data), JSON
+    return orjson.dumps(Exported(told).data, option=orjson.OPT_UTC_Z), JSON
 
 
 def _csv(organizations: Scope, period: Period) -> tuple[bytes, str]:

@@ -1,6 +1,8 @@
 """REST doors of performance: component health, history, statistics, status, recommendations (API §5)."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from django.utils import timezone
@@ -13,6 +15,7 @@ from monitoring.metrics import calls, collecting, latest, levels, series, statis
 from monitoring.models import NUMBERS
 from monitoring.rows import HOURS, ORGANIZATION, CollectionRow, Statistics
 from moolai.errors import AppError
+from orchestrators.protocol import iso
 from orgs import rendering, rest
 
 MAIN: Final = (
@@ -50,7 +53,7 @@ class Health(serializers.Serializer[Any]):
 class Point(serializers.Serializer[Any]):
     """What the values of one bucket come to."""
 
-    timestamp = serializers.IntegerField(help_text="The bucket's beginning, in seconds since 1970.")
+    timestamp = serializers.DateTimeField(help_text="The bucket's beginning.")
     avg = serializers.FloatField()
     min = serializers.FloatField()
     max = serializers.FloatField()
@@ -174,12 +177,18 @@ class History(rest.View):
             max_points=self.query["max_points"],
             now=until,
         )
-        points = {
-            name: [{"timestamp": at, "avg": average, "min": low, "max": high} for at, average, low, high in values]
-            for name, values in found.columns.items()
-        }
+        points = {name: _points(values) for name, values in found.columns.items()}
         told = {"resolution": found.resolution, "step_seconds": found.step_seconds, "since": since, "until": until}
         return rest.answer(told | {"series": points})  # as HistoryRow has it, without a field for each of the numbers
+
+
+def _points(values: Sequence[series.Value]) -> list[dict[str, Any]]:
+    return [{"timestamp": _moment(at), "avg": avg, "min": low, "max": high} for at, avg, low, high in values]
+
+
+@lru_cache(maxsize=4096)  # the columns of a series share their buckets
+def _moment(at: int) -> str:
+    return iso(datetime.fromtimestamp(at, UTC))
 
 
 def _columns(text: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from orgs.tests.cast import Cast
 
 pytestmark = pytest.mark.django_db
 EXPORT = "/export/metrics"
+MOMENTS = ("timestamp", "created_at")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 @pytest.fixture
@@ -44,6 +47,8 @@ def test_json_has_the_rows_of_the_last_day_oldest_first(people: Cast) -> None:
     assert [row["cpu_usage_percent"] for row in found["metrics"]] == [10, 20]
     assert (found["count"], found["organization_id"]) == (2, "org-001")
     assert set(found["metrics"][0]) == set(FIELDS)
+    times = [found["start_date"], found["end_date"], *(row[name] for row in found["metrics"] for name in MOMENTS)]
+    assert all(MOMENT.fullmatch(time) for time in times), times
     since = (timezone.now() - timedelta(days=3)).date()
     assert json.loads(body(people.vera.get(f"{EXPORT}?start_date={since}"), "application/json"))["count"] == 3
     assert json.loads(body(people.root.get(EXPORT), "application/json"))["count"] == 3

@@ -97,6 +97,9 @@ def test_history_is_read_from_samples_and_from_rollups(people: Cast) -> None:
     hourly = data(people.vera.get(f"{PERFORMANCE}/metrics/history?hours_back=48"))
     assert hourly["resolution"] == "hourly"
     assert hourly["series"]["memory_percent"][0]["avg"] == 40
+    assert all(point["timestamp"].endswith(":00:00Z") for point in hourly["series"]["memory_percent"])
+    newest = datetime.fromisoformat(raw["series"]["cpu_usage_percent"][-1]["timestamp"])
+    assert newest <= timezone.now() - timedelta(seconds=50) < newest + timedelta(seconds=30)
     host = data(people.vera.get(f"{PERFORMANCE}/metrics/history?orchestrator_id=host&hours_back=2"))
     assert len(host["series"]["cpu_usage_percent"]) == 2
     for columns in ("secret", "%2C"):
