@@ -52,7 +52,7 @@ class Schedule(serializers.Serializer[Any]):
 
     enabled = serializers.BooleanField()
     interval_seconds = serializers.FloatField()
-    organization_id = serializers.CharField()
+    organization_id = serializers.CharField(allow_null=True, help_text="Null: not of the one that is asked for.")
 
 
 class CollectionRow(serializers.Serializer[Any]):

@@ -61,12 +61,14 @@ def tick(*, holder: str, now: datetime) -> SystemMetric | None:
 def status(organization_id: str | None, *, now: datetime | None = None) -> dict[str, Any]:
     """Return how collecting goes for an organization (None: for all of them together).
 
-    `schedule` is the clock's: `enabled`, `interval_seconds`, `organization_id`; `last_run` a moment; `lag_seconds` how
-    long the clock's next run is overdue (None: it has none to do here); `is_late` whether that is more than one run;
-    `records`, `failures` and `missed` are counts; `last_error` a text, "" when there never was one.
+    `schedule` is the clock's: `enabled`, `interval_seconds`, `organization_id` (None: another's, and no word of whose);
+    `last_run` a moment; `lag_seconds` how long the clock's next run is overdue (None: it has none to do here);
+    `is_late` whether that is more than one run; `records`, `failures` and `missed` are counts; `last_error` a text,
+    "" when there never was one.
     """
     now, rows = now or timezone.now(), Collection.objects.all()
-    is_ours = settings.AUTO_COLLECT and organization_id in (None, settings.DEFAULT_ORGANIZATION_ID)
+    is_theirs = organization_id in (None, settings.DEFAULT_ORGANIZATION_ID)
+    is_ours = settings.AUTO_COLLECT and is_theirs
     if organization_id is not None:
         rows = rows.filter(pk=organization_id)
     found = rows.aggregate(
@@ -78,7 +80,7 @@ def status(organization_id: str | None, *, now: datetime | None = None) -> dict[
         "schedule": {
             "enabled": is_ours,
             "interval_seconds": settings.METRICS_COLLECTION_INTERVAL,
-            "organization_id": settings.DEFAULT_ORGANIZATION_ID,
+            "organization_id": settings.DEFAULT_ORGANIZATION_ID if is_theirs else None,
         },
         "last_run": iso(found["last_run"]) if found["last_run"] else None,
         "lag_seconds": lag,

@@ -160,7 +160,9 @@ def test_the_status_tells_schedule_runs_and_failures(people: Cast) -> None:
     assert (ours["records"], ours["failures"], ours["schedule"]["interval_seconds"]) == (1, 0, 30)
     assert data(people.root.get(f"{SYSTEM}/status/background"))["records"] == 8
     assert data(people.root.get(f"{SYSTEM}/status/collection?organization_id=org-002"))["failures"] == 2
-    assert data(people.charlie.get(f"{SYSTEM}/status/background"))["records"] == 7
+    theirs = data(people.charlie.get(f"{SYSTEM}/status/background"))
+    assert (theirs["records"], theirs["schedule"]["enabled"], theirs["schedule"]["organization_id"]) == (7, False, None)
+    assert ours["schedule"]["organization_id"] == "org-001"
     assert refusal(people.vera.get(f"{SYSTEM}/status/collection?organization_id=org-002")) == (404, "not_found")
     assert refusal(people.machine.get(f"{SYSTEM}/status/background")) == (403, "forbidden")
 
