@@ -43,7 +43,10 @@ class NewSecret(ApiKeyRow):
 
 
 class NewApiKey(LimitFields):
-    """The body that makes a key; the limits are those of the LLM gateway."""
+    """The body that makes a key; the limits are those of the LLM gateway.
+
+    Without `role` and `scopes` it is an orchestrator's when it is bound to one, else a viewer's.
+    """
 
     name = NameText()
     role = serializers.ChoiceField(Role.choices, required=False)
@@ -55,6 +58,12 @@ class NewApiKey(LimitFields):
     models = serializers.ListField(
         child=ModelName(), required=False, max_length=MAX_MODELS, help_text="The only models it may call; empty: all."
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Give a key that says neither what it may the least there is."""
+        if attrs.get("role") or attrs.get("scopes"):
+            return attrs
+        return attrs | ({"scopes": ["orchestrator"]} if attrs.get("orchestrator_id") else {"role": Role.VIEWER.value})
 
 
 class Grace(serializers.Serializer[Any]):

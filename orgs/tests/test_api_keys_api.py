@@ -72,6 +72,19 @@ def test_an_orchestrators_key_may_be_bound(people: Cast) -> None:
     assert (row["role"], row["scopes"], row["orchestrator_id"]) == ("", ["orchestrator"], "orch-001")
 
 
+@pytest.mark.parametrize(
+    ("body", "role", "scopes"),
+    [
+        ({"orchestrator_id": "orch-001"}, "", ["orchestrator"]),
+        ({"orchestrator_id": ""}, "viewer", []),
+        ({}, "viewer", []),
+    ],
+)
+def test_role_and_scopes_may_both_be_left_out(people: Cast, body: Any, role: str, scopes: list[str]) -> None:
+    row = data(people.alice.call("POST", KEYS, {"name": "o"} | body), status=201)
+    assert (row["role"], row["scopes"], row["orchestrator_id"]) == (role, scopes, body.get("orchestrator_id", ""))
+
+
 def test_the_list_is_a_page_of_the_own_organization(people: Cast) -> None:
     found = data(people.alice.get(f"{KEYS}?page=1&page_size=2"))
     assert (len(found["items"]), found["total_items"], found["total_pages"], found["has_next"]) == (2, 4, 2, True)
@@ -158,7 +171,7 @@ def test_a_key_of_another_organization_is_not_reached_through_the_own(
     ("body", "code"),
     [
         ({}, "invalid_field"),
-        ({"name": "x"}, "invalid_field"),
+        ({"name": "x", "role": ""}, "invalid_field"),
         ({"name": "x", "role": "admin", "scopes": ["orchestrator"]}, "invalid_field"),
         ({"name": "x", "role": "superadmin"}, "invalid_field"),
         ({"name": "x", "scopes": ["everything"]}, "invalid_field"),
