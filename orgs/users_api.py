@@ -6,9 +6,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from moolai.errors import Forbidden
+from moolai.errors import Forbidden, InvalidInput
 from orgs import access, rest, users
-from orgs.models import Membership, Organization, Role
+from orgs.models import Membership, Organization, Role, User
 
 
 class UserRow(serializers.ModelSerializer[Membership]):
@@ -33,6 +33,12 @@ class Change(serializers.Serializer[Any]):
     role = serializers.ChoiceField(Role.choices, required=False)
     password = serializers.CharField(required=False, max_length=1000, trim_whitespace=False)
     is_active = serializers.BooleanField(required=False)
+
+
+class Replacement(Change):
+    """The body of a PUT: a user as it was read may be sent back."""
+
+    username = serializers.CharField(required=False, max_length=150, help_text="The same as ever; it stays for good.")
 
 
 class NewUser(Change):
@@ -75,12 +81,14 @@ class Person(rest.View):
             access.require_admin(request, organization_id)
         return rest.answer(UserRow(row).data)
 
-    @rest.operation(UserRow, body=Change)
+    @rest.operation(UserRow, body=Replacement)
     def put(self, request: Request, organization_id: str, user_id: str) -> Response:
         """Change what the body names; a new password or a closed account ends the user's sign-ins."""
         row = access.get(request, _members(organization_id), user=int(user_id))
         who = access.require_admin(request, organization_id)
-        wish = rest.body(request, Change)
+        wish = rest.body(request, Replacement)
+        if User.normalize_username(wish.pop("username", row.user.username)) != row.user.username:
+            raise InvalidInput(fields={"username": "A user name stays for good."})
         is_shared = row.user.memberships.exclude(pk=row.pk).exists()
         if is_shared and set(wish) - {"role"} and not who.is_superadmin:
             raise Forbidden(detail="This account belongs to other organizations too: only its role here is yours.")
