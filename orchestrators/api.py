@@ -146,7 +146,7 @@ class Messages(rest.View):
 class Verdict(serializers.Serializer[Any]):
     """The body that settles a message by hand."""
 
-    status = serializers.ChoiceField([status.value for status in outbox.BY_HAND])
+    status = serializers.ChoiceField(Message.Status.values, help_text="sent: only the controller says that (409).")
     error = serializers.CharField(required=False, allow_blank=True, max_length=1000)
 
 
