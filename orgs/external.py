@@ -71,6 +71,7 @@ def _of_token(text: str) -> Caller | None:
         raise tokens.ExpiredError from None
     except jwt.InvalidTokenError:
         return None
+    tokens.require_unexpired(claims)
     subject, role, organization_id = (
         claims["sub"],
         claims["role"],

@@ -286,7 +286,7 @@ def test_it_ends_within_five_seconds_when_the_credential_dies(live: Live, stream
 
 def test_a_token_that_expires_ends_it(live: Live, stream: Open, settings: Any) -> None:
     user = User.objects.create_superuser("brief", password="correct horse battery")
-    settings.ACCESS_TOKEN_SECONDS = 2 - tokens.LEEWAY_SECONDS
+    settings.ACCESS_TOKEN_SECONDS = 2
     one = stream(HEALTH, tokens.sign_in(user, now=timezone.now()).access_token)
     assert one.status == 200
     assert one.ending(7)[-1].data["error"] == "unauthenticated"

@@ -145,8 +145,9 @@ def forged(token: str, *, claims: dict[str, Any] | None = None, algorithm: str =
 
 
 @pytest.mark.parametrize("path", [FLEET, ELSEWHERE])
-def test_an_expired_token_is_401_everywhere(ann: User, path: str) -> None:
-    made_at = timezone.now() - timedelta(days=1)
+@pytest.mark.parametrize("too_old", [timedelta(days=1), timedelta(seconds=1)])
+def test_an_expired_token_is_401_everywhere(ann: User, path: str, too_old: timedelta, settings: Any) -> None:
+    made_at = timezone.now() - timedelta(seconds=settings.ACCESS_TOKEN_SECONDS) - too_old
     assert use(tokens.sign_in(ann, now=made_at).access_token, path) == (401, "token_expired")
 
 

@@ -114,8 +114,9 @@ def test_a_good_one_is_known_and_no_superadmin(people: Cast) -> None:
 
 
 def test_one_that_is_too_old_says_so(people: Cast) -> None:
-    old = token(exp=timezone.now() - timedelta(minutes=5))
-    assert code(bearer(old).call("POST", PATH, WISH)) == (401, "token_expired")
+    for seconds in (300, 1):
+        old = token(exp=timezone.now() - timedelta(seconds=seconds))
+        assert code(bearer(old).call("POST", PATH, WISH)) == (401, "token_expired")
 
 
 def test_elsewhere_it_is_no_credential(people: Cast) -> None:
