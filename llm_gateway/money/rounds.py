@@ -57,6 +57,7 @@ class Rounds:
         self._waiting: dict[Slice, int] = {}  # what calls wait for
         self._more: dict[Slice, int] = {}  # what would be good to have
         self._back: set[Slice] = set()
+        self._asked: set[Slice] = set()  # what the round under way brings
         self._peeked_at = float("-inf")
         self._done: asyncio.Future[bool] | None = None
         self._work: asyncio.Task[None] | None = None
@@ -88,7 +89,9 @@ class Rounds:
 
         Returns False when the database did not answer.
         """
+        now = self.monotonic()
         for part, need in needs:
+            part.used_at = now
             self._waiting[part] = self._waiting.get(part, 0) + need
         done = self._done = self._done or asyncio.get_running_loop().create_future()
         self._start()
@@ -139,6 +142,7 @@ class Rounds:
         waiting, more, back = self._waiting, self._more, self._back
         self._waiting, self._more, self._back = {}, {}, set()
         parts = {*waiting, *more, *back} or {part for account in self.accounts.values() for part in account.slices}
+        self._asked = parts
         asks = {part: self._ask(part, waiting.get(part, 0), more.get(part, 0)) for part in parts}
         now = self.clock()
         if self._executor is None:
@@ -154,6 +158,8 @@ class Rounds:
         except Exception:
             logger.exception("budgets could not be leased")
             return self._failed(parts)
+        finally:
+            self._asked = set()
         self.fresh_until, self.is_failing = started + MAX_AGE_SECONDS, False
         for part in parts:
             self._apply(part, grants[part.name], asks[part])
@@ -212,7 +218,8 @@ class Rounds:
                 self._start()
 
     def _forget(self, now: float) -> None:
-        """Drop accounts of which nothing is held and nobody asked for a while."""
+        """Drop accounts of which nothing is held and nobody asked for a while; what a round brings needs its slice."""
+        awaited = self._asked | self._waiting.keys() | self._more.keys() | self._back
         for subject, account in list(self.accounts.items()):
-            if account.is_idle(now - FORGET_SECONDS):
+            if account.is_idle(now - FORGET_SECONDS) and awaited.isdisjoint(account.slices):
                 del self.accounts[subject]

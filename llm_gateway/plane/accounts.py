@@ -16,7 +16,7 @@ from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unava
 from llm_gateway.money.records import Attempt, End
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.refusals import Failed
-from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
+from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order, estimate
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem
 from llm_gateway.usage import Usage
@@ -50,6 +50,7 @@ class Account:
         self.status, self.error = COMPLETED, ""
         self.usage, self.is_estimated, self.cost_usd_micros = Usage(), False, 0
         self.target: Target | None = None
+        self.owed = Usage(), 0  # tokens and micro-dollars of requests that were cut off before their answer
         self.attempts = 0
         self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
@@ -76,8 +77,16 @@ class Account:
 
     def use(self, target: Target, usage: Usage, *, is_estimated: bool) -> None:
         """Note what a provider was used for."""
-        self.target, self.usage, self.is_estimated = target, usage, is_estimated
-        self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key])
+        tokens, usd_micros = self.owed
+        self.target, self.usage, self.is_estimated = target, usage + tokens, is_estimated or usd_micros > 0
+        self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key]) + usd_micros
+
+    def owe(self, target: Target) -> None:
+        """Count the input of a request that was sent and cut off before its answer: a provider bills that at least."""
+        usage = estimate(self.order, 0)
+        tokens, usd_micros = self.owed
+        self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])
+        self.use(target, Usage(), is_estimated=True)
 
     def fail(self, code: str) -> None:
         """Note that the call did not end well."""

@@ -117,23 +117,32 @@ class Call:
 
     async def _try(self, target: Target, outgoing: Any) -> Problem | None:
         attempt = self.account.attempt(target)
+        body = None if outgoing is None else sending.body(outgoing)
         problem: Problem | None = None
         try:
             if outgoing is None:
                 await self._echo(target)
             else:
-                problem = await self._exchange(target, outgoing)
+                problem = await self._exchange(target, outgoing, body)
         except sending.BROKEN as error:
             if self.exchange.status:
                 raise
+            if isinstance(error, sending.CUT):
+                self._owe(target, body)
             problem = sending.broken(error)
         except BaseException:
+            self._owe(target, body)
             self.plane.breakers.leave(target.key)
             attempt.end("interrupted")
             raise
         self._judge(target, problem)
         attempt.end("" if problem is None else problem.code or problem.kind, problem.status if problem else 200)
         return problem
+
+    def _owe(self, target: Target, body: sending.Body | None) -> None:
+        """Count a request that we cut off before anything was sent on; what the provider broke off is free."""
+        if body is not None and body.was_sent and not self.exchange.status:
+            self.account.owe(target)
 
     def _judge(self, target: Target, problem: Problem | None) -> None:
         if problem is None or (problem.status < 500 and problem.status not in (408, 429)):
@@ -143,9 +152,9 @@ class Call:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    async def _exchange(self, target: Target, outgoing: Any) -> Problem | None:
+    async def _exchange(self, target: Target, outgoing: Any, body: sending.Body | None) -> Problem | None:
         async with asyncio.timeout(settings.LLM_FIRST_BYTE_SECONDS) as limit:
-            async with sending.sent(self.plane.lines, target.source, outgoing) as response:
+            async with sending.sent(self.plane.lines, target.source, outgoing, body) as response:
                 if response.status != 200:
                     return await sending.problem_of(response, target.source)
                 if self.order.asked.is_stream:

@@ -28,15 +28,33 @@ class TooLarge(Exception):
     """A provider's answer beyond MAX_ANSWER_BYTES."""
 
 
+class Body(aiohttp.BytesPayload):
+    """The body of a request; `was_sent` from the moment in which it goes out with its head."""
+
+    was_sent = False
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        """Write it (aiohttp)."""
+        self.was_sent = True
+        await super().write_with_length(writer, content_length)
+
+
+def body(outgoing: Outgoing) -> Body:
+    """Return the body of a request to a provider."""
+    return Body(orjson.dumps(outgoing.body), content_type="application/json")
+
+
 @asynccontextmanager
-async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterator[aiohttp.ClientResponse]:
+async def sent(
+    lines: Lines, source: Source, outgoing: Outgoing, content: Body | None = None
+) -> AsyncIterator[aiohttp.ClientResponse]:
     """Send a request and give the answer's head; the connection is cut when the block is left early."""
     session = await lines.session(source)
     headers = DIALECTS[source.dialect].headers(source.api_key)
     headers["Content-Type"] = "application/json"
     response = await session.post(
         source.base_url + outgoing.path,
-        data=orjson.dumps(outgoing.body),
+        data=content or body(outgoing),
         headers=headers,
         allow_redirects=False,
     )
@@ -123,6 +141,7 @@ def broken(error: BaseException) -> Problem:
     return Problem(502, "api_error", "The connection to the provider broke.", code="provider_unreachable")
 
 
+CUT: Final = (TimeoutError, TooLarge)  # by us: the provider may have done all that it was asked for
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, NoAddress, TooLarge, OSError)
 
 

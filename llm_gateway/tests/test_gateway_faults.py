@@ -97,6 +97,10 @@ def test_what_nobody_can_answer_is_said_in_the_surfaces_shape(stage: Stage, mode
     found, body, _ = stage.chat(f"[{mode}] alone")
     assert (found, body["error"]["code"]) == (status, code)
     assert "canary" not in json.dumps(body)
+    assert eventually(lambda: Call.objects.exclude(status="running").latest("started_at").error == code)
+    call = Call.objects.latest("started_at")
+    assert (call.cost_usd_micros > 0) == (mode == "never")  # what we cut off is billed, what it broke off is not
+    assert call.is_estimated == (mode == "never")
 
 
 def test_a_model_that_keeps_failing_is_left_alone_for_a_while(stage: Stage) -> None:
@@ -176,8 +180,13 @@ def test_a_client_that_leaves_before_the_answer_has_the_provider_cut_off(stage: 
     body = json.dumps({"model": "gpt-4o-mini", "messages": [user("[never] impatient")]}).encode()
     line.request("POST", CHAT, body=body, headers={"Authorization": f"Bearer {stage.key}"})
     assert eventually(lambda: stage.provider.of("impatient"))
+    before = rows("cancelled")
     line.close()
     assert eventually(lambda: stage.provider.of("impatient")[-1].was_cut, timeout=2)
+    assert eventually(lambda: rows("cancelled") == before + 1)
+    call = Call.objects.filter(status="cancelled").latest("started_at")
+    assert (call.input_tokens, call.output_tokens, call.is_estimated) == (-(-len(body) // 4), 0, True)
+    assert call.cost_usd_micros > 0
 
 
 def test_a_revoked_key_is_refused_within_five_seconds_while_it_calls(stage: Stage) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from llm_gateway.models import BudgetLease, BudgetWindow
-from llm_gateway.money import leases
+from llm_gateway.money import leases, rounds
 from llm_gateway.money.limits import Limit, Scopes
 from llm_gateway.money.purse import BudgetSpent, Purse, RateLimited, Reservation, Unavailable
 
@@ -266,6 +266,28 @@ def test_an_answer_that_was_lost_on_its_way_costs_nothing() -> None:
 
 
 @pytest.mark.once
+@pytest.mark.once
+def test_what_a_slow_round_brings_is_not_forgotten_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ticker drops accounts that nobody uses; one whose first round is under way is no such account."""
+    monkeypatch.setattr(rounds, "TICK_SECONDS", 0.01)
+    database = Database()
+
+    def slow(asks: Any, *, holder: str, now: float) -> Any:
+        time.sleep(0.1)
+        return database(asks, holder=holder, now=now)
+
+    async def scene(purse: Purse) -> None:
+        clock.now += 1_000  # the account is long unused before it is used for the first time
+        (await purse.reserve(scopes(budget(10**9, subject="org:first")), usd_micros=1, tokens=0)).settle(1, 0)
+        held = await purse.reserve(scopes(budget(100)), usd_micros=100, tokens=0)
+        assert isinstance(await reserve(purse, scopes(budget(100)), usd_micros=1), BudgetSpent)
+        held.settle(0, 0)
+
+    clock = Clock()
+    play(scene, exchange=slow, monotonic=clock)
+    assert leased() == {"org:first": 1, "org:acme": 0}
+
+
 def test_requests_and_tokens_per_minute_say_when_to_come_back() -> None:
     clock = Clock(NOON + 18.5)
 
