@@ -12,6 +12,7 @@ import orjson
 
 from llm_gateway.dialects import anthropic, google, openai
 from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.posting import Answer
 from llm_gateway.plane.upstream import Lines, NoAddress
 from llm_gateway.problems import Problem
 from llm_gateway.shapes import Dialect, Outgoing
@@ -29,7 +30,7 @@ class TooLarge(Exception):
 
 
 @asynccontextmanager
-async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterator[aiohttp.ClientResponse]:
+async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterator[Answer]:
     """Send a request and give the answer's head; the connection is cut when the block is left early."""
     session = await lines.session(source)
     headers = DIALECTS[source.dialect].headers(source.api_key)
@@ -38,7 +39,6 @@ async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterato
         source.base_url + outgoing.path,
         data=orjson.dumps(outgoing.body),
         headers=headers,
-        allow_redirects=False,
     )
     try:
         yield response
@@ -46,7 +46,7 @@ async def sent(lines: Lines, source: Source, outgoing: Outgoing) -> AsyncIterato
         response.close() if not response.content.at_eof() else response.release()
 
 
-async def whole(response: aiohttp.ClientResponse) -> bytes:
+async def whole(response: Answer) -> bytes:
     """Return the body of an answer; raises TooLarge."""
     length = response.content_length
     if length is not None and length > MAX_ANSWER_BYTES:
@@ -70,7 +70,7 @@ def parsed(content: bytes) -> Any:
         return None
 
 
-async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Problem:
+async def problem_of(response: Answer, source: Source) -> Problem:
     """Return what an answer that is no success says, without anything secret."""
     if 300 <= response.status < 400:
         return Problem(502, "api_error", "The provider redirects; redirects are not followed.", code="provider_error")
@@ -82,7 +82,7 @@ async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Proble
     return clean(found, source, retry_after=retry_after)
 
 
-async def _some(response: aiohttp.ClientResponse) -> bytes:
+async def _some(response: Answer) -> bytes:
     body = b""
     while len(body) < MAX_ERROR_BYTES and (part := await response.content.readany()):
         body += part
