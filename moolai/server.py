@@ -14,7 +14,7 @@ from websockets.protocol import State
 from llm_gateway.plane import planes
 from monitoring.metrics import flushing
 from monitoring.streams import desk as streams
-from moolai import wire, ws
+from moolai import quick, wire, ws
 from orchestrators import hub
 from orchestrators.limiter import Limiter
 
@@ -150,7 +150,7 @@ def run(*, host: str, port: int, fd: int | None = None) -> None:
     config = uvicorn.Config(
         "moolai.asgi:application",
         loop="uvloop",
-        http=wire.RequestProtocol,
+        http=quick.QuickProtocol,
         ws=SocketProtocol,
         ws_max_size=WIRE_LIMIT_BYTES,
         ws_ping_interval=None,

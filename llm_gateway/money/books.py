@@ -5,7 +5,7 @@ Runs in the transaction that writes the calls (`ledger.py`).
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from django.db import connection
 
 from llm_gateway.models import BudgetLease, BudgetWindow, Call
 from llm_gateway.money import leases, limits, windows
+from llm_gateway.money.rows import MOST, Row
 from llm_gateway.money.slices import Name
 
 ROWS: Final = 200  # of one statement
@@ -30,45 +31,51 @@ ON CONFLICT (organization_id, hour_at, key_id, model, provider) DO UPDATE SET
     output_tokens = llm_spending.output_tokens + excluded.output_tokens,
     cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros
 """
+HOUR: Final = 3600
+MODEL_LENGTH: Final = 200
 BILLED: Final = (Call.Status.COMPLETED, Call.Status.LOST)
 
 
-def count(calls: Sequence[Call]) -> None:
-    """Add finished calls to everything that is kept of them."""
+def count(calls: Sequence[Row]) -> None:
+    """Add finished calls to everything that is kept of them.
+
+    A call is {column: value}, and `at`: when it began, in seconds since 1970.
+    """
     _spend(calls)
     _settle(calls)
     _add_hours(calls)
 
 
-def is_billed(call: Call) -> bool:
-    """Whether a call counts as one that was billed: it was answered, or it cost something."""
-    return call.status in BILLED or call.cost_usd_micros > 0
-
-
-def subjects(call: Call) -> Iterator[str]:
-    """Yield what limits of the call may be kept for: its organization, its key, its model under both its names."""
-    yield limits.subject(limits.ORGANIZATION, call.organization_id)
-    if call.scope_key:
-        yield limits.subject(limits.KEY, call.organization_id, call.scope_key)
-    if call.scope_model:
-        names = {call.scope_model, call.scope_model.partition("/")[2] or call.scope_model}
-        yield from (limits.subject(limits.MODEL, call.organization_id, name) for name in names)
-
-
-def _spend(calls: Sequence[Call]) -> None:
+def _spend(calls: Iterable[Row]) -> None:
     """Add what the calls cost to the windows they were begun in, whether or not these have a limit now."""
-    spent: Counter[tuple[str, Name, int]] = Counter()
+    cost: Counter[tuple[str, str, str, int]] = Counter()
     for call in calls:
-        if call.cost_usd_micros:
-            spans = _spans(int(call.started_at.timestamp()) // windows.DAY)
-            for subject in subjects(call):
-                for window, start_at, end_at in spans:
-                    spent[call.organization_id, (subject, "usd_micros", window, start_at), end_at] += (
-                        call.cost_usd_micros
-                    )
+        if call["cost_usd_micros"]:
+            day = int(call["at"]) // windows.DAY
+            cost[call["organization_id"], call["scope_key"], call["scope_model"], day] += call["cost_usd_micros"]
+    spent: Counter[tuple[str, Name, int]] = Counter()
+    for (owner, key, model, day), micros in cost.items():
+        for subject in _subjects(owner, key, fit(model)):
+            for window, start_at, end_at in _spans(day):
+                spent[owner, (subject, "usd_micros", window, start_at), end_at] += micros
     rows = [(owner, *name, end_at, micros, 0) for (owner, name, end_at), micros in spent.items()]
     leases.locked({name for _, name, _ in spent})  # those that are there, in everybody's order; then come new ones
     _insert(_SPENT, sorted(rows, key=lambda row: row[1:5]))
+
+
+def _subjects(owner: str, key: str, model: str) -> Iterator[str]:
+    """Yield what limits may be kept for: an organization, a key, a model under both its names."""
+    yield limits.subject(limits.ORGANIZATION, owner)
+    if key:
+        yield limits.subject(limits.KEY, owner, key)
+    if model:
+        names = {model, model.partition("/")[2] or model}
+        yield from (limits.subject(limits.MODEL, owner, name) for name in names)
+
+
+def fit(text: str) -> str:
+    """Return the name of a model as its column has it: what a client made up must not stop the ledger."""
+    return text if len(text) <= MODEL_LENGTH and "\0" not in text else text.replace("\0", "")[:MODEL_LENGTH]
 
 
 @lru_cache(maxsize=64)
@@ -78,12 +85,12 @@ def _spans(day: int) -> list[tuple[str, int, int]]:
     return [(str(window), windows.start(window, at), int(windows.end(window, at))) for window in windows.BUDGETS]
 
 
-def _settle(calls: Sequence[Call]) -> None:
+def _settle(calls: Iterable[Row]) -> None:
     """Take what the calls cost off the leases they were reserved from; leases that were released are no more."""
     settled: Counter[int] = Counter()
     for call in calls:
-        for lease in call.leases:
-            settled[lease] += call.cost_usd_micros
+        for lease in call["leases"]:
+            settled[lease] += call["cost_usd_micros"]
     wanted = [pk for pk, micros in settled.items() if micros]
     if not wanted:
         return
@@ -97,19 +104,24 @@ def _settle(calls: Sequence[Call]) -> None:
     BudgetWindow.objects.bulk_update(held.values(), ["leased"], batch_size=ROWS)
 
 
-def _add_hours(calls: Iterable[Call]) -> None:
-    adapt = connection.ops.adapt_datetimefield_value
-    hours: dict[tuple[str, datetime, str, str, str], list[int]] = {}
+def _add_hours(calls: Iterable[Row]) -> None:
+    hours: dict[tuple[str, int, str, str, str], list[int]] = {}
     for call in calls:
-        hour = call.started_at.replace(minute=0, second=0, microsecond=0)
-        key = (call.organization_id, hour, call.key_id, call.model or call.requested_model, call.provider)
-        row = hours.setdefault(key, [0] * 5)
-        billed = is_billed(call)
-        tokens = (call.input_tokens, call.output_tokens)
-        for place, number in enumerate((int(billed), int(not billed), *tokens, call.cost_usd_micros)):
-            row[place] += number
-    rows = [(key[0], adapt(key[1]), *key[2:], *numbers) for key, numbers in sorted(hours.items())]
-    _insert(_HOURS, rows)
+        model = fit(call["model"] or call["requested_model"])
+        key = (call["organization_id"], int(call["at"]) // HOUR, call["key_id"], model, call["provider"])
+        row = hours.get(key)
+        if row is None:
+            row = hours[key] = [0] * 5
+        cost = call["cost_usd_micros"]
+        is_billed = cost > 0 or call["status"] in BILLED
+        row[0] += is_billed
+        row[1] += not is_billed
+        row[2] += max(0, min(call["input_tokens"], MOST))
+        row[3] += max(0, min(call["output_tokens"], MOST))
+        row[4] += cost
+    adapt = connection.ops.adapt_datetimefield_value
+    found = [((key[0], datetime.fromtimestamp(key[1] * HOUR, UTC), *key[2:]), row) for key, row in hours.items()]
+    _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in sorted(found)])
 
 
 def _insert(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -34,14 +34,14 @@ def drain(path: Path) -> int:
         with path.open("rb") as file:
             file.seek(cursor.offset)
             data = file.read(READ_BYTES)
-        found = list(records.unpack(data))
+        found = list(records.documents(data))
         if not found or cursor.is_closed:
             return 0
-        ledger.write([record for record, _ in found], holder=holder)
-        cursor.offset += found[-1][1]
+        ledger.write_documents([(letter, values) for letter, values, _ in found], holder=holder)
+        cursor.offset += found[-1][2]
         cursor.moved_at = timezone.now()
         cursor.save(update_fields=["offset", "moved_at"])
-    return found[-1][1]
+    return found[-1][2]
 
 
 def _cursor(path: Path) -> JournalCursor:
@@ -53,13 +53,16 @@ def _cursor(path: Path) -> JournalCursor:
 
 
 def drain_folder(folder: Path) -> int:
-    """Read everything a process wrote, file after file; return how many bytes that were.
+    """Read everything a process wrote until now, file after file; return how many bytes that were.
 
-    A file that was read and is not written to any more is deleted.
+    A file that was read and is not written to any more is deleted. What is written meanwhile waits for the next round:
+    a transaction for every few calls would cost more than serving them.
     """
     total, found = 0, journal.files(folder)
     for place, path in enumerate(found):
-        while size := drain(path):
+        size = READ_BYTES
+        while size > READ_BYTES - records.MOST_BYTES:  # a read that was full leaves something
+            size = drain(path)
             total += size
         if place + 1 < len(found):
             _close(path)

@@ -1,50 +1,54 @@
 """The ledger: records of a journal become rows of calls and attempts, and what was spent is counted, all at once.
 
 Everything here runs in the transaction of its caller, which also moves the journal's cursor: a call is counted exactly
-once. Rows are written and windows locked in one order, so that several processes do not wait in a circle.
+once. Rows are written and windows locked in one order, so that several processes do not wait in a circle. Calls are
+plain dictionaries of columns: this runs beside the event loop that serves, for every call there is.
 """
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db.models import F
 
 from llm_gateway.models import Attempt, Call
-from llm_gateway.money import books, records
+from llm_gateway.money import books, records, rows
+from llm_gateway.money.records import Document
 
 logger = logging.getLogger(__name__)
-ENDED: Final = [
+ENDED: Final = (
     "status", "provider", "model", "error", "is_cached", "is_estimated", "input_tokens", "output_tokens",
     "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "price", "latency_ms",
-    "first_token_ms",
-]  # fmt: skip
-MOST: Final = 2**53
-LENGTHS: Final = {
-    name: field.max_length for name in ENDED if (field := Call._meta.get_field(name)) and hasattr(field, "max_length")
-}
+    "first_token_ms", "finished_at", "attempts",
+)  # fmt: skip
+BLANK: Final = rows.blank(Call)  # what records of an older version may leave out
+BLANK_ATTEMPT: Final = rows.blank(Attempt)
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # rows are given UTC
 
 
 def write(found: Sequence[records.Record], *, holder: str) -> int:
-    """Write the records of one process's journal, in their order; return how many calls ended."""
-    begins = [record for record in found if isinstance(record, records.Begin)]
-    ends = {record.call_id: record for record in reversed(found) if isinstance(record, records.End)}  # the first counts
-    new = _begun(begins, holder)
-    attempts = _grouped(found)
-    for call_id, call in new.items():
-        call.attempts = len(attempts.get(call_id, ()))
-    ended = [call for call_id, call in new.items() if call_id in ends]
-    for call in ended:
-        _finish(call, ends[call.call_id])
-    Call.objects.bulk_create(new.values(), batch_size=500)
-    earlier = list(Call.objects.filter(pk__in=ends.keys() - new.keys(), status=Call.Status.RUNNING, holder=holder))
-    for call in earlier:
-        _finish(call, ends[call.call_id])
-    Call.objects.bulk_update(earlier, [*ENDED, "finished_at"], batch_size=200)
-    _attempts(attempts, new)
-    books.count([*ended, *earlier])
-    return len(ended) + len(earlier)
+    """Write records of one process's journal, in their order; return how many calls ended."""
+    return write_documents([records.document(record) for record in found], holder=holder)
+
+
+def write_documents(found: Sequence[tuple[str, Document]], *, holder: str) -> int:
+    """Write records as `records.documents` reads them: (letter of the kind, what it holds)."""
+    begins, ends = _of_kind(found, records.BEGIN), dict[str, Document]()
+    for end in _of_kind(found, records.END):
+        ends.setdefault(end["call_id"], end)  # the first counts
+    attempts = _grouped(_of_kind(found, records.ATTEMPT))
+    calls = _begun(begins, holder)
+    calls |= _earlier(ends.keys() - calls.keys(), holder)
+    ended = [_finish(calls[call_id], end) for call_id, end in ends.items() if call_id in calls]
+    for call_id, group in attempts.items():
+        if call_id in calls:
+            calls[call_id]["attempts"] += len(group)
+    rows.put(Call, list(calls.values()), replacing=ENDED)
+    _attempts(attempts, calls)
+    books.count(ended)
+    return len(ended)
 
 
 def lose(holder: str, *, now: datetime) -> int:
@@ -54,84 +58,78 @@ def lose(holder: str, *, now: datetime) -> int:
         call.status, call.finished_at, call.is_estimated = Call.Status.LOST, now, True
         call.cost_usd_micros = call.reserved_usd_micros
     Call.objects.bulk_update(lost, ["status", "finished_at", "is_estimated", "cost_usd_micros"], batch_size=200)
-    books.count(lost)
+    books.count([_columns(call) for call in lost])
     return len(lost)
 
 
-def _begun(begins: Sequence[records.Begin], holder: str) -> dict[str, Call]:
+def _of_kind(found: Iterable[tuple[str, Document]], wanted: str) -> list[Document]:
+    return [values for letter, values in found if letter == wanted]
+
+
+def _begun(begins: Sequence[Document], holder: str) -> dict[str, Document]:
     """Return a row for each call that begins; one whose row is there already was read before."""
-    known = set(Call.objects.filter(pk__in={begin.call_id for begin in begins}).values_list("pk", flat=True))
+    known = rows.known(Call, [begin["call_id"] for begin in begins])
     if known:
         logger.error("%d calls of %s are in the ledger already", len(known), holder)
-    return {
-        begin.call_id: Call(
-            call_id=begin.call_id,
-            organization_id=begin.organization_id,
-            key_id=begin.key_id,
-            user=_fit(begin.user, 150),
-            orchestrator_id=_fit(begin.orchestrator_id, 50),
-            surface=_fit(begin.surface, 20),
-            requested_model=_fit(begin.requested_model, 200),
-            scope_model=_fit(begin.scope_model, 200),
-            scope_key=begin.scope_key or begin.key_id,
-            is_stream=begin.is_stream,
-            reserved_usd_micros=begin.reserved_usd_micros,
-            leases=begin.leases,
-            started_at=moment(begin.at),
-            holder=holder,
-        )
-        for begin in begins
-        if begin.call_id not in known
-    }
+    fresh = [begin for begin in begins if begin["call_id"] not in known]
+    return {begin["call_id"]: _row(begin, holder) for begin in fresh}
 
 
-def _finish(call: Call, end: records.End) -> None:
-    for name in ENDED:
-        setattr(call, name, _fit(getattr(end, name), LENGTHS.get(name)))
-    call.finished_at = moment(end.at)
+def _row(begin: Document, holder: str) -> Document:
+    row = BLANK | begin
+    row["holder"], row["started_at"] = holder, _written(begin["at"])
+    row["scope_key"] = row["scope_key"] or row["key_id"]
+    return row
 
 
-def _fit(value: Any, length: int | None) -> Any:
-    """Return a value that the column takes: what a client or a provider made up must not stop the ledger."""
-    if isinstance(value, str):
-        return value.replace("\0", "")[:length]
-    return max(0, min(value, MOST)) if type(value) is int else value
+def _earlier(wanted: Iterable[str], holder: str) -> dict[str, Document]:
+    """Return the rows of calls that an earlier batch began and that are still open."""
+    found = list(wanted)
+    if not found:
+        return {}
+    calls = Call.objects.filter(pk__in=found, status=Call.Status.RUNNING, holder=holder)
+    return {call.pk: _columns(call) for call in calls}
 
 
-def _grouped(found: Iterable[records.Record]) -> dict[str, list[records.Attempt]]:
-    grouped: dict[str, list[records.Attempt]] = {}
-    for record in found:
-        if isinstance(record, records.Attempt):
-            grouped.setdefault(record.call_id, []).append(record)
+def _columns(call: Call) -> Document:
+    """Return a call as its record would make it."""
+    row = {name: getattr(call, name) for name in BLANK}
+    return row | {"at": call.started_at.timestamp(), "started_at": rows.moment(call.started_at)}
+
+
+def _finish(call: Document, end: Document) -> Document:
+    at = call["at"]
+    call.update(end)
+    call["at"], call["finished_at"] = at, _written(end["at"])
+    return call
+
+
+def _grouped(found: Iterable[Document]) -> dict[str, list[Document]]:
+    grouped: dict[str, list[Document]] = {}
+    for attempt in found:
+        grouped.setdefault(attempt["call_id"], []).append(attempt)
     return grouped
 
 
-def _attempts(grouped: Mapping[str, Sequence[records.Attempt]], new: Mapping[str, Call]) -> None:
+def _attempts(grouped: Mapping[str, Sequence[Document]], calls: Mapping[str, Document]) -> None:
     """Write the attempts of known calls, and count them on those that are in the ledger already."""
-    earlier = grouped.keys() - new.keys()
-    owners = dict(Call.objects.filter(pk__in=earlier).values_list("pk", "organization_id")) if earlier else {}
+    earlier = grouped.keys() - calls.keys()
+    owners: dict[str, str] = {}
+    if earlier:
+        owners = dict(Call.objects.filter(pk__in=earlier).values_list("pk", "organization_id"))
     for pk in sorted(owners):
         Call.objects.filter(pk=pk).update(attempts=F("attempts") + len(grouped[pk]))
-    owners |= {pk: call.organization_id for pk, call in new.items()}
-    rows = [_attempt(record, owners[pk]) for pk, group in grouped.items() if pk in owners for record in group]
-    Attempt.objects.bulk_create(rows, batch_size=500, ignore_conflicts=True)
+    owners |= {pk: call["organization_id"] for pk, call in calls.items()}
+    found = [_attempt(one, owners[pk]) for pk, group in grouped.items() if pk in owners for one in group]
+    rows.put(Attempt, found)
 
 
-def _attempt(record: records.Attempt, organization_id: str) -> Attempt:
-    return Attempt(
-        call_id=record.call_id,
-        organization_id=organization_id,
-        number=record.number,
-        provider=_fit(record.provider, 50),
-        model=_fit(record.model, 200),
-        http_status=record.http_status,
-        error=_fit(record.error, 100),
-        latency_ms=record.latency_ms,
-        first_token_ms=record.first_token_ms,
-        started_at=moment(record.at),
-    )
+def _attempt(found: Document, organization_id: str) -> Document:
+    row = BLANK_ATTEMPT | found
+    row["organization_id"], row["started_at"] = organization_id, _written(found["at"])
+    return row
 
 
-def moment(seconds: float) -> datetime:
-    """Return seconds since 1970 as a moment, to the microsecond."""
-    return datetime.fromtimestamp(seconds, UTC)
+def _written(seconds: float) -> str:
+    """Return seconds since 1970 as `rows.moment` writes them, to the microsecond."""
+    return str(_EPOCH + timedelta(seconds=seconds))

@@ -15,9 +15,10 @@ import orjson
 MAX_BYTES: Final = 65_536
 MOST: Final = 2**53
 _HEAD: Final = struct.Struct("<II")
+MOST_BYTES: Final = _HEAD.size + MAX_BYTES  # of one record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Begin:
     """A call that is about to be made: who, which model, and what it reserved. Nothing of its content."""
 
@@ -36,7 +37,7 @@ class Begin:
     leases: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Attempt:
     """One request to a provider that is over."""
 
@@ -51,7 +52,7 @@ class Attempt:
     first_token_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class End:
     """How a call ended, and what it cost at which price."""
 
@@ -74,20 +75,28 @@ class End:
     first_token_ms: float | None = None
 
 
+BEGIN: Final = "b"
+ATTEMPT: Final = "a"
+END: Final = "e"
+Document = dict[str, Any]
 Record = Begin | Attempt | End
-_KINDS: Final[dict[str, type[Record]]] = {"b": Begin, "a": Attempt, "e": End}
+_KINDS: Final[dict[str, type[Record]]] = {BEGIN: Begin, ATTEMPT: Attempt, END: End}
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 
 
 def pack(record: Record) -> bytes:
     """Return a record as it lies in the file; raises ValueError when it is too large."""
-    try:
-        body = orjson.dumps([_LETTERS[type(record)], record])
-    except TypeError:  # a number or a text that a client or a provider made up
-        body = orjson.dumps([_LETTERS[type(record)], {name: _tame(value) for name, value in asdict(record).items()}])
+    body = _body(record)
     if len(body) > MAX_BYTES:
         raise ValueError(f"A record of {len(body)} bytes is too large.")
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
+
+
+def _body(record: Record) -> bytes:
+    try:
+        return orjson.dumps((_LETTERS[type(record)], record))
+    except TypeError:  # a number or a text that a client or a provider made up
+        return orjson.dumps((_LETTERS[type(record)], {name: _tame(value) for name, value in asdict(record).items()}))
 
 
 def _tame(value: Any) -> Any:
@@ -97,20 +106,27 @@ def _tame(value: Any) -> Any:
     return max(-MOST, min(value, MOST)) if type(value) is int else value
 
 
-def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
-    """Yield each whole record, and where it ends; stops before what is torn or damaged."""
-    place = 0
-    while len(data) - place >= _HEAD.size:
+def documents(data: bytes) -> Iterator[tuple[str, Document, int]]:
+    """Yield each whole record as (letter of its kind, what it holds, where it ends); stops before what is torn."""
+    place, size = 0, len(data)
+    while size - place >= _HEAD.size:
         length, checksum = _HEAD.unpack_from(data, place)
-        body = data[place + _HEAD.size : place + _HEAD.size + length]
-        if length > MAX_BYTES or len(body) < length or zlib.crc32(body) != checksum:
+        begins, place = place + _HEAD.size, place + _HEAD.size + length
+        if not 0 < length <= MAX_BYTES or place > size or zlib.crc32(data[begins:place]) != checksum:
             return
-        place += _HEAD.size + length
-        yield _read(body), place
+        letter, values = orjson.loads(data[begins:place])
+        yield letter, values, place
 
 
-def _read(body: bytes) -> Record:
-    letter, values = orjson.loads(body)
-    kind: Any = _KINDS[letter]
-    record: Record = kind(**{name: value for name, value in values.items() if name in kind.__dataclass_fields__})
-    return record
+def unpack(data: bytes) -> Iterator[tuple[Record, int]]:
+    """Yield each whole record, and where it ends; what this version does not know of it is left out."""
+    for letter, values, place in documents(data):
+        kind: Any = _KINDS[letter]
+        known = kind.__dataclass_fields__
+        yield kind(**{name: value for name, value in values.items() if name in known}), place
+
+
+def document(record: Record) -> tuple[str, Document]:
+    """Return the letter of a record's kind and what it holds, as `documents` would."""
+    letter, values = orjson.loads(_body(record))
+    return letter, values

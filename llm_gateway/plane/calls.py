@@ -17,6 +17,7 @@ from django.conf import settings
 from llm_gateway.plane import relay, sending
 from llm_gateway.plane.accounts import Account
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
+from llm_gateway.plane.posting import Answer
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
@@ -175,7 +176,7 @@ class Call:
         content = self.envelop(answer.content, target) if self.envelop is not None else answer.content
         await self.exchange.answer(200, content, headers)
 
-    async def _stream(self, target: Target, response: aiohttp.ClientResponse) -> Problem | None:
+    async def _stream(self, target: Target, response: Answer) -> Problem | None:
         """Relay a stream; a problem before its first byte is returned, a later one is told the client in a frame."""
         if response.content_type == "application/json":
             return bad_answer("The provider answered with a whole where a stream was asked for.")

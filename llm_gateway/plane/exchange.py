@@ -21,6 +21,8 @@ JSON: Final = (b"content-type", b"application/json")
 EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 NO_STORE: Final = (b"cache-control", b"no-cache, no-store")
+# What a server may offer among ASGI's extensions: called with what is to be called when the client leaves, or None.
+GONE: Final = "moolai.gone"
 logger = logging.getLogger("moolai.requests")
 
 
@@ -129,28 +131,39 @@ TOO_LARGE: Final = "Send a smaller body: 10 MiB at most."
 class Departure:
     """Cancels the block when the client leaves, and ends the block then as if nothing had happened: nobody listens.
 
-    `has_left` tells afterwards.
+    `has_left` tells afterwards. Where the server calls us when a client leaves (GONE), no task has to wait for it.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.has_left = False
+        self.watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Departure":
-        loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()
-        self.watch = loop.create_task(self.exchange.wait_until_gone())
-        self.watch.add_done_callback(self._left)
+        self.tells = self.exchange.scope.get("extensions", {}).get(GONE)
+        if self.tells is not None:
+            self.tells(self._left)
+        else:
+            self.watch = asyncio.get_running_loop().create_task(self.exchange.wait_until_gone())
+            self.watch.add_done_callback(self._waited)
         return self
 
-    def _left(self, watch: "asyncio.Task[None]") -> None:
-        if not watch.cancelled() and not self.exchange.is_over and self.task is not None and not self.task.done():
+    def _waited(self, watch: "asyncio.Task[None]") -> None:
+        if not watch.cancelled():
+            self._left()
+
+    def _left(self) -> None:
+        if not self.exchange.is_over and self.task is not None and not self.task.done():
             self.has_left = True
             self.task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        self.watch.remove_done_callback(self._left)
-        self.watch.cancel()
+        if self.watch is not None:
+            self.watch.remove_done_callback(self._waited)
+            self.watch.cancel()
+        elif self.tells is not None:
+            self.tells(None)
         if self.has_left and kind is asyncio.CancelledError and self.task is not None:
             self.task.uncancel()
             return True

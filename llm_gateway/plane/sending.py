@@ -12,6 +12,7 @@ import orjson
 
 from llm_gateway.dialects import anthropic, google, openai
 from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.posting import Answer, Body
 from llm_gateway.plane.upstream import Lines, NoAddress
 from llm_gateway.problems import Problem
 from llm_gateway.shapes import Dialect, Outgoing
@@ -28,35 +29,21 @@ class TooLarge(Exception):
     """A provider's answer beyond MAX_ANSWER_BYTES."""
 
 
-class Body(aiohttp.BytesPayload):
-    """The body of a request; `was_sent` from the moment in which it goes out with its head."""
-
-    was_sent = False
-
-    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
-        """Write it (aiohttp)."""
-        self.was_sent = True
-        await super().write_with_length(writer, content_length)
-
-
 def body(outgoing: Outgoing) -> Body:
     """Return the body of a request to a provider."""
-    return Body(orjson.dumps(outgoing.body), content_type="application/json")
+    return Body(orjson.dumps(outgoing.body))
 
 
 @asynccontextmanager
-async def sent(
-    lines: Lines, source: Source, outgoing: Outgoing, content: Body | None = None
-) -> AsyncIterator[aiohttp.ClientResponse]:
+async def sent(lines: Lines, source: Source, outgoing: Outgoing, content: Body | None = None) -> AsyncIterator[Answer]:
     """Send a request and give the answer's head; the connection is cut when the block is left early."""
     session = await lines.session(source)
     headers = DIALECTS[source.dialect].headers(source.api_key)
     headers["Content-Type"] = "application/json"
     response = await session.post(
         source.base_url + outgoing.path,
-        data=content or body(outgoing),
+        body=content or body(outgoing),
         headers=headers,
-        allow_redirects=False,
     )
     try:
         yield response
@@ -64,7 +51,7 @@ async def sent(
         response.close() if not response.content.at_eof() else response.release()
 
 
-async def whole(response: aiohttp.ClientResponse) -> bytes:
+async def whole(response: Answer) -> bytes:
     """Return the body of an answer; raises TooLarge."""
     length = response.content_length
     if length is not None and length > MAX_ANSWER_BYTES:
@@ -88,7 +75,7 @@ def parsed(content: bytes) -> Any:
         return None
 
 
-async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Problem:
+async def problem_of(response: Answer, source: Source) -> Problem:
     """Return what an answer that is no success says, without anything secret."""
     if 300 <= response.status < 400:
         return Problem(502, "api_error", "The provider redirects; redirects are not followed.", code="provider_error")
@@ -100,7 +87,7 @@ async def problem_of(response: aiohttp.ClientResponse, source: Source) -> Proble
     return clean(found, source, retry_after=retry_after)
 
 
-async def _some(response: aiohttp.ClientResponse) -> bytes:
+async def _some(response: Answer) -> bytes:
     body = b""
     while len(body) < MAX_ERROR_BYTES and (part := await response.content.readany()):
         body += part

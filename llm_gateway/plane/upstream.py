@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.posting import Poster
 from moolai.errors import AppError
 from orgs import destinations, outgoing
 
@@ -72,16 +73,8 @@ class Line:
         connector = aiohttp.TCPConnector(
             resolver=self.resolver, use_dns_cache=False, limit=0, keepalive_timeout=KEEP_SECONDS, ssl=outgoing.trust()
         )
-        self.session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER_BYTES,
-            skip_auto_headers=("User-Agent",),
-            headers={"Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        self.session = Poster(connector, timeout=timeout, read_bytes=READ_BUFFER_BYTES)
 
     def is_ready(self, base_url: str) -> bool:
         """Whether the address was checked a moment ago."""
@@ -146,7 +139,7 @@ class Lines:
         self.run = run
         self._lines: dict[Rules, Line] = {}
 
-    async def session(self, source: Source) -> aiohttp.ClientSession:
+    async def session(self, source: Source) -> Poster:
         """Return the session for a provider whose address is checked; raises NoAddress."""
         line = self._lines.get(source.networks)
         if line is not None and line.is_ready(source.base_url):

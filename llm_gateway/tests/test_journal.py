@@ -137,6 +137,46 @@ def test_a_call_is_one_row_with_its_attempts_and_counts_for_all_its_budgets(book
 
 
 @pytest.mark.django_db
+def test_a_thousand_calls_are_a_few_statements_in_one_transaction(
+    book: Journal, django_assert_max_num_queries: Any
+) -> None:
+    """Beside the event loop a statement costs more than what it writes."""
+    for number in range(1000):
+        book.begin(begin(f"call_{number}", key_id=f"key_{number % 3}", scope_model="openai/gpt-4o"))
+        one = records.Attempt(call_id=f"call_{number}", number=1, provider="openai", model="gpt-4o", at=NOON)
+        book.end(end(f"call_{number}", cost_usd_micros=7), attempts=[one])
+    with django_assert_max_num_queries(14) as asked:
+        draining.drain_folder(book.folder)
+    assert (Call.objects.filter(status="completed", attempts=1).count(), Attempt.objects.count()) == (1000, 1000)
+    assert spent()["org:acme", "day"] == 7000
+    book.begin(begin("call_last"))
+    with django_assert_max_num_queries(len(asked)):
+        draining.drain_folder(book.folder)
+
+
+@pytest.mark.django_db
+def test_what_was_made_up_fits_the_columns_and_what_an_older_version_left_out_is_blank(book: Journal) -> None:
+    odd = "m\0" + "é\U0001f600" * 150
+    book.begin(begin(requested_model=odd, user='"\\u0000', scope_model=odd))
+    tried = records.Attempt(
+        call_id="call_1", number=2**40, provider=odd, model=odd, at=NOON, error=odd, http_status=-1, latency_ms=0.25
+    )
+    book.end(
+        end(model=odd, input_tokens=-5, output_tokens=2**63, cost_usd_micros=3, price={"a\0": "\\"}), attempts=[tried]
+    )
+    draining.drain_folder(book.folder)
+    row, attempt = Call.objects.get(), Attempt.objects.get()
+    fitted = odd.replace("\0", "")[:200]
+    assert (row.requested_model, row.model, row.scope_model, row.user) == (fitted, fitted, fitted, '"\\u0000')
+    assert (row.input_tokens, row.output_tokens, row.price) == (0, 2**53, {"a": "\\"})
+    assert (row.started_at.timestamp(), row.leases, row.first_token_ms) == (NOON, [], None)
+    assert (attempt.number, attempt.http_status, attempt.model, attempt.latency_ms) == (2**15 - 1, 0, fitted, 0.25)
+    assert Spending.objects.get().model == fitted
+    ledger.write_documents([("b", {"call_id": "old", "organization_id": "acme", "at": NOON})], holder="p-0")
+    assert Call.objects.get(pk="old").requested_model == ""
+
+
+@pytest.mark.django_db
 def test_files_that_were_read_are_deleted_and_a_long_call_ends_in_a_later_one(tmp_path: Path) -> None:
     book = Journal(tmp_path, holder="long", rotate_bytes=500)
     book.begin(begin("call_long"))
