@@ -14,11 +14,12 @@ from moolai.errors import Conflict, Forbidden, InvalidInput
 from orgs import audit, destinations, sealed
 from orgs.models import Organization, User
 
-PLAIN: Final = ("name", "dialect", "base_url", "is_enabled", "is_local", "priority", "known_models")
+PLAIN: Final = ("name", "dialect", "base_url", "auth", "is_enabled", "is_local", "priority", "known_models")
 MAX_MODELS: Final = 500
 MAX_PRIORITY: Final = 1_000_000
 KEY: Final = re.compile(r"[\x21-\x7e]{1,4000}")
 MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,199}")
+QUERY: Final = re.compile(r"api-version=[0-9A-Za-z.-]{1,40}")
 RESERVED: Final = frozenset({"echo"})
 
 
@@ -125,8 +126,8 @@ def _check_address(row: Provider, wish: dict[str, Any]) -> None:
     url = str(wish.get("base_url") or "")
     if not url or url == row.base_url:
         return
-    if "#" in url or urlsplit(url).query:
-        raise InvalidInput(fields={"base_url": "Leave query and fragment out of the address."})
+    if "#" in url or (("?" in url) and not QUERY.fullmatch(urlsplit(url).query)):
+        raise InvalidInput(fields={"base_url": "Leave query and fragment out of the address, but for `api-version`."})
     networks = destinations.allowed_networks(row.organization_id)
     destinations.require(url, allowed_networks=networks)
 
@@ -138,6 +139,8 @@ def _validate(row: Provider) -> None:
         raise InvalidInput(
             fields={_public(name): " ".join(text) for name, text in error.message_dict.items()}
         ) from None
+    if row.auth != Provider.Auth.BEARER and row.dialect != Provider.Dialect.OPENAI:
+        raise InvalidInput(fields={"auth": "Only providers of the OpenAI dialect take their key in another header."})
     if row.name in RESERVED and row.dialect != Provider.Dialect.ECHO:
         raise InvalidInput(fields={"name": "This name belongs to the provider that answers by itself."})
     if not isinstance(row.priority, int) or abs(row.priority) > MAX_PRIORITY:

@@ -25,8 +25,8 @@ class ProviderRow(serializers.ModelSerializer[Provider]):
     class Meta:
         model = Provider
         fields = [
-            "provider_id", "organization_id", "name", "dialect", "base_url", "api_key", "models", "enabled",
-            "is_local", "priority", "created_at", "updated_at",
+            "provider_id", "organization_id", "name", "dialect", "base_url", "api_key", "auth", "models",
+            "enabled", "is_local", "priority", "created_at", "updated_at",
         ]  # fmt: skip
 
     def get_api_key(self, row: Provider) -> str:
@@ -45,6 +45,9 @@ class ProviderChange(serializers.Serializer[Any]):
     )
     models = serializers.ListField(
         source="known_models", child=serializers.CharField(max_length=200), required=False, max_length=500
+    )
+    auth = serializers.ChoiceField(
+        Provider.Auth.choices, required=False, help_text="The header that the key goes in; Azure's is `api-key`."
     )
     enabled = serializers.BooleanField(source="is_enabled", required=False)
     is_local = serializers.BooleanField(required=False)

@@ -5,6 +5,7 @@ the field use too: `reasoning_content` (text) and `thinking_blocks` (Anthropic's
 deltas, and `extra_content.google.thought_signature` on tool calls.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,10 +18,14 @@ __all__ = ["Asked", "Decoder", "Dialect", "Document", "Encoder", "Outgoing", "Sn
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request to a provider: `path` is appended to the provider's base URL (it may hold a query)."""
+    """A request to a provider: `path` is appended to the provider's base URL (it may hold a query).
+
+    `headers` are those of the client that are sent on; they hold no credential.
+    """
 
     path: str
     body: Document
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

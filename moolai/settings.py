@@ -152,11 +152,13 @@ DEFAULT_ORGANIZATION_ID = first("DEFAULT_ORGANIZATION_ID", default="org-001")
 CORS_ALLOWED_ORIGINS = items("CORS_ALLOWED_ORIGINS")
 CORS_ALLOW_HEADERS = [
     *default_headers, "x-api-key", "x-organization-id", "x-request-id", "idempotency-key", "if-match",
-    "last-event-id",
+    "last-event-id", "openai-organization", "openai-beta", "anthropic-version", "anthropic-beta", "x-moolai-provider",
+    "x-moolai-fallbacks", "x-moolai-no-fallback", "x-moolai-timeout", "x-moolai-retries", "x-moolai-stream-cost",
 ]  # fmt: skip
 CORS_EXPOSE_HEADERS = [
     "etag", "idempotency-replayed", "retry-after", "x-request-id",
     "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset",
+    "x-moolai-cost-usd", "x-moolai-provider", "x-moolai-cached",
 ]  # fmt: skip
 ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost", "127.0.0.1", "[::1]", HOST])
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
@@ -190,11 +192,13 @@ HTTP_IDLE_TIMEOUT_SEC = number("HTTP_IDLE_TIMEOUT_SEC", default=30)
 HTTP_MAX_WAITING = number("HTTP_MAX_WAITING", default=4_096)
 
 # --- The gateway to models (docs/gateway.md): providers of all organizations, named as their SDKs name them ---------
+_AZURE = first("AZURE_OPENAI_ENDPOINT").rstrip("/")
 # name: (dialect, address, key, whether its calls cost nothing)
 LLM_ENVIRONMENT: dict[str, tuple[str, str, str, bool]] = {
     "openai": ("openai", first("OPENAI_BASE_URL"), first("OPENAI_API_KEY"), False),
     "anthropic": ("anthropic", first("ANTHROPIC_BASE_URL"), first("ANTHROPIC_API_KEY"), False),
     "google": ("google", first("GOOGLE_BASE_URL"), first("GOOGLE_API_KEY", "GEMINI_API_KEY"), False),
+    "azure": ("openai", _AZURE and f"{_AZURE}/openai/v1", first("AZURE_OPENAI_API_KEY"), False),
     "ollama": ("openai", first("OLLAMA_BASE_URL"), "", True),
     "vllm": ("openai", first("VLLM_BASE_URL"), first("VLLM_API_KEY"), True),
 }

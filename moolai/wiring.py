@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 from llm_gateway import retention as old_calls
-from llm_gateway.money import spending
+from llm_gateway.money import budgets, spending
 from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
@@ -20,6 +20,7 @@ from orchestrators.configuration import rollouts, tracking
 from orchestrators.hub import FrameHandler
 from orchestrators.messages import inbox, outbox
 from orgs import events
+from orgs import spending as limits
 
 INBOUND = FrameHandler(inbox.check, inbox.store, attrgetter("weight"))
 
@@ -51,6 +52,7 @@ def connect() -> None:
     overview.install(OVERVIEW_SOURCES)
     catalog.install(QUERY_SOURCES)
     performance.install(PERFORMANCE_READERS)
+    limits.install([budgets.of_keys])
     probes.install(ALERT_PROBES)
     jobs.install(JOB_HANDLERS)
     retention.install([old_measurements.rules, old_alerts.rules, old_calls.rules, files.rules])

@@ -1,19 +1,32 @@
 """REST doors of an organization's API keys: list, make, rotate, revoke (API §6). A secret is shown once."""
 
+from datetime import datetime
 from typing import Any, Final
 
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from orgs import access, keys, rest
-from orgs.models import ApiKey, Organization, Role
+from orgs import access, keys, rest, spending
+from orgs.models import ApiKey, Organization, Role, SpendingLimit
 from orgs.models.organization import validate_identifier
 from orgs.names import NameText
 from orgs.spending_forms import MAX_MODELS, LimitFields, ModelName, ShownLimits
 
 DAY_SECONDS: Final = 86_400
 MAX_GRACE_SECONDS: Final = 90 * DAY_SECONDS
+
+
+class ApiKeyRows(serializers.ListSerializer[ApiKey]):
+    """Keys of a list: what they have spent is read for all of them at once."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        """Return the rows."""
+        rows = list(data)
+        found = spending.standing([row.spending_limit for row in rows if hasattr(row, "spending_limit")])
+        for row in rows:
+            row.standing = found
+        return super().to_representation(rows)
 
 
 class ApiKeyRow(ShownLimits, serializers.ModelSerializer[ApiKey]):
@@ -23,17 +36,29 @@ class ApiKeyRow(ShownLimits, serializers.ModelSerializer[ApiKey]):
     secret = serializers.SerializerMethodField()
     created_by = serializers.SlugRelatedField[Any](slug_field="username", read_only=True, allow_null=True)
 
+    spent_usd = serializers.SerializerMethodField(help_text="Of its budget, in the window that runs; null without one.")
+    window_ends_at = serializers.SerializerMethodField(help_text="When its budget begins anew; null: never.")
+
     class Meta:
         model = ApiKey
+        list_serializer_class = ApiKeyRows
         fields = [
             "key_id", "organization_id", "name", "secret", "role", "scopes", "orchestrator_id", "expires_at",
             "revoked_at", "created_by", "created_at", "models", "budget_usd", "budget_window", "requests_per_minute",
-            "tokens_per_minute", "max_parallel",
+            "tokens_per_minute", "max_parallel", "spent_usd", "window_ends_at",
         ]  # fmt: skip
 
     def get_secret(self, row: ApiKey) -> str:
         """Mask the secret."""
         return f"{row.prefix}***"
+
+    def get_spent_usd(self, row: ApiKey) -> float | None:
+        """Return dollars."""
+        return spending.usd(_standing(row)[0])
+
+    def get_window_ends_at(self, row: ApiKey) -> datetime | None:
+        """Return the moment."""
+        return _standing(row)[1]
 
 
 class NewSecret(ApiKeyRow):
@@ -122,6 +147,15 @@ def _get(request: Request, organization_id: str, key_id: str) -> ApiKey:
     row = access.get(request, ApiKey.objects.filter(organization=organization_id), key_id=key_id)
     access.require_admin(request, organization_id)
     return row
+
+
+def _standing(row: ApiKey) -> tuple[int | None, datetime | None]:
+    """Return what a key has spent of its budget, and when that begins anew."""
+    limit: SpendingLimit | None = getattr(row, "spending_limit", None)
+    if limit is None:
+        return None, None
+    found = row.standing if hasattr(row, "standing") else spending.standing([limit])
+    return found.get(limit.pk, (None, None))
 
 
 def _own(request: Request, organization_id: str, key_id: str) -> ApiKey | None:

@@ -1,16 +1,31 @@
 """Spending limits of organizations, their keys and models: set, read. What keeps to them is the LLM gateway."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from django.db import transaction
+from django.utils import timezone
 
 from orgs import audit, events
 from orgs.models import ApiKey, Organization, SpendingLimit, User
 
 FIELDS: Final = ("budget_usd", "budget_window", "requests_per_minute", "tokens_per_minute", "max_parallel")
 MICROS: Final = 1_000_000
+Reader = Callable[..., Mapping[int, tuple[int, datetime | None]]]
+_readers: list[Reader] = []
+
+
+def install(readers: Sequence[Reader]) -> None:
+    """Say who knows what keys have spent; moolai/wiring.py does."""
+    _readers[:] = readers
+
+
+def standing(rows: Sequence[SpendingLimit]) -> dict[int, tuple[int, datetime | None]]:
+    """Return {id of a key's limit: (micro-dollars spent in its window, when that ends)} of those with a budget."""
+    now = timezone.now()
+    return {pk: found for reader in _readers for pk, found in reader(rows, now=now).items()}
 
 
 def read(row: SpendingLimit | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_a_named_origin_may_send_our_headers_and_read_them(settings: Any) -> Non
     allowed = answer.headers["Access-Control-Allow-Headers"]
     assert all(name in allowed for name in SENT)
     exposed = Client().get(PATH, headers={"Origin": OURS}).headers["Access-Control-Expose-Headers"]
-    assert all(name in exposed for name in ("x-request-id", "x-ratelimit-remaining", "retry-after"))
+    assert all(name in exposed for name in ("x-request-id", "x-ratelimit-remaining", "x-moolai-cost-usd"))
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 

@@ -41,6 +41,10 @@ class Provider(models.Model):
         GOOGLE = "google", "Google"
         ECHO = "echo", "Echo (answers by itself)"
 
+    class Auth(models.TextChoices):
+        BEARER = "bearer", "Authorization: Bearer"
+        API_KEY = "api-key", "api-key (Azure)"
+
     provider_id = models.CharField("provider id", max_length=32, unique=True, default=new_provider_id, editable=False)
     organization = models.ForeignKey(
         Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="+",
@@ -52,6 +56,10 @@ class Provider(models.Model):
     dialect = models.CharField(max_length=20, choices=Dialect)
     base_url = models.CharField("address", max_length=2000, blank=True, help_text="Empty: the provider's own.")
     api_key = SealedKey("key", blank=True)
+    auth = models.CharField(
+        "key goes as", max_length=10, choices=Auth, default=Auth.BEARER,
+        help_text="The header of the key; for the OpenAI dialect only.",
+    )  # fmt: skip
     is_enabled = models.BooleanField("enabled", default=True)
     is_local = models.BooleanField("local", default=False, help_text="Runs on own machines: its calls cost nothing.")
     priority = models.IntegerField(default=0, help_text="The highest answers, where several could.")

@@ -1,6 +1,6 @@
 """Budgets as people see them: what is set, what is spent, what processes hold, what is left, and until when."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +32,32 @@ def used(*, now: datetime) -> dict[str, tuple[int, int]]:
     return found
 
 
+def of_keys(rows: Sequence[SpendingLimit], *, now: datetime) -> dict[int, tuple[int, datetime | None]]:
+    """Return {id of a key's limit: (micro-dollars spent, when its window ends)} of those that have a budget.
+
+    The key that a rotated one succeeded has spent its part of it. A budget in total never ends: None.
+    """
+    limited = [row for row in rows if row.budget_usd_micros is not None]
+    found = _windows(limited, now.timestamp()) if limited else {}
+    return {row.pk: _spent(row, found, now.timestamp()) for row in limited}
+
+
+def _spent(
+    row: SpendingLimit, found: Mapping[tuple[str, str, int], BudgetWindow], now: float
+) -> tuple[int, datetime | None]:
+    window = found.get(_name(row, now))
+    return window.spent if window else 0, _end(row, now)
+
+
+def _end(row: SpendingLimit, now: float) -> datetime | None:
+    if row.budget_window == windows.Window.TOTAL:
+        return None
+    return datetime.fromtimestamp(windows.end(row.budget_window, now), UTC)
+
+
 def _subject(row: SpendingLimit) -> str:
+    if row.key is not None:
+        return limits.subject(limits.KEY, row.organization_id, row.counted_as or row.key.key_id)
     kind = limits.MODEL if row.model else limits.ORGANIZATION
     return limits.subject(kind, row.organization_id, row.model)
 
@@ -42,10 +67,13 @@ def _name(row: SpendingLimit, now: float) -> tuple[str, str, int]:
 
 
 def _windows(found: Iterable[SpendingLimit], now: float) -> dict[tuple[str, str, int], BudgetWindow]:
-    wanted = Q(pk__in=[])
+    subjects: dict[tuple[str, int], list[str]] = {}  # by window: there are four, however many rows
     for row in found:
         subject, window, start_at = _name(row, now)
-        wanted |= Q(subject=subject, window=window, start_at=start_at)
+        subjects.setdefault((window, start_at), []).append(subject)
+    wanted = Q(pk__in=[])
+    for (window, start_at), names in subjects.items():
+        wanted |= Q(subject__in=names, window=window, start_at=start_at)
     rows = BudgetWindow.objects.filter(wanted, unit=BudgetWindow.Unit.USD_MICROS)
     return {(row.subject, row.window, row.start_at): row for row in rows}
 
@@ -63,5 +91,5 @@ def _told(row: SpendingLimit, rows: dict[tuple[str, str, int], BudgetWindow], no
         "reserved_usd": spending.usd(window.leased),
         "left_usd": None if left is None else spending.usd(max(0, left)),
         "window_starts_at": None if is_endless else datetime.fromtimestamp(name[2], UTC),
-        "window_ends_at": None if is_endless else datetime.fromtimestamp(windows.end(row.budget_window, now), UTC),
+        "window_ends_at": _end(row, now),
     }

@@ -42,7 +42,8 @@ class Ask:
 class Grant:
     """What a process holds of a window: the id of its lease, what was granted to it in all `before` and now.
 
-    `is_short` when it got less than it needed; `is_wanted` when somebody did within the last seconds.
+    `is_short` when it got less than it needed; `is_wanted` when somebody did within the last seconds; `left` is what no
+    process holds.
     """
 
     lease: int
@@ -50,6 +51,7 @@ class Grant:
     granted: int
     is_short: bool
     is_wanted: bool
+    left: int = 0
 
 
 def exchange(asks: Sequence[Ask], *, holder: str, now: float) -> dict[Name, Grant]:
@@ -144,7 +146,8 @@ def _serve(ask: Ask, window: BudgetWindow, lease: BudgetLease, now: datetime) ->
     lease.granted += granted - back
     if is_short:
         window.hungry_at = now
-    return Grant(lease.pk, before, lease.granted, is_short, is_wanted)
+    left = max(0, ask.limit - window.spent - window.leased)
+    return Grant(lease.pk, before, lease.granted, is_short, is_wanted, left)
 
 
 @transaction.atomic

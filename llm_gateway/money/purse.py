@@ -74,6 +74,11 @@ class Reservation:
             **more,
         )
 
+    @property
+    def rates(self) -> list[Slice]:
+        """The slices of limits per minute that it took from."""
+        return [part for part, _ in self._parts if part.unit in ("requests", "tokens")]
+
     def settle(self, usd_micros: int, tokens: int) -> None:
         """Give back what the call did not use; what it used beyond is owed. Only the first time counts."""
         if not self._is_open:

@@ -182,6 +182,7 @@ class Rounds:
         part.fill(
             lease=grant.lease, before=grant.before, granted=grant.granted, returned=ask.back, is_short=grant.is_short
         )
+        part.left = grant.left
         if part.returning:
             self._back.add(part)
         if grant.is_short:

@@ -16,7 +16,8 @@ LOW: Final = 4  # a slice is filled up when less than this part of what it was i
 class Slice:
     """A part of one window: `free` of it can be reserved now (negative is owed), calls that are under way hold `held`.
 
-    `granted` is the figure of the row `lease` that `free` was last brought up to, less what is `returning` to it.
+    `granted` is the figure of the row `lease` that `free` was last brought up to, less what is `returning` to it;
+    `left` is what no process held then.
     """
 
     organization_id: str
@@ -32,6 +33,7 @@ class Slice:
     lease: int = 0
     granted: int = 0
     returning: int = 0
+    left: int = 0
     is_short: bool = False
     is_wanted: bool = False
     is_retired: bool = False

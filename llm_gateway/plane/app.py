@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 from django.utils import timezone
 
-from llm_gateway.plane import accounts, ids, listing, planes, refusals, routing
-from llm_gateway.plane.calls import Call
+from llm_gateway.plane import accounts, choosing, ids, listing, meters, planes, refusals, wishes
+from llm_gateway.plane.calls import NO_RETRY, Call
 from llm_gateway.plane.exchange import Exchange, Gone
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
@@ -98,10 +98,14 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
         raise Refused("stream", "This path answers as a whole; stream from /v1/chat/completions.")
     if asked.is_stream and not _takes_events(exchange.header(b"accept")):
         raise Refused("stream", "A stream is text/event-stream, which the Accept header does not take.")
-    targets = _targets(plane, standing, asked.model)
     order = Order(surface, body, asked, size=size, call_id=ids.new(), created=int(time.time()))
+    order.wishes = wishes.read(exchange.headers)
+    order.headers = wishes.passed(exchange.headers, dialect=surface.SPEAKS)
+    targets = choosing.targets(plane, standing, asked.model, order.wishes)
     name = surface.PATH.rpartition("/")[2]
     account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+    if account.reservation.scopes.limits:
+        exchange.more += meters.headers(account.reservation.rates)
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
     await Call(plane, exchange, order, account, envelop=envelop).run(targets)
 
@@ -121,21 +125,6 @@ async def _read(exchange: Exchange) -> tuple[Any, int]:
         raise AppError("invalid_json") from None
 
 
-def _targets(plane: planes.Plane, standing: Any, model: str) -> list[Target]:
-    try:
-        targets = routing.find(plane.catalog.view(standing.organization_id), model)
-    except routing.Unknown:
-        raise Failed(refusals.unknown_model(model)) from None
-    except routing.Unconfigured as error:
-        raise Failed(refusals.unconfigured(model, error)) from None
-    held = standing.held
-    if held.models:
-        targets = [one for one in targets if held.may_call(model, one.model, f"{one.source.name}/{one.model}")]
-        if not targets:
-            raise Failed(refusals.unknown_model(model))
-    return routing.healthy_first(targets, plane.breakers) if len(targets) > 1 else targets
-
-
 def _enveloped(content: bytes, target: Target, account: accounts.Account) -> bytes:
     """Return an answer in the envelope of our own API (API §9)."""
     more = {
@@ -152,7 +141,7 @@ async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = Fals
     """Answer with a problem, unless an answer has begun: then all that is left is to break it off."""
     if exchange.status:
         raise ConnectionAbortedError(problem.message)
-    headers = [RETRY] if is_final or problem.code == "provider_refused_key" else []
+    headers = [RETRY] if is_final or problem.code in NO_RETRY else []
     if problem.retry_after is not None and problem.status in (429, 503, 529):
         headers.append((b"retry-after", str(max(1, round(problem.retry_after))).encode()))
     if problem.status == 401:

@@ -17,7 +17,7 @@ from django.conf import settings
 from llm_gateway.plane import relay, sending
 from llm_gateway.plane.accounts import Account
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
-from llm_gateway.plane.posting import Answer
+from llm_gateway.plane.posting import Answer, Body
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
@@ -32,12 +32,13 @@ MAX_WAIT_SECONDS: Final = 4.0
 MAX_RETRY_AFTER_SECONDS: Final = 10.0
 FINAL: Final = frozenset({400, 413, 422})  # another provider would say the same
 REPEATABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 529})
-NO_RETRY: Final = frozenset({"provider_refused_key", "bad_provider_answer"})
+NO_RETRY: Final = frozenset({"provider_refused_key", "insufficient_quota"})  # nor need the client try again
 SPARE_SECONDS: Final = 5.0  # for a client to take what it is told at the end
 LINGER_SECONDS: Final = 0.5
 PROVIDER: Final = b"x-moolai-provider"
 COST: Final = b"x-moolai-cost-usd"
 CACHED: Final = (b"x-moolai-cached", b"false")
+BAD: Final = "bad_provider_answer"
 
 
 class Call:
@@ -48,13 +49,16 @@ class Call:
     ) -> None:
         self.plane, self.exchange, self.order, self.account = plane, exchange, order, account
         self.envelop = envelop
-        self.ends_at = time.monotonic() + settings.LLM_TOTAL_SECONDS
+        wishes = order.wishes
+        self.seconds = settings.LLM_TOTAL_SECONDS if wishes.seconds is None else wishes.seconds
+        self.retries = settings.LLM_RETRIES if wishes.retries is None else wishes.retries
+        self.ends_at = time.monotonic() + self.seconds
 
     async def run(self, targets: list[Target]) -> None:
         """Answer the client; raises Failed when nobody could, and Refused for what nobody may be asked."""
         departure = Departure(self.exchange)
         try:
-            async with departure, asyncio.timeout(settings.LLM_TOTAL_SECONDS + SPARE_SECONDS):
+            async with departure, asyncio.timeout(self.seconds + SPARE_SECONDS):
                 await self._ask(targets)
         except Failed as failure:
             self.account.fail(failure.problem.code or failure.problem.kind)
@@ -84,7 +88,7 @@ class Call:
             problem = await self._ask_one(target)
             if problem is None:
                 return
-            if problem.status in FINAL:
+            if problem.status in FINAL or time.monotonic() >= self.ends_at:
                 break
         if problem is None:
             wait = min((self.plane.breakers.seconds_left(key) for key in open_keys), default=1.0)
@@ -94,15 +98,19 @@ class Call:
 
     async def _ask_one(self, target: Target) -> Problem | None:
         """Ask one provider, more than once where that may help; return None once the client has its answer."""
+        self.plane.gaps.apply(self.order, target)
         outgoing = None if relay.is_echo(target) else self.order.outgoing(target)
         problem: Problem | None = None
-        for number in range(settings.LLM_RETRIES + 1):
+        for number in range(self.retries + 1):
             if number and not await self._wait(problem, number):
                 break
             if not self.plane.breakers.enter(target.key):
                 break
             problem = await self._try(target, outgoing)
-            if problem is None or problem.status not in REPEATABLE or problem.code in NO_RETRY:
+            if problem is not None and self.plane.gaps.learn(self.order, target, problem):
+                outgoing = self.order.outgoing(target)
+                problem = await self._try(target, outgoing)
+            if problem is None or problem.status not in REPEATABLE or problem.code in (*NO_RETRY, BAD):
                 break
         return problem
 
@@ -113,6 +121,8 @@ class Call:
             if problem.retry_after > MAX_RETRY_AFTER_SECONDS:
                 return False
             seconds = max(seconds, problem.retry_after)
+        if time.monotonic() + seconds >= self.ends_at:
+            return False
         await asyncio.sleep(seconds)
         return True
 
@@ -140,12 +150,15 @@ class Call:
         attempt.end("" if problem is None else problem.code or problem.kind, problem.status if problem else 200)
         return problem
 
-    def _owe(self, target: Target, body: sending.Body | None) -> None:
+    def _owe(self, target: Target, body: Body | None) -> None:
         """Count a request that we cut off before anything was sent on; what the provider broke off is free."""
         if body is not None and body.was_sent and not self.exchange.status:
             self.account.owe(target)
 
     def _judge(self, target: Target, problem: Problem | None) -> None:
+        if problem is not None and problem.code == "provider_timeout" and self.order.wishes.seconds is not None:
+            self.plane.breakers.leave(target.key)  # whoever is in a hurry says nothing about the provider
+            return
         if problem is None or (problem.status < 500 and problem.status not in (408, 429)):
             self.plane.breakers.succeed(target.key)
         else:
@@ -153,8 +166,12 @@ class Call:
 
     # --- one request ------------------------------------------------------------------------------------------------
 
-    async def _exchange(self, target: Target, outgoing: Any, body: sending.Body | None) -> Problem | None:
-        async with asyncio.timeout(settings.LLM_FIRST_BYTE_SECONDS) as limit:
+    def _left(self, seconds: float) -> float:
+        """Return how long a step may take: `seconds`, or what is left of the call."""
+        return max(0.0, min(seconds, self.ends_at - time.monotonic()))
+
+    async def _exchange(self, target: Target, outgoing: Any, body: Body | None) -> Problem | None:
+        async with asyncio.timeout(self._left(settings.LLM_FIRST_BYTE_SECONDS)) as limit:
             async with sending.sent(self.plane.lines, target.source, outgoing, body) as response:
                 if response.status != 200:
                     return await sending.problem_of(response, target.source)
@@ -201,12 +218,12 @@ class Call:
         """Send on what comes; return what went wrong on the provider's side, None when its stream ended well."""
         seconds: float = settings.LLM_FIRST_BYTE_SECONDS
         while True:
-            async with asyncio.timeout(max(0.0, min(seconds, self.ends_at - time.monotonic()))):
+            async with asyncio.timeout(self._left(seconds)):
                 data = await content.readany()
             part = passing.feed(data)
             is_last = not data or passing.is_done
             if is_last:
-                part += passing.finish()
+                part = self._priced(target, passing, part + passing.finish())
             if part:
                 await self._write(target, part)
                 seconds = settings.LLM_IDLE_SECONDS
@@ -214,6 +231,13 @@ class Call:
                 return sending.clean(passing.problem, target.source)
             if is_last:
                 return None
+
+    def _priced(self, target: Target, passing: Any, part: bytes) -> bytes:
+        """Return the last part of a stream with what the call cost in a comment, where that was asked for."""
+        if not self.order.wishes.tells_cost or passing.problem is not None:
+            return part
+        self._use_stream(target, passing)
+        return relay.commented(part, f"{COST.decode()}={self.account.cost_usd}")
 
     async def _write(self, target: Target, part: bytes) -> None:
         if not self.exchange.status:
@@ -242,7 +266,7 @@ class Call:
         try:
             async for part in passing.parts():
                 if part:
-                    await self._write(target, part)
+                    await self._write(target, self._priced(target, passing, part) if passing.is_done else part)
             await self.exchange.end()
         finally:
             self._use_stream(target, passing)

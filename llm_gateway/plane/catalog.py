@@ -33,6 +33,7 @@ class Source:
     is_local: bool = False
     models: frozenset[str] = frozenset()
     networks: tuple[str, ...] | None = ()
+    auth: str = "bearer"
 
     def has(self, model: str) -> bool:
         """Whether it may have the model: one that names none may have any."""
@@ -96,10 +97,24 @@ _LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
 )  # fmt: skip
 
 
+BEARER: Final = Provider.Auth.BEARER.value
+_AUTH: Final = {"azure": Provider.Auth.API_KEY.value}
+
+
 def environment() -> list[Source]:
     """Return the providers that the environment names, and the one that answers by itself."""
     found = [
-        Source(f"env:{name}", name, dialect, hosts.of(dialect, url), key, is_local, frozenset(), None)
+        Source(
+            f"env:{name}",
+            name,
+            dialect,
+            hosts.of(dialect, url),
+            key,
+            is_local,
+            frozenset(),
+            None,
+            _AUTH.get(name, BEARER),
+        )
         for name, (dialect, url, key, is_local) in settings.LLM_ENVIRONMENT.items()
         if url or (key and dialect in hosts.OWNERS and name in hosts.OWNERS)
     ]
@@ -164,4 +179,5 @@ def of_row(row: Provider, *, networks: Sequence[str]) -> Source | None:
         row.is_local or row.dialect == ECHO,
         frozenset(row.known_models),
         (*settings.OUTBOUND_ALLOWED_CIDRS, *networks),
+        row.auth,
     )

@@ -16,6 +16,7 @@ from llm_gateway.plane import catalog, desk
 from llm_gateway.plane.breakers import Breakers
 from llm_gateway.plane.callers import Callers
 from llm_gateway.plane.catalog import Catalog
+from llm_gateway.plane.gaps import Gaps
 from llm_gateway.plane.pricing import Overrides, Pricing
 from llm_gateway.plane.upstream import Lines
 from moolai.errors import AppError
@@ -36,6 +37,7 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         holder = nodes.new_id()
         self.breakers = Breakers()
+        self.gaps = Gaps()
         self.lines = Lines(desk.run)
         self.callers = Callers(desk.run, limits.load_many)
         self.catalog: Catalog = catalog.EMPTY

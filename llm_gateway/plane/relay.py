@@ -4,6 +4,7 @@ Where surface and dialect agree the bytes pass as they came. A relay reads up to
 anything is sent to the client: until then another provider may still be asked.
 """
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
@@ -13,12 +14,14 @@ import orjson
 from llm_gateway.plane import echo, sending
 from llm_gateway.plane.catalog import ECHO
 from llm_gateway.plane.routing import Target
+from llm_gateway.plane.wishes import NONE, Wishes
 from llm_gateway.problems import Problem, parse
 from llm_gateway.shapes import Asked, Document, Outgoing
 from llm_gateway.usage import Usage
 
 CHARACTERS_PER_TOKEN: Final = 4
 EMBEDDINGS: Final = "embeddings"
+_MARK: Final = re.compile(rb"^(data: ?\[DONE\]|event: ?(message_stop|response\.(completed|incomplete)))", re.MULTILINE)
 
 
 class Order:
@@ -28,6 +31,9 @@ class Order:
         self.surface, self.body, self.asked = surface, body, asked
         self.size, self.call_id, self.created = size, call_id, created
         self.is_embedding = surface.PATH.endswith(EMBEDDINGS)
+        self.wishes: Wishes = NONE
+        self.headers: dict[str, str] | None = None  # what a provider of the same dialect is sent on
+        self.translated: set[str] = set()  # providers that do not have the path
         self._canonical: Document | None = None
 
     @property
@@ -39,12 +45,17 @@ class Order:
 
     def passes(self, target: Target) -> bool:
         """Whether bytes pass through unchanged."""
-        return bool(target.source.dialect == self.surface.SPEAKS)
+        return bool(target.source.dialect == self.surface.SPEAKS) and target.source.key not in self.translated
+
+    def translate(self, target: Target) -> None:
+        """Have what would pass through translated into a chat completion: the provider has no other path."""
+        self.translated.add(target.source.key)
 
     def outgoing(self, target: Target) -> Outgoing:
         """Return the request to a provider; raises Refused."""
         if self.passes(target):
-            return self.surface.forward(self.body, model=target.model)  # type: ignore[no-any-return]
+            found: Outgoing = self.surface.forward(self.body, model=target.model)
+            return replace(found, headers=self.headers) if self.headers else found
         dialect = sending.DIALECTS[target.source.dialect]
         if self.is_embedding:
             return dialect.embeddings(self.canonical, model=target.model)
@@ -213,6 +224,13 @@ def stream(order: Order, target: Target) -> Passing | Translating:
 def is_echo(target: Target) -> bool:
     """Whether the answer comes from this process."""
     return target.source.dialect == ECHO
+
+
+def commented(part: bytes, text: str) -> bytes:
+    """Return the last part of a stream with a comment before its end mark: clients of event streams skip comments."""
+    marks = [match.start() for match in _MARK.finditer(part)]
+    place = marks[-1] if marks else len(part)
+    return b"%b: %b\n\n%b" % (part[:place], text.encode(), part[place:])
 
 
 def characters(chunk: Document) -> int:

@@ -19,6 +19,7 @@ VARIABLES: Final = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
     "google": "GOOGLE_API_KEY",
+    "azure": "AZURE_OPENAI_ENDPOINT",
     "ollama": "OLLAMA_BASE_URL",
     "vllm": "VLLM_BASE_URL",
     "echo": "LLM_ECHO_ENABLED=true",
@@ -50,20 +51,23 @@ class Target:
         return self.source.key, self.model
 
 
-def find(view: View, model: str, *, roll: Callable[[], float] = random.random) -> list[Target]:
+def find(view: View, model: str, *, provider: str = "", roll: Callable[[], float] = random.random) -> list[Target]:
     """Return where a call for `model` may go, best first: an alias has several places, a model one.
 
-    Raises Unknown, and Unconfigured when nothing of what the name means is set up.
+    With a `provider` nobody else is asked. Raises Unknown, and Unconfigured when nothing of what the name means is
+    set up.
     """
     choices = view.aliases.get(model)
     if choices is None:
-        return [_one(view, model)]
+        return [_one(view, model) if not provider else _at(view, model, provider)]
     found, problem = [], Unknown()
     for choice in shuffled(choices, roll=roll):
         try:
             found.append(_one(view, choice.model))
         except (Unknown, Unconfigured) as error:
             problem = error if isinstance(error, Unconfigured) else problem  # type: ignore[assignment]
+    if provider:
+        found = [target for target in found if target.source.name == provider]
     if not found:
         raise problem
     return list(dict.fromkeys(found))
@@ -102,6 +106,16 @@ def _one(view: View, model: str) -> Target:
     if rest and prefix in VARIABLES:
         raise Unconfigured(VARIABLES[prefix])
     return _of_family(view, model)
+
+
+def _at(view: View, model: str, provider: str) -> Target:
+    """Return the place of a model at one provider, whether its name says the provider or not."""
+    prefix, _, rest = model.partition("/")
+    if rest and prefix in view.by_name:
+        if prefix != provider:
+            raise Unknown
+        model = rest
+    return _one(view, f"{provider}/{model}")
 
 
 def _of_family(view: View, model: str) -> Target:

@@ -18,6 +18,7 @@ from llm_gateway.problems import Problem
 from llm_gateway.shapes import Dialect, Outgoing
 
 DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}
+API_KEY: Final = "api-key"  # Azure's header
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MIN_SECRET_LENGTH: Final = 6
@@ -38,10 +39,12 @@ def body(outgoing: Outgoing) -> Body:
 async def sent(lines: Lines, source: Source, outgoing: Outgoing, content: Body | None = None) -> AsyncIterator[Answer]:
     """Send a request and give the answer's head; the connection is cut when the block is left early."""
     session = await lines.session(source)
-    headers = DIALECTS[source.dialect].headers(source.api_key)
+    headers = credential(source)
     headers["Content-Type"] = "application/json"
+    if outgoing.headers is not None:
+        headers |= outgoing.headers
     response = await session.post(
-        source.base_url + outgoing.path,
+        address(source.base_url, outgoing.path),
         body=content or body(outgoing),
         headers=headers,
     )
@@ -49,6 +52,21 @@ async def sent(lines: Lines, source: Source, outgoing: Outgoing, content: Body |
         yield response
     finally:
         response.close() if not response.content.at_eof() else response.release()
+
+
+def credential(source: Source) -> dict[str, str]:
+    """Return the headers that hold a provider's key, as it wants to have it."""
+    if source.auth == API_KEY:
+        return {API_KEY: source.api_key} if source.api_key else {}
+    return DIALECTS[source.dialect].headers(source.api_key)
+
+
+def address(base_url: str, path: str) -> str:
+    """Return where a path lies; what the address holds as its query (Azure's `api-version`) stays at the end."""
+    if "?" not in base_url:
+        return base_url + path
+    base, _, query = base_url.partition("?")
+    return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
 
 
 async def whole(response: Answer) -> bytes:

@@ -1,12 +1,14 @@
-"""A provider to test against: a real HTTP server that speaks like OpenAI and Anthropic, well and badly.
+"""A provider to test against: a real HTTP server that speaks like OpenAI, Anthropic and Google, well and badly.
 
 The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]` …, with `once` behind it
-for the first call only, and with `openai` or `anthropic` for that one of the two. Everything it was sent is kept.
+for the first call only, and with `openai`, `anthropic` or `google` for that one alone. Everything it was sent is kept.
 """
 
 import asyncio
+import base64
 import json
 import re
+import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +18,12 @@ from typing import Any
 
 from aiohttp import web
 
-MODE = re.compile(r"\[([\w-]+)( once)?( openai| anthropic)?\]")
+from llm_gateway.tests import claude, gemini, responding
+
+MODE = re.compile(r"\[([\w-]+)( once)?( openai| anthropic| google)?\]")
 WORDS = ["Hello", " from", " the", " provider", "."]
 TEXT = "".join(WORDS)
 CHAT_USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-MESSAGE_USAGE = {"input_tokens": 11, "output_tokens": 7}
 CITIES = ["Paris", "Oslo"]
 KEY_ECHO = "Incorrect API key provided: {key}."
 
@@ -34,6 +37,7 @@ class Seen:
     body: dict[str, Any]
     mode: str = ""
     was_cut: bool = False
+    query: str = ""
 
 
 @dataclass
@@ -68,6 +72,10 @@ def running() -> Iterator[Provider]:
         app.router.add_post("/v1/chat/completions", desk.chat)
         app.router.add_post("/v1/embeddings", desk.embeddings)
         app.router.add_post("/v1/messages", desk.messages)
+        app.router.add_post("/v1/responses", desk.responses)
+        app.router.add_post("/v1/completions", desk.completions)
+        app.router.add_post("/v1beta/models/{call}", desk.generations)
+        app.router.add_post("/{place:old/v1|openai/v1|openai/deployments/[^/]+}/chat/completions", desk.chat)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -97,11 +105,12 @@ class Desk:
     async def take(self, request: web.Request) -> Seen:
         body = await request.json()
         seen = Seen(request.path, {name.lower(): text for name, text in request.headers.items()}, body)
+        seen.query = request.query_string
         found = MODE.search(_last(body))
         if found is not None:
             self.provider.modes[found[0]] += 1
             is_due = not found[2] or self.provider.modes[found[0]] == 1
-            is_meant = not found[3] or (found[3] == " anthropic") == seen.path.endswith("messages")
+            is_meant = not found[3] or found[3].strip() == _dialect(seen.path)
             seen.mode = found[1] if is_due and is_meant else ""
         self.provider.seen.append(seen)
         return seen
@@ -118,11 +127,18 @@ class Desk:
                 return web.Response(text="<html>not what you wanted</html>", content_type="application/json")
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:1/")
-            case "429" | "500" | "503" | "400" | "401" | "404" | "529":
-                status = int(seen.mode)
+            case "quota":
+                error = {"message": "You exceeded your quota.", "type": "insufficient_quota", "param": None}
+                return web.json_response({"error": error | {"code": "insufficient_quota"}}, status=429)
+            case mode if mode.isdigit():
+                status = int(mode)
                 headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
+                key += request.headers.get("x-goog-api-key", "") + request.headers.get("api-key", "")
                 error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
-                return web.json_response({"type": "error", "error": error}, status=status, headers=headers)
+                told: dict[str, Any] = {"type": "error", "error": error}
+                if "v1beta" in seen.path:
+                    told = gemini.error(status, KEY_ECHO.format(key=key))
+                return web.json_response(told, status=status, headers=headers)
         return None
 
     async def wait(self, seen: Seen) -> None:
@@ -147,9 +163,35 @@ class Desk:
         if (bad := await self.misbehave(seen, request)) is not None:
             return bad
         if not seen.body.get("stream"):
-            return web.json_response(message(seen.body))
-        events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in message_events(seen.body)]
+            return web.json_response(claude.message(seen.body))
+        events = [
+            f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in claude.message_events(seen.body)
+        ]
         return await self.stream(request, seen, events)
+
+    async def generations(self, request: web.Request) -> web.StreamResponse:
+        seen = await self.take(request)
+        if (bad := await self.misbehave(seen, request)) is not None:
+            return bad
+        if "mbed" in seen.path:
+            return web.json_response(gemini.embedded(seen.body))
+        if ":stream" in seen.path:
+            return await self.stream(request, seen, gemini.events(seen.body))
+        return web.json_response(gemini.generation(seen.body))
+
+    async def responses(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, responding.response, responding.response_events)
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, responding.completion, responding.completion_events)
+
+    async def answer(self, request: web.Request, whole: Any, events: Any) -> web.StreamResponse:
+        seen = await self.take(request)
+        if (bad := await self.misbehave(seen, request)) is not None:
+            return bad
+        if seen.body.get("stream"):
+            return await self.stream(request, seen, events(seen.body))
+        return web.json_response(whole(seen.body))
 
     async def stream(self, request: web.Request, seen: Seen, events: list[str]) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -176,14 +218,20 @@ class Desk:
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         seen = await self.take(request)
         texts = seen.body["input"] if isinstance(seen.body["input"], list) else [seen.body["input"]]
-        data = [{"object": "embedding", "index": index, "embedding": [0.5, -0.25]} for index, _ in enumerate(texts)]
+        is_packed = seen.body.get("encoding_format") == "base64"
+        vector: Any = base64.b64encode(struct.pack("<2f", 0.5, -0.25)).decode() if is_packed else [0.5, -0.25]
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index, _ in enumerate(texts)]
         usage = {"prompt_tokens": 4, "total_tokens": 4}
         return web.json_response({"object": "list", "data": data, "model": seen.body["model"], "usage": usage})
 
 
+def _dialect(path: str) -> str:
+    return "google" if "v1beta" in path else "anthropic" if path.endswith("messages") else "openai"
+
+
 def _last(body: dict[str, Any]) -> str:
-    content = body.get("messages", [{}])[-1].get("content", "") if body.get("messages") else ""
-    return json.dumps(content)
+    told = next((body[name] for name in ("messages", "contents", "input", "prompt") if body.get(name)), "")
+    return json.dumps(told[-1] if isinstance(told, list) else told)
 
 
 # --- OpenAI ----------------------------------------------------------------------------------------------------------
@@ -199,7 +247,10 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
         reason = "tool_calls"
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"], "usage": CHAT_USAGE,
-        "choices": [{"index": 0, "message": told, "logprobs": None, "finish_reason": reason}],
+        "choices": [
+            {"index": index, "message": told, "logprobs": None, "finish_reason": reason}
+            for index in range(body.get("n") or 1)
+        ],
     }  # fmt: skip
 
 
@@ -230,41 +281,3 @@ def chunks(body: dict[str, Any], *, has_usage: bool) -> Iterator[dict[str, Any]]
         yield chunk({}, "stop")
     if has_usage:
         yield {**head, "choices": [], "usage": CHAT_USAGE}
-
-
-# --- Anthropic -------------------------------------------------------------------------------------------------------
-
-
-def message(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a whole message."""
-    content: list[dict[str, Any]] = [{"type": "text", "text": TEXT}]
-    if body.get("tools"):
-        content = [
-            {"type": "tool_use", "id": f"toolu_{number}", "name": "weather", "input": {"city": city}}
-            for number, city in enumerate(CITIES)
-        ]
-    return {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": content,
-        "stop_reason": "tool_use" if body.get("tools") else "end_turn", "stop_sequence": None, "usage": MESSAGE_USAGE,
-    }  # fmt: skip
-
-
-def message_events(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a streamed message."""
-    whole = message(body)
-    start = {**whole, "content": [], "stop_reason": None, "usage": {"input_tokens": 11, "output_tokens": 1}}
-    yield {"type": "message_start", "message": start}
-    for index, block in enumerate(whole["content"]):
-        if block["type"] == "text":
-            yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
-            deltas = [{"type": "text_delta", "text": word} for word in WORDS]
-        else:
-            yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
-            parts = re.findall(r".{1,6}", json.dumps(block["input"]))
-            deltas = [{"type": "input_json_delta", "partial_json": part} for part in parts]
-        for delta in deltas:
-            yield {"type": "content_block_delta", "index": index, "delta": delta}
-        yield {"type": "content_block_stop", "index": index}
-    ending = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
-    yield {"type": "message_delta", "delta": ending, "usage": {"output_tokens": 7}}
-    yield {"type": "message_stop"}

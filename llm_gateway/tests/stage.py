@@ -15,6 +15,8 @@ from orchestrators.tests.live import Live, running
 
 OPENAI_KEY = "sk-canary-openai-0123456789abcdef"
 ANTHROPIC_KEY = "sk-ant-canary-0123456789abcdef"
+AZURE_KEY = "canary-azure-0123456789abcdef"
+GOOGLE_KEY = "AIza-canary-google-0123456789abcdef"
 ORGANIZATION = "acme"
 
 
@@ -75,6 +77,11 @@ def staged(world: World, blocker: Any, env: Mapping[str, str] | None = None) -> 
             "OPENAI_BASE_URL": f"{behind.url}/v1",
             "ANTHROPIC_API_KEY": ANTHROPIC_KEY,
             "ANTHROPIC_BASE_URL": behind.url,
+            "GOOGLE_API_KEY": GOOGLE_KEY,
+            "GOOGLE_BASE_URL": behind.url,
+            "VLLM_BASE_URL": f"{behind.url}/old/v1",  # a server that has chat completions alone
+            "AZURE_OPENAI_ENDPOINT": f"{behind.url}/",
+            "AZURE_OPENAI_API_KEY": AZURE_KEY,
             "LOG_LEVEL": "DEBUG",
             **(env or {}),
         }

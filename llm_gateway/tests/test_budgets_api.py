@@ -118,6 +118,27 @@ def test_a_key_has_limits_of_its_own_and_its_successor_shares_them(people: Cast)
     assert limits.load("org-001", key_id=plain["key_id"]).own == ()
 
 
+def test_keys_say_what_they_have_spent_and_when_that_begins_anew(
+    people: Cast, django_assert_max_num_queries: Any
+) -> None:
+    made = {}
+    for name, window in (("daily", "day"), ("ever", "total"), ("free", None)):
+        body = {"name": name, "role": "operator"} | ({"budget_usd": 3, "budget_window": window} if window else {})
+        row = data(people.alice.call("POST", f"{OWN}/api-keys", body), status=201)
+        assert (row["spent_usd"], bool(row["window_ends_at"])) == (0.0 if window else None, name == "daily")
+        made[name] = row["key_id"]
+        call(name, 1_500_001, key_id=row["key_id"])
+    heir, _ = keys.rotate(ApiKey.objects.get(key_id=made["ever"]), acting_user=None, grace_seconds=60)
+    with django_assert_max_num_queries(12):
+        rows = {row["key_id"]: row for row in data(people.alice.get(f"{OWN}/api-keys"))["items"]}
+    spent = {key_id: (row["spent_usd"], row["window_ends_at"]) for key_id, row in rows.items()}
+    assert spent[made["ever"]] == spent[heir.key_id] == (1.500001, None)  # one budget, two keys
+    assert spent[made["free"]] == (None, None)
+    tomorrow = (timezone.now() + timedelta(days=1)).date().isoformat()
+    assert spent[made["daily"]][0] == 1.500001
+    assert str(spent[made["daily"]][1])[:10] in (tomorrow, timezone.now().date().isoformat())
+
+
 def test_prices_are_set_for_one_and_for_all(people: Cast) -> None:
     body = {"model": "mine/llama-3", "input_usd_per_million": 0.15, "output_usd_per_million": "0.60"}
     for_all = data(people.root.call("POST", "/api/v1/llm/prices", body), status=201)

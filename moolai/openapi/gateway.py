@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from moolai.openapi.answers import LIMITS
+
 Part = dict[str, Any]
 TEXT: Final[Part] = {"type": "string"}
 MAYBE: Final[Part] = {"type": ["string", "null"]}
@@ -32,6 +34,7 @@ ANTHROPIC_ERROR: Final[Part] = {
 OWN_ERROR: Final[Part] = {"$ref": "#/components/schemas/Error"}
 HEADERS: Final[Part] = {
     "X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"},
+    **{name: {"$ref": f"#/components/headers/{name}"} for name in LIMITS},  # where a limit per minute holds
     "x-moolai-cost-usd": {"description": "What the call cost; a stream does not know it yet.", "schema": TEXT},
     "x-moolai-provider": {"description": "Who answered.", "schema": TEXT},
     "x-moolai-cached": {"description": "Whether the answer came from the cache.", "schema": TEXT},
@@ -43,6 +46,19 @@ ORGANIZATION: Final[Part] = {
     "description": "For which of the caller's organizations; `OpenAI-Organization` means the same.",
     "schema": TEXT,
 }
+
+_WISHES: Final = {
+    "x-moolai-provider": "The only provider to ask, by its name.",
+    "x-moolai-fallbacks": "The models to ask in place of an alias's own when the first fails, with commas.",
+    "x-moolai-no-fallback": "`true`: nobody else is asked when the first fails.",
+    "x-moolai-timeout": "How many seconds the call may take, at most as many as here is usual.",
+    "x-moolai-retries": "How often a provider is asked again, at most as often as here is usual.",
+    "x-moolai-stream-cost": "`true`: a stream tells its cost in a comment before its end mark.",
+}
+WISHES: Final[list[Part]] = [
+    {"name": name, "in": "header", "required": False, "description": text, "schema": TEXT}
+    for name, text in _WISHES.items()
+]
 
 
 def _call(
@@ -57,7 +73,7 @@ def _call(
     good: Part = {"application/json": {"schema": OPEN}}
     if is_stream:
         good["text/event-stream"] = {"schema": {"type": "string"}}
-    parameters = [ORGANIZATION]
+    parameters = [ORGANIZATION, *(WISHES if fields else [])]
     if operation_id.endswith("_retrieve"):
         parameters = [{"name": "id", "in": "path", "required": True, "schema": TEXT}, ORGANIZATION]
     found: Part = {

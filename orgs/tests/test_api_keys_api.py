@@ -54,7 +54,7 @@ def test_a_key_is_made_and_its_secret_shown_once(people: Cast, who: str) -> None
     assert set(row) == {
         "key_id", "organization_id", "name", "secret", "role", "scopes", "orchestrator_id", "expires_at", "revoked_at",
         "created_by", "created_at", "models", "budget_usd", "budget_window", "requests_per_minute", "tokens_per_minute",
-        "max_parallel",
+        "max_parallel", "spent_usd", "window_ends_at",
     }  # fmt: skip
     assert (row["name"], row["role"], row["organization_id"]) == ("ci", "operator", "org-001")
     assert works(row["secret"])
