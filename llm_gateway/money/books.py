@@ -22,13 +22,16 @@ ON CONFLICT (subject, unit, "window", start_at) DO UPDATE SET spent = budget_win
 """
 _HOURS: Final = """
 INSERT INTO llm_spending (organization_id, hour_at, key_id, model, provider,
-                          requests, failed, input_tokens, output_tokens, cost_usd_micros) VALUES {rows}
+                          requests, failed, input_tokens, output_tokens, cost_usd_micros, cached,
+                          saved_usd_micros) VALUES {rows}
 ON CONFLICT (organization_id, hour_at, key_id, model, provider) DO UPDATE SET
     requests = llm_spending.requests + excluded.requests,
     failed = llm_spending.failed + excluded.failed,
     input_tokens = llm_spending.input_tokens + excluded.input_tokens,
     output_tokens = llm_spending.output_tokens + excluded.output_tokens,
-    cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros
+    cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros,
+    cached = llm_spending.cached + excluded.cached,
+    saved_usd_micros = llm_spending.saved_usd_micros + excluded.saved_usd_micros
 """
 BILLED: Final = (Call.Status.COMPLETED, Call.Status.LOST)
 
@@ -103,10 +106,11 @@ def _add_hours(calls: Iterable[Call]) -> None:
     for call in calls:
         hour = call.started_at.replace(minute=0, second=0, microsecond=0)
         key = (call.organization_id, hour, call.key_id, call.model or call.requested_model, call.provider)
-        row = hours.setdefault(key, [0] * 5)
+        row = hours.setdefault(key, [0] * 7)
         billed = is_billed(call)
         tokens = (call.input_tokens, call.output_tokens)
-        for place, number in enumerate((int(billed), int(not billed), *tokens, call.cost_usd_micros)):
+        saved = (int(call.is_cached), call.saved_usd_micros)
+        for place, number in enumerate((int(billed), int(not billed), *tokens, call.cost_usd_micros, *saved)):
             row[place] += number
     rows = [(key[0], adapt(key[1]), *key[2:], *numbers) for key, numbers in sorted(hours.items())]
     _insert(_HOURS, rows)

@@ -17,8 +17,8 @@ from llm_gateway.money import books, records
 logger = logging.getLogger(__name__)
 ENDED: Final = [
     "status", "provider", "model", "error", "is_cached", "is_estimated", "input_tokens", "output_tokens",
-    "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "price", "latency_ms",
-    "first_token_ms",
+    "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "saved_usd_micros", "price",
+    "latency_ms", "first_token_ms",
 ]  # fmt: skip
 MOST: Final = 2**53
 LENGTHS: Final = {

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from llm_gateway.cache.recording import Recording
 from llm_gateway.plane import echo, sending
 from llm_gateway.plane.catalog import ECHO
 from llm_gateway.plane.routing import Target
@@ -29,6 +30,7 @@ class Order:
         self.size, self.call_id, self.created = size, call_id, created
         self.is_embedding = surface.PATH.endswith(EMBEDDINGS)
         self._canonical: Document | None = None
+        self.recording: Recording | None = None  # where the answer may be kept
 
     @property
     def canonical(self) -> Document:
