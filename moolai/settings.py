@@ -207,6 +207,8 @@ LLM_FIRST_BYTE_SECONDS = number("LLM_FIRST_BYTE_SEC", default=120)
 LLM_IDLE_SECONDS = number("LLM_IDLE_SEC", default=60)
 LLM_TOTAL_SECONDS = number("LLM_TOTAL_SEC", default=600)
 LLM_RETRIES = number("LLM_RETRIES", default=2)
+LLM_CACHE_BYTES = number("LLM_CACHE_BYTES", default=64 * 1024 * 1024)
+LLM_CACHE_SHARED_BYTES = number("LLM_CACHE_SHARED_BYTES", default=256 * 1024 * 1024)
 
 # --- The life of an orchestrator (PROTOCOL §1) -------------------------------------------------------------------
 HEARTBEAT_TTL_SEC = number("HEARTBEAT_TTL_SEC", default=120)

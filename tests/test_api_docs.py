@@ -10,6 +10,7 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
+from llm_gateway import cache_api as cache
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
@@ -73,7 +74,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      exports.ExportWish, exports.ExportSpan, exports.ExportRow,
      budgets.BudgetRow, budgets.ModelStanding, prices.PriceFields, costs.CostsRow, costs.CostLine, costs.CostPoint,
      costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
-     aliases.AliasRow, aliases.AliasTarget],
+     aliases.AliasRow, aliases.AliasTarget, cache.CacheState, cache.CacheWish],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

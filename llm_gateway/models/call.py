@@ -40,6 +40,7 @@ class Call(models.Model):
     is_estimated = models.BooleanField(default=False, help_text="The provider did not say how many tokens.")
     cost_usd_micros = models.BigIntegerField(default=0)
     reserved_usd_micros = models.BigIntegerField(default=0)
+    saved_usd_micros = models.BigIntegerField(default=0, help_text="What a cached answer had cost when it was made.")
     price = models.JSONField(default=dict, help_text="The unit price the cost was computed with.")
     latency_ms = models.FloatField(null=True)
     first_token_ms = models.FloatField(null=True)

@@ -16,6 +16,8 @@ class Spending(models.Model):
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
     cost_usd_micros = models.BigIntegerField()
+    cached = models.BigIntegerField(default=0, help_text="Calls that the cache answered; they are among the billed.")
+    saved_usd_micros = models.BigIntegerField(default=0, help_text="What those answers had cost.")
 
     class Meta:
         db_table = "llm_spending"

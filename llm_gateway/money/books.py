@@ -23,13 +23,16 @@ ON CONFLICT (subject, unit, "window", start_at) DO UPDATE SET spent = budget_win
 """
 _HOURS: Final = """
 INSERT INTO llm_spending (organization_id, hour_at, key_id, model, provider,
-                          requests, failed, input_tokens, output_tokens, cost_usd_micros) VALUES {rows}
+                          requests, failed, input_tokens, output_tokens, cost_usd_micros, cached,
+                          saved_usd_micros) VALUES {rows}
 ON CONFLICT (organization_id, hour_at, key_id, model, provider) DO UPDATE SET
     requests = llm_spending.requests + excluded.requests,
     failed = llm_spending.failed + excluded.failed,
     input_tokens = llm_spending.input_tokens + excluded.input_tokens,
     output_tokens = llm_spending.output_tokens + excluded.output_tokens,
-    cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros
+    cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros,
+    cached = llm_spending.cached + excluded.cached,
+    saved_usd_micros = llm_spending.saved_usd_micros + excluded.saved_usd_micros
 """
 HOUR: Final = 3600
 MODEL_LENGTH: Final = 200
@@ -111,7 +114,7 @@ def _add_hours(calls: Iterable[Row]) -> None:
         key = (call["organization_id"], int(call["at"]) // HOUR, call["key_id"], model, call["provider"])
         row = hours.get(key)
         if row is None:
-            row = hours[key] = [0] * 5
+            row = hours[key] = [0] * 7
         cost = call["cost_usd_micros"]
         is_billed = cost > 0 or call["status"] in BILLED
         row[0] += is_billed
@@ -119,6 +122,8 @@ def _add_hours(calls: Iterable[Row]) -> None:
         row[2] += max(0, min(call["input_tokens"], MOST))
         row[3] += max(0, min(call["output_tokens"], MOST))
         row[4] += cost
+        row[5] += bool(call["is_cached"])
+        row[6] += call["saved_usd_micros"]
     adapt = connection.ops.adapt_datetimefield_value
     found = [((key[0], datetime.fromtimestamp(key[1] * HOUR, UTC), *key[2:]), row) for key, row in hours.items()]
     _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in sorted(found)])

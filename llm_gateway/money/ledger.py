@@ -19,8 +19,8 @@ from llm_gateway.money.records import Document
 logger = logging.getLogger(__name__)
 ENDED: Final = (
     "status", "provider", "model", "error", "is_cached", "is_estimated", "input_tokens", "output_tokens",
-    "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "price", "latency_ms",
-    "first_token_ms", "finished_at", "attempts",
+    "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "saved_usd_micros", "price",
+    "latency_ms", "first_token_ms", "finished_at", "attempts",
 )  # fmt: skip
 BLANK: Final = rows.blank(Call)  # what records of an older version may leave out
 BLANK_ATTEMPT: Final = rows.blank(Attempt)

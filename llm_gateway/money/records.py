@@ -70,6 +70,7 @@ class End:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd_micros: int = 0
+    saved_usd_micros: int = 0  # what a cached answer had cost
     price: dict[str, str] = field(default_factory=dict)
     latency_ms: float | None = None
     first_token_ms: float | None = None

@@ -54,6 +54,7 @@ class Account:
         self.attempts = 0
         self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
+        self.saved_usd_micros: int | None = None  # of a cached answer: what it had cost
 
     @property
     def cost_usd(self) -> str:
@@ -88,6 +89,10 @@ class Account:
         self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])
         self.use(target, Usage(), is_estimated=True)
 
+    def reuse(self, target: Target, saved_usd_micros: int) -> None:
+        """Note that the answer comes from the cache: nobody is asked, nothing is spent."""
+        self.target, self.saved_usd_micros = target, saved_usd_micros
+
     def fail(self, code: str) -> None:
         """Note that the call did not end well."""
         self.status, self.error = FAILED, code[:100]
@@ -100,7 +105,7 @@ class Account:
         """Settle, and write the end down."""
         self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
         target, usage = self.target, self.usage
-        price = self.prices_of[target.key] if target else None
+        price = self.prices_of.get(target.key) if target else None
         end = End(
             call_id=self.order.call_id,
             at=time.time(),
@@ -108,6 +113,8 @@ class Account:
             provider=target.source.name if target else "",
             model=target.model if target else "",
             error=self.error,
+            is_cached=self.saved_usd_micros is not None,
+            saved_usd_micros=self.saved_usd_micros or 0,
             is_estimated=self.is_estimated,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -158,7 +165,29 @@ async def open_(
     """
     prices_of = {target.key: await _price(plane, standing, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
-    account = Account(plane, order, prices_of, reservation)
+    return _begun(plane, standing, order, prices_of, reservation, surface=surface), usable
+
+
+async def open_free(plane: "Plane", standing: Standing, order: Order, target: Target, *, surface: str) -> Account:
+    """Take one request from what the caller may do in a minute, and no money; raises as `open_` does."""
+    try:
+        reservation = await plane.purse.reserve(_scopes(standing, target), usd_micros=0, tokens=0)
+    except (BudgetSpent, RateLimited) as error:
+        raise _refusal(error) from None
+    except Unavailable:
+        raise _unavailable() from None
+    return _begun(plane, standing, order, {}, reservation, surface=surface)
+
+
+def _begun(
+    plane: "Plane",
+    standing: Standing,
+    order: Order,
+    prices_of: dict[tuple[str, str], prices.UnitPrice],
+    reservation: Reservation,
+    *,
+    surface: str,
+) -> Account:
     begin = reservation.begin(
         call_id=order.call_id,
         requested_model=order.asked.model[:200],
@@ -174,7 +203,7 @@ async def open_(
         plane.complain()
         text = "Calls cannot be written down at the moment; try again later."
         raise Failed(Problem(503, "api_error", text, code="overloaded", retry_after=5)) from None
-    return account, usable
+    return Account(plane, order, prices_of, reservation)
 
 
 async def _reserve(
@@ -198,8 +227,12 @@ async def _reserve(
                 raise _refusal(error) from None
             left = others
         except Unavailable:
-            text = "What is left of the budget cannot be looked up at the moment; try again in a few seconds."
-            raise Failed(Problem(503, "api_error", text, code="database_unavailable", retry_after=5)) from None
+            raise _unavailable() from None
+
+
+def _unavailable() -> Failed:
+    text = "What is left of the budget cannot be looked up at the moment; try again in a few seconds."
+    return Failed(Problem(503, "api_error", text, code="database_unavailable", retry_after=5))
 
 
 def _refusal(error: BudgetSpent | RateLimited) -> Failed:

@@ -7,6 +7,8 @@ from typing import Any, Final
 import orjson
 from django.utils import timezone
 
+from llm_gateway.cache import serving
+from llm_gateway.cache.recording import Recording
 from llm_gateway.plane import accounts, choosing, ids, listing, meters, planes, refusals, wishes
 from llm_gateway.plane.calls import NO_RETRY, Call
 from llm_gateway.plane.exchange import Exchange, Gone
@@ -103,11 +105,24 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     order.headers = wishes.passed(exchange.headers, dialect=surface.SPEAKS)
     targets = choosing.targets(plane, standing, asked.model, order.wishes)
     name = surface.PATH.rpartition("/")[2]
-    account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+    wish = serving.wish(plane, exchange, order, targets)
+    entry = await serving.find(plane, wish) if wish is not None else None
+    if entry is None:
+        account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+    else:
+        targets = [serving.origin(entry, targets)]
+        account = await accounts.open_free(plane, standing, order, targets[0], surface=name)
+        account.reuse(targets[0], entry.cost_usd_micros)
     if account.reservation.scopes.limits:
         exchange.more += meters.headers(account.reservation.rates)
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
+    if entry is not None:
+        await serving.serve(exchange, order, account, entry, target=targets[0], envelop=envelop)
+        return
+    order.recording = Recording() if wish is not None else None
     await Call(plane, exchange, order, account, envelop=envelop).run(targets)
+    if wish is not None:
+        await serving.keep(plane, wish, order, account)
 
 
 def _takes_events(accept: str) -> bool:
@@ -131,7 +146,7 @@ def _enveloped(content: bytes, target: Target, account: accounts.Account) -> byt
         "cost": account.cost_usd_micros / 1_000_000,
         "provider": target.source.name,
         "latency_ms": account.elapsed_ms,
-        "cached": False,
+        "cached": account.saved_usd_micros is not None,
     }
     moment = timezone.now().isoformat().replace("+00:00", "Z")
     return orjson.dumps({"success": True, "data": {**orjson.loads(content), **more}, "timestamp": moment})

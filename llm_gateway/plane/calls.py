@@ -189,6 +189,8 @@ class Call:
         self.account.first_token()
         usage = answer.usage or relay.estimate(self.order, len(answer.content))
         self.account.use(target, usage, is_estimated=answer.usage is None)
+        if self.order.recording is not None:
+            self.order.recording.add(answer.content)
         headers = [JSON, (PROVIDER, target.source.name.encode()), CACHED, (COST, self.account.cost_usd.encode())]
         content = self.envelop(answer.content, target) if self.envelop is not None else answer.content
         await self.exchange.answer(200, content, headers)
@@ -243,6 +245,8 @@ class Call:
         if not self.exchange.status:
             self.account.first_token()
             await self.exchange.begin(200, [EVENTS, (PROVIDER, target.source.name.encode()), CACHED])
+        if self.order.recording is not None:
+            self.order.recording.add(part)
         await self.exchange.write(part)
 
     async def _break(self, passing: Any, problem: Problem) -> None:

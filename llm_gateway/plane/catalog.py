@@ -10,7 +10,8 @@ from django.conf import settings
 from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
-from llm_gateway.models import Alias, Price, Provider
+from llm_gateway.cache.policy import Rule
+from llm_gateway.models import Alias, CacheRule, Price, Provider
 from llm_gateway.money import prices
 from llm_gateway.money.prices import UnitPrice
 from orgs import sealed, vault
@@ -64,6 +65,7 @@ class Catalog:
     sources: Mapping[str, Sequence[Source]]
     aliases: Mapping[str, Mapping[str, tuple[Choice, ...]]]
     own_prices: Mapping[str, Mapping[str, UnitPrice]] = field(default_factory=dict)
+    caching: Mapping[str, Rule] = field(default_factory=dict)
     _views: dict[str, View] = field(default_factory=dict)
 
     def view(self, organization_id: str) -> View:
@@ -94,6 +96,7 @@ class Catalog:
 EMPTY: Final = Catalog({}, {})
 _LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
     (Provider, "updated_at"), (Alias, "updated_at"), (Price, "updated_at"), (AllowedNetwork, "created_at"),
+    (CacheRule, "updated_at"),
 )  # fmt: skip
 
 
@@ -146,7 +149,15 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases), _prices())
+    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching())
+
+
+def _caching() -> dict[str, Rule]:
+    """Return what organizations set of their caches."""
+    return {
+        row.pk: Rule(row.is_enabled, frozenset(row.model_names), row.ttl_seconds, row.epoch)
+        for row in CacheRule.objects.all()
+    }
 
 
 def _prices() -> dict[str, dict[str, UnitPrice]]:

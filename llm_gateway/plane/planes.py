@@ -8,6 +8,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
+from llm_gateway.cache.policy import epochs
+from llm_gateway.cache.stock import Stock
 from llm_gateway.money import limits
 from llm_gateway.money.drainer import Drainer
 from llm_gateway.money.journal import Journal
@@ -42,6 +44,7 @@ class Plane:
         self.callers = Callers(desk.run, limits.load_many)
         self.catalog: Catalog = catalog.EMPTY
         self.pricing = Pricing(desk.run, self._prices)
+        self.stock = Stock()
         self.purse = Purse(holder)
         self.journal = Journal(settings.JOURNAL_DIR, holder=holder)
         self.drainer = Drainer(self.journal)
@@ -95,6 +98,7 @@ class Plane:
         if fingerprint != self._fingerprint or before - self._read_at > WHOLE_SECONDS:
             self.catalog = await desk.run(catalog.read)
             self._fingerprint, self._read_at = fingerprint, before
+            await self.stock.keep(epochs(self.catalog))
         self._looked_at = time.monotonic()
 
     def complain(self) -> None:
@@ -110,6 +114,7 @@ class Plane:
                 task.cancel()
         self.callers.forget()
         await self.lines.close()
+        await self.stock.close()
         await self.purse.close()
         await asyncio.to_thread(self.drainer.stop)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from llm_gateway.cache.recording import Recording
 from llm_gateway.plane import echo, sending
 from llm_gateway.plane.catalog import ECHO
 from llm_gateway.plane.routing import Target
@@ -35,6 +36,7 @@ class Order:
         self.headers: dict[str, str] | None = None  # what a provider of the same dialect is sent on
         self.translated: set[str] = set()  # providers that do not have the path
         self._canonical: Document | None = None
+        self.recording: Recording | None = None  # where the answer may be kept
 
     @property
     def canonical(self) -> Document:

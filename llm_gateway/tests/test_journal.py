@@ -84,7 +84,8 @@ def test_nothing_of_a_call_is_kept_but_who_and_how_much() -> None:
         "at", "call_id", "cached_input_tokens", "cache_write_tokens", "cost_usd_micros", "error", "first_token_ms",
         "input_tokens", "is_cached", "is_estimated", "is_stream", "key_id", "latency_ms", "leases", "model",
         "orchestrator_id", "organization_id", "output_tokens", "price", "provider", "reasoning_tokens",
-        "requested_model", "reserved_usd_micros", "scope_key", "scope_model", "status", "surface", "user",
+        "requested_model", "reserved_usd_micros", "saved_usd_micros", "scope_key", "scope_model", "status", "surface",
+        "user",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from llm_gateway import aliases, prices, providers
+from llm_gateway import aliases, caching, prices, providers
 from llm_gateway.money import ledger, records
 from monitoring import activities
 from monitoring.alerts import channels
@@ -303,6 +303,7 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
     """Set limits and prices, and leave a call in the ledger; return the ids of its own price and one for everybody."""
     spending.put(organization, acting_user=None, budget_usd=5, by_model=[{"model": f"{word}-model", "budget_usd": 1}])
     spending.set_for_key(key, models=[f"{word}-model"], max_parallel=3)
+    caching.put(organization, acting_user=None, models=[f"{word}-model"])
     amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
     price, for_all = (
         prices.create(owner, acting_user=None, model=f"{word}-model", **amounts) for owner in (organization, None)
