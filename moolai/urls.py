@@ -6,6 +6,8 @@ from django.urls import path, re_path
 
 from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
+from llm_gateway import calls_api as calls
+from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
@@ -131,6 +133,9 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
     re_path(rf"^{OWN}/budget/?$", budgets.Budget.as_view()),
+    re_path(rf"^{OWN}/llm-policy/?$", policies.Policy.as_view()),
+    re_path(rf"^{OWN}/llm/calls/?$", calls.Calls.as_view()),
+    re_path(rf"^{OWN}/llm/calls/(?P<call_id>[^/]+)/?$", calls.OneCall.as_view()),
     re_path(rf"^{OWN}/prices/?$", prices.Prices.as_view()),
     re_path(rf"^{OWN}/prices/(?P<price_id>[^/]+)/?$", prices.OnePrice.as_view()),
     re_path(r"^api/v1/llm/prices/?$", prices.PricesForAll.as_view()),

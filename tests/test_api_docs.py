@@ -10,6 +10,8 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 
 from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
+from llm_gateway import calls_api as calls
+from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
@@ -73,7 +75,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      exports.ExportWish, exports.ExportSpan, exports.ExportRow,
      budgets.BudgetRow, budgets.ModelStanding, prices.PriceFields, costs.CostsRow, costs.CostLine, costs.CostPoint,
      costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
-     aliases.AliasRow, aliases.AliasTarget],
+     aliases.AliasRow, aliases.AliasTarget, policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

@@ -23,6 +23,7 @@ from llm_gateway.usage import Usage
 
 if TYPE_CHECKING:
     from llm_gateway.plane.planes import Plane
+    from llm_gateway.watching.observer import Watch
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -53,6 +54,7 @@ class Account:
         self.attempts = 0
         self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
+        self.watch: Watch | None = None
 
     @property
     def cost_usd(self) -> str:
@@ -114,6 +116,8 @@ class Account:
             self.plane.journal.end(end, attempts=self.over)
         except JournalFull:
             self.plane.complain()
+        if self.watch is not None:
+            self.watch.close(self)
 
 
 class Trial:

@@ -102,6 +102,7 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     order = Order(surface, body, asked, size=size, call_id=ids.new(), created=int(time.time()))
     name = surface.PATH.rpartition("/")[2]
     account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+    account.watch = plane.observer.watch(exchange, account, plane.catalog.policy(standing.organization_id))
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
     await Call(plane, exchange, order, account, envelop=envelop).run(targets)
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
-from llm_gateway.models import Alias, Price, Provider
+from llm_gateway.models import Alias, GatewayPolicy, Price, Provider
 from llm_gateway.money import prices
 from llm_gateway.money.prices import UnitPrice
 from orgs import sealed, vault
@@ -57,13 +57,29 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What may stay of the content of an organization's calls: nothing, when it is private; else it may be kept."""
+
+    is_private: bool = False
+    keeps_content: bool = False
+
+
+NO_POLICY: Final = Policy()
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """A snapshot of all providers and aliases, by organization ("" for those of all)."""
 
     sources: Mapping[str, Sequence[Source]]
     aliases: Mapping[str, Mapping[str, tuple[Choice, ...]]]
     own_prices: Mapping[str, Mapping[str, UnitPrice]] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     _views: dict[str, View] = field(default_factory=dict)
+
+    def policy(self, organization_id: str) -> Policy:
+        """Return what may stay of the content of an organization's calls."""
+        return self.policies.get(organization_id, NO_POLICY)
 
     def view(self, organization_id: str) -> View:
         """Return what an organization may call; put together once."""
@@ -93,6 +109,7 @@ class Catalog:
 EMPTY: Final = Catalog({}, {})
 _LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
     (Provider, "updated_at"), (Alias, "updated_at"), (Price, "updated_at"), (AllowedNetwork, "created_at"),
+    (GatewayPolicy, "updated_at"),
 )  # fmt: skip
 
 
@@ -109,7 +126,7 @@ def environment() -> list[Source]:
 
 
 def fingerprint() -> tuple[Any, ...]:
-    """Return what differs whenever a provider, an alias or an allowed network did: one small query each."""
+    """Return what differs whenever anything of the catalog did, or an allowed network: one small query each."""
     found: list[Any] = []
     for model, moment in _LOOKED_AT:
         rows = model._default_manager.aggregate(Count("pk"), Max("pk"), Max(moment))
@@ -131,7 +148,12 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases), _prices())
+    return Catalog(dict(sources), dict(aliases), _prices(), _policies())
+
+
+def _policies() -> dict[str, Policy]:
+    """Return the policies of those that have one, by organization."""
+    return {row.pk: Policy(row.is_private, row.is_kept) for row in GatewayPolicy.objects.all()}
 
 
 def _prices() -> dict[str, dict[str, UnitPrice]]:

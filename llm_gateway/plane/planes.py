@@ -18,6 +18,7 @@ from llm_gateway.plane.callers import Callers
 from llm_gateway.plane.catalog import Catalog
 from llm_gateway.plane.pricing import Overrides, Pricing
 from llm_gateway.plane.upstream import Lines
+from llm_gateway.watching.observer import Observer
 from moolai.errors import AppError
 from orchestrators import nodes
 
@@ -36,6 +37,7 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         holder = nodes.new_id()
         self.breakers = Breakers()
+        self.observer = Observer()
         self.lines = Lines(desk.run)
         self.callers = Callers(desk.run, limits.load_many)
         self.catalog: Catalog = catalog.EMPTY
@@ -110,6 +112,7 @@ class Plane:
         await self.lines.close()
         await self.purse.close()
         await asyncio.to_thread(self.drainer.stop)
+        await asyncio.to_thread(self.observer.stop)
 
 
 _current: Plane | None = None
