@@ -20,6 +20,7 @@ from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem
 from llm_gateway.usage import Usage
+from llm_gateway.watching import observer
 
 if TYPE_CHECKING:
     from llm_gateway.plane.planes import Plane
@@ -141,6 +142,8 @@ class Trial:
             first_token_ms=self.account.first_token_ms,
         )
         self.account.over.append(record)
+        if self.account.watch is not None:
+            self.account.watch.tried(self.target, error, http_status)
 
 
 async def open_(
@@ -199,6 +202,7 @@ async def _reserve(
 
 def _refusal(error: BudgetSpent | RateLimited) -> Failed:
     """Return what somebody over a limit is told; X-RateLimit-Reset is in seconds since 1970."""
+    observer.refused("budget" if isinstance(error, BudgetSpent) else error.unit)
     if isinstance(error, BudgetSpent):
         problem = Problem(429, "insufficient_quota", str(error), code="insufficient_quota")
         return Failed(problem, is_final=True)

@@ -33,6 +33,7 @@ class Source:
     is_local: bool = False
     models: frozenset[str] = frozenset()
     networks: tuple[str, ...] | None = ()
+    is_common: bool = True  # everybody's, or the environment's
 
     def has(self, model: str) -> bool:
         """Whether it may have the model: one that names none may have any."""
@@ -186,4 +187,5 @@ def of_row(row: Provider, *, networks: Sequence[str]) -> Source | None:
         row.is_local or row.dialect == ECHO,
         frozenset(row.known_models),
         (*settings.OUTBOUND_ALLOWED_CIDRS, *networks),
+        is_common=row.organization_id is None,
     )

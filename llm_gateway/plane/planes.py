@@ -126,6 +126,11 @@ def current() -> Plane:
     return _current
 
 
+def running() -> Plane | None:
+    """Return this process's plane, None before its first call; for any thread that only looks."""
+    return _current
+
+
 async def shut_down() -> None:
     """Close this process's plane, if it was begun."""
     global _current
