@@ -255,6 +255,7 @@ LLM_ESTIMATED_INPUT_USD = first("LLM_ESTIMATED_INPUT_USD", default="15")
 LLM_ESTIMATED_OUTPUT_USD = first("LLM_ESTIMATED_OUTPUT_USD", default="75")
 LLM_CALL_RETENTION_DAYS = number("LLM_CALL_RETENTION_DAYS", default=90)
 LLM_SPENDING_RETENTION_DAYS = number("LLM_SPENDING_RETENTION_DAYS", default=730)
+LLM_CONTENT_RETENTION_DAYS = number("LLM_CONTENT_RETENTION_DAYS", default=30)
 
 # --- Celery: rows are the queue, a task is only a wake-up ---------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL or "embedded://"  # moolai/broker.py: files in DATA_DIR

@@ -7,6 +7,8 @@ from django.urls import path, re_path
 from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
 from llm_gateway import cache_api as cache
+from llm_gateway import calls_api as calls
+from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
 from monitoring import activity_api as activity
@@ -134,6 +136,9 @@ urlpatterns = [
     re_path(rf"^{OWN}/budget/?$", budgets.Budget.as_view()),
     re_path(rf"^{OWN}/cache/?$", cache.Cache.as_view()),
     re_path(rf"^{OWN}/cache/entries/?$", cache.CacheEntries.as_view()),
+    re_path(rf"^{OWN}/llm-policy/?$", policies.Policy.as_view()),
+    re_path(rf"^{OWN}/llm/calls/?$", calls.Calls.as_view()),
+    re_path(rf"^{OWN}/llm/calls/(?P<call_id>[^/]+)/?$", calls.OneCall.as_view()),
     re_path(rf"^{OWN}/prices/?$", prices.Prices.as_view()),
     re_path(rf"^{OWN}/prices/(?P<price_id>[^/]+)/?$", prices.OnePrice.as_view()),
     re_path(r"^api/v1/llm/prices/?$", prices.PricesForAll.as_view()),

@@ -54,9 +54,9 @@ def offered(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return scrape.labels(Client().get(scrape.PATH).content.decode()) | {"up": {"job", "instance"}}
 
 
-def test_there_are_dashboards_for_the_fleet_the_api_and_the_system() -> None:
-    assert [path.stem for path in BOARDS] == ["api", "fleet", "system"]
-    assert len({board(path)["uid"] for path in BOARDS}) == 3
+def test_there_are_dashboards_for_the_fleet_the_api_the_gateway_and_the_system() -> None:
+    assert [path.stem for path in BOARDS] == ["api", "fleet", "gateway", "system"]
+    assert len({board(path)["uid"] for path in BOARDS}) == 4
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
-from llm_gateway.models import Price
+from llm_gateway.models import Call, Price
 from orchestrators.models import Instance, Job, Message
 from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
 from orgs.tests import cast
@@ -73,6 +73,11 @@ def prices(first: int, end: int) -> list[Model]:
     return [Price(organization_id="org-001", model=f"m-{number}", **amounts) for number in range(first, end)]
 
 
+def calls(first: int, end: int) -> list[Model]:
+    columns: dict[str, Any] = {"organization_id": "org-001", "requested_model": "m", "started_at": NOW, "holder": "p-1"}
+    return [Call(call_id=f"call-{number}", **columns) for number in range(first, end)]
+
+
 LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/controller/organizations", organizations, 4),
     ("/api/v1/controller/orchestrators", orchestrators, 4),
@@ -84,6 +89,7 @@ LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/orchestrators/org-001/users", users, 4),
     ("/api/v1/orchestrators/org-001/api-keys", api_keys, 4),
     ("/api/v1/orchestrators/org-001/prices", prices, 4),
+    ("/api/v1/orchestrators/org-001/llm/calls", calls, 4),
 ]
 
 

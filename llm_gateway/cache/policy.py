@@ -36,13 +36,12 @@ def allowed(catalog: "Catalog", organization_id: str) -> bool:
     """Whether anything of an organization's calls may be kept: not in privacy mode, not when it switched this off."""
     if not catalog.caching.get(organization_id, NO_RULE).is_enabled:
         return False
-    policy = getattr(catalog, "policy", None)
-    return policy is None or not policy(organization_id).is_private
+    return not catalog.policy(organization_id).is_private
 
 
 def epochs(catalog: "Catalog") -> dict[str, int]:
     """Return the epochs of caches that were emptied before, NEVER for those that may keep nothing."""
-    organizations = catalog.caching.keys() | getattr(catalog, "policies", {}).keys()
+    organizations = catalog.caching.keys() | catalog.policies.keys()
     found = {
         name: catalog.caching.get(name, NO_RULE).epoch if allowed(catalog, name) else NEVER for name in organizations
     }

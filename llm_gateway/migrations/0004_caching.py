@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("llm_gateway", "0002_providers"),
+        ("llm_gateway", "0003_policies_and_contents"),
         ("orgs", "0011_spending_limits"),
     ]
 

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("llm_gateway", "0002_providers"),
+        ("llm_gateway", "0004_caching"),
     ]
 
     operations = [

@@ -1,15 +1,17 @@
-"""Tables of the gateway: providers, aliases and prices; what was called and cost, and what may be spent."""
+"""Tables of the gateway: providers, aliases, prices; what was called and cost; what may be spent, and what is kept."""
 
 from llm_gateway.models.alias import Alias
 from llm_gateway.models.budget import BudgetLease, BudgetWindow
 from llm_gateway.models.caching import CacheRule
 from llm_gateway.models.call import Attempt, Call
+from llm_gateway.models.content import CallContent
 from llm_gateway.models.journal_cursor import JournalCursor
+from llm_gateway.models.policy import GatewayPolicy
 from llm_gateway.models.price import Price
 from llm_gateway.models.provider import Provider
 from llm_gateway.models.spending import Spending
 
 __all__ = [
-    "Alias", "Attempt", "BudgetLease", "BudgetWindow", "CacheRule", "Call", "JournalCursor", "Price", "Provider",
-    "Spending",
+    "Alias", "Attempt", "BudgetLease", "BudgetWindow", "CacheRule", "Call", "CallContent", "GatewayPolicy",
+    "JournalCursor", "Price", "Provider", "Spending",
 ]  # fmt: skip

@@ -83,6 +83,22 @@ def beat(holder: str, *, now: datetime) -> None:
     JournalCursor.objects.filter(holder=holder, is_closed=False).update(moved_at=now)
 
 
+def backlog(directory: Path) -> int:
+    """Return how many bytes of journals, of live and of dead processes, are not in the ledger yet. One query."""
+    sizes = {f"{path.parent.name}/{path.name}": _size(path) for path in directory.glob(f"*/*{journal.SUFFIX}")}
+    done = (
+        dict(JournalCursor.objects.filter(is_closed=False).values_list("name", "offset")) if any(sizes.values()) else {}
+    )
+    return sum(max(0, size - done.get(name, 0)) for name, size in sizes.items())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # it has just been read to its end
+
+
 # --- what dead processes left ----------------------------------------------------------------------------------------
 
 

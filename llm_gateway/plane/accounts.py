@@ -20,9 +20,11 @@ from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order, estimate
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem
 from llm_gateway.usage import Usage
+from llm_gateway.watching import observer
 
 if TYPE_CHECKING:
     from llm_gateway.plane.planes import Plane
+    from llm_gateway.watching.observer import Watch
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -55,6 +57,7 @@ class Account:
         self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
         self.saved_usd_micros: int | None = None  # of a cached answer: what it had cost
+        self.watch: Watch | None = None
 
     @property
     def cost_usd(self) -> str:
@@ -130,6 +133,8 @@ class Account:
             self.plane.journal.end(end, attempts=self.over)
         except JournalFull:
             self.plane.complain()
+        if self.watch is not None:
+            self.watch.close(self)
 
 
 class Trial:
@@ -153,6 +158,8 @@ class Trial:
             first_token_ms=self.account.first_token_ms,
         )
         self.account.over.append(record)
+        if self.account.watch is not None:
+            self.account.watch.tried(self.target, error, http_status)
 
 
 async def open_(
@@ -237,6 +244,7 @@ def _unavailable() -> Failed:
 
 def _refusal(error: BudgetSpent | RateLimited) -> Failed:
     """Return what somebody over a limit is told; X-RateLimit-Reset is in seconds since 1970."""
+    observer.refused("budget" if isinstance(error, BudgetSpent) else error.unit)
     if isinstance(error, BudgetSpent):
         problem = Problem(429, "insufficient_quota", str(error), code="insufficient_quota")
         return Failed(problem, is_final=True)

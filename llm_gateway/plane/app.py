@@ -115,6 +115,7 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
         account.reuse(targets[0], entry.cost_usd_micros)
     if account.reservation.scopes.limits:
         exchange.more += meters.headers(account.reservation.rates)
+    account.watch = plane.observer.watch(exchange, account, plane.catalog.policy(standing.organization_id))
     envelop = (lambda content, target: _enveloped(content, target, account)) if is_own else None
     if entry is not None:
         await serving.serve(exchange, order, account, entry, target=targets[0], envelop=envelop)

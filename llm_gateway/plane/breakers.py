@@ -85,6 +85,10 @@ class Breakers:
             return "closed"
         return "open" if self.clock() < breaker.opens_until else "half_open"
 
+    def all_states(self) -> list[tuple[Key, str]]:
+        """Return every breaker that is not closed, and how it is; safe in any thread."""
+        return [(key, state) for key in list(self._all) if (state := self.state(key)) != "closed"]
+
     def states(self, source_key: str) -> dict[str, str]:
         """Return the models of a provider whose breaker is not closed, and how it is."""
         found = {key[1]: self.state(key) for key in self._all if key[0] == source_key}

@@ -11,7 +11,7 @@ from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
 from llm_gateway.cache.policy import Rule
-from llm_gateway.models import Alias, CacheRule, Price, Provider
+from llm_gateway.models import Alias, CacheRule, GatewayPolicy, Price, Provider
 from llm_gateway.money import prices
 from llm_gateway.money.prices import UnitPrice
 from orgs import sealed, vault
@@ -35,6 +35,7 @@ class Source:
     models: frozenset[str] = frozenset()
     networks: tuple[str, ...] | None = ()
     auth: str = "bearer"
+    is_common: bool = True  # everybody's, or the environment's
 
     def has(self, model: str) -> bool:
         """Whether it may have the model: one that names none may have any."""
@@ -59,6 +60,17 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What may stay of the content of an organization's calls: nothing, when it is private; else it may be kept."""
+
+    is_private: bool = False
+    keeps_content: bool = False
+
+
+NO_POLICY: Final = Policy()
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """A snapshot of all providers and aliases, by organization ("" for those of all)."""
 
@@ -66,7 +78,12 @@ class Catalog:
     aliases: Mapping[str, Mapping[str, tuple[Choice, ...]]]
     own_prices: Mapping[str, Mapping[str, UnitPrice]] = field(default_factory=dict)
     caching: Mapping[str, Rule] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
     _views: dict[str, View] = field(default_factory=dict)
+
+    def policy(self, organization_id: str) -> Policy:
+        """Return what may stay of the content of an organization's calls."""
+        return self.policies.get(organization_id, NO_POLICY)
 
     def view(self, organization_id: str) -> View:
         """Return what an organization may call; put together once."""
@@ -97,6 +114,7 @@ EMPTY: Final = Catalog({}, {})
 _LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
     (Provider, "updated_at"), (Alias, "updated_at"), (Price, "updated_at"), (AllowedNetwork, "created_at"),
     (CacheRule, "updated_at"),
+    (GatewayPolicy, "updated_at"),
 )  # fmt: skip
 
 
@@ -127,7 +145,7 @@ def environment() -> list[Source]:
 
 
 def fingerprint() -> tuple[Any, ...]:
-    """Return what differs whenever a provider, an alias or an allowed network did: one small query each."""
+    """Return what differs whenever anything of the catalog did, or an allowed network: one small query each."""
     found: list[Any] = []
     for model, moment in _LOOKED_AT:
         rows = model._default_manager.aggregate(Count("pk"), Max("pk"), Max(moment))
@@ -149,7 +167,7 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching())
+    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching(), policies=_policies())
 
 
 def _caching() -> dict[str, Rule]:
@@ -158,6 +176,11 @@ def _caching() -> dict[str, Rule]:
         row.pk: Rule(row.is_enabled, frozenset(row.model_names), row.ttl_seconds, row.epoch)
         for row in CacheRule.objects.all()
     }
+
+
+def _policies() -> dict[str, Policy]:
+    """Return the policies of those that have one, by organization."""
+    return {row.pk: Policy(row.is_private, row.is_kept) for row in GatewayPolicy.objects.all()}
 
 
 def _prices() -> dict[str, dict[str, UnitPrice]]:
@@ -191,4 +214,5 @@ def of_row(row: Provider, *, networks: Sequence[str]) -> Source | None:
         frozenset(row.known_models),
         (*settings.OUTBOUND_ALLOWED_CIDRS, *networks),
         row.auth,
+        is_common=row.organization_id is None,
     )

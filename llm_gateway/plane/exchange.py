@@ -90,6 +90,17 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    def tap(self, take: Callable[[bytes], None]) -> None:
+        """Have `take` see the body of the answer as it is sent, part by part."""
+        send = self._send
+
+        async def tapped(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                take(message.get("body", b""))
+            await send(message)
+
+        self._send = tapped
+
     # --- answering --------------------------------------------------------------------------------------------------
 
     async def answer(self, status: int, body: bytes, headers: Headers) -> None:

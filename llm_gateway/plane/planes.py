@@ -21,6 +21,7 @@ from llm_gateway.plane.catalog import Catalog
 from llm_gateway.plane.gaps import Gaps
 from llm_gateway.plane.pricing import Overrides, Pricing
 from llm_gateway.plane.upstream import Lines
+from llm_gateway.watching.observer import Observer
 from moolai.errors import AppError
 from orchestrators import nodes
 
@@ -40,6 +41,7 @@ class Plane:
         holder = nodes.new_id()
         self.breakers = Breakers()
         self.gaps = Gaps()
+        self.observer = Observer()
         self.lines = Lines(desk.run)
         self.callers = Callers(desk.run, limits.load_many)
         self.catalog: Catalog = catalog.EMPTY
@@ -117,6 +119,7 @@ class Plane:
         await self.stock.close()
         await self.purse.close()
         await asyncio.to_thread(self.drainer.stop)
+        await asyncio.to_thread(self.observer.stop)
 
 
 _current: Plane | None = None
@@ -127,6 +130,11 @@ def current() -> Plane:
     global _current
     if _current is None or _current.loop is not asyncio.get_running_loop():
         _current = Plane()
+    return _current
+
+
+def running() -> Plane | None:
+    """Return this process's plane, None before its first call; for any thread that only looks."""
     return _current
 
 

@@ -6,8 +6,10 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from llm_gateway import aliases, caching, prices, providers
+from llm_gateway import aliases, caching, policies, prices, providers
 from llm_gateway.money import ledger, records
+from llm_gateway.watching import contents
+from llm_gateway.watching.contents import Heard
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.exports import making
@@ -59,6 +61,7 @@ class Place:
     common_alias: str
     price: str
     price_for_all: str
+    call: str
     network: str
     export: str
 
@@ -78,7 +81,7 @@ NOWHERE: Final = Place(
     alert="alr_0", rule="999999996", silence="sil_0",
     channel="chn_0000000000000000", provider="prv_0000000000000000", alias="als_0000000000000000",
     common_provider="prv_0000000000000001", common_alias="als_0000000000000001",
-    price="prc_0000000000000000", price_for_all="prc_0000000000000001",
+    price="prc_0000000000000000", price_for_all="prc_0000000000000001", call="call_nobody",
     network="999999995", export="job_0000000000000001",
 )  # fmt: skip
 
@@ -112,6 +115,7 @@ def make(organization_id: str, *, word: str) -> Place:
         _channel(organization, word=word),
         *_gateway(organization, word=word), *_gateway(None, word=f"everybodys-{len(word)}"),
         *_money(organization, row, word=word),
+        _content(organization, word=word),
         _network(organization, word=word),
         _export(organization, word=word),
     )  # fmt: skip
@@ -320,6 +324,16 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
     )  # fmt: skip
     ledger.write([begin, attempt, end], holder=f"{word}-process")
     return price.price_id, for_all.price_id
+
+
+def _content(organization: Organization, *, word: str) -> str:
+    """Have what that call asked and was answered kept; return its id."""
+    call_id = f"call_{word}"
+    policies.put(organization, acting_user=None, keeps_content=True)
+    heard = Heard(call_id, organization.pk, {"input": word}, 1, is_stream=False, kept_at=timezone.now())
+    heard.take(word.encode())
+    assert contents.write([heard]) == 1
+    return call_id
 
 
 def _network(organization: Organization, *, word: str) -> str:

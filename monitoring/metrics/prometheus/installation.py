@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from llm_gateway.money import draining
 from monitoring.metrics import collecting, latest
 from monitoring.metrics.prometheus import samples
 from monitoring.models import Alert, MetricMark, Severity
@@ -32,6 +33,7 @@ def families(*, now: datetime) -> Iterator[Metric]:
         "collection": partial(_collection, now),
         "host": _host,
         "alerts": _alerts,
+        "gateway": _gateway,
     }
     success = GaugeMetricFamily(
         "moolai_scrape_success", "Whether the database answered for this part of the scrape.", labels=["part"]
@@ -134,3 +136,9 @@ def _alerts() -> Iterator[Metric]:
     found = counted(Alert.objects.unresolved().filter(parent=None), "severity", "status")
     every = dict.fromkeys(product(Severity.values, open_), 0.0) | found
     yield gauge("moolai_alerts", "Alerts that are not over, without parts of incidents.", ["severity", "status"], every)
+
+
+def _gateway() -> Iterator[Metric]:
+    waiting = float(draining.backlog(settings.JOURNAL_DIR))
+    meaning = "Bytes of the journals of calls on this host that are not in the ledger yet."
+    yield gauge("moolai_llm_journal_backlog_bytes", meaning, [], {(): waiting})

@@ -9,6 +9,7 @@ from django.conf import settings
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from monitoring.metrics import histogram, requests
+from monitoring.metrics.prometheus import gateway
 from monitoring.metrics.requests import Numbers, Series
 from orchestrators import nodes
 
@@ -28,6 +29,7 @@ def families() -> Iterator[Metric]:
     )
     lost.add_metric([nodes.process()], requests.RECORDER.lost)
     yield lost
+    yield from gateway.families()
     yield from _resources()
 
 

@@ -1,0 +1,109 @@
+"""Contents: prompts and answers that an organization has kept; sealed on their way into the database."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from django.db import transaction
+
+from llm_gateway import policies
+from llm_gateway.models import CallContent
+from llm_gateway.watching import assembling
+from orgs import sealed
+
+MAX_BYTES: Final = 64 * 1024  # of a request, and of an answer
+MAX_STREAM_BYTES: Final = 512 * 1024  # of the events of a stream, which say less than they are long
+
+
+@dataclass(slots=True)
+class Heard:
+    """A call whose content is to be kept: its request's document, and what its client was sent so far."""
+
+    call_id: str
+    organization_id: str
+    request: Any = field(repr=False)
+    request_bytes: int
+    is_stream: bool
+    kept_at: datetime
+    parts: list[bytes] = field(default_factory=list, repr=False)
+    answer_bytes: int = 0
+    is_over: bool = False
+
+    @property
+    def room(self) -> int:
+        """How many bytes of an answer are kept."""
+        return MAX_STREAM_BYTES if self.is_stream else MAX_BYTES
+
+    @property
+    def size(self) -> int:
+        """How many bytes of memory this takes, more or less."""
+        return self.request_bytes + min(self.answer_bytes, self.room)
+
+    def take(self, part: bytes) -> None:
+        """Note what the client is sent."""
+        if self.is_over or not part:
+            return
+        if self.answer_bytes < self.room:
+            self.parts.append(part[: self.room - self.answer_bytes])
+        self.answer_bytes += len(part)
+
+
+def write(found: Sequence[Heard]) -> int:
+    """Keep the contents of calls; return how many of their organizations still want that."""
+    rows = [_row(heard) for heard in found]
+    with transaction.atomic():
+        wanted = policies.keeping({heard.organization_id for heard in found})
+        kept = [row for row in rows if row.organization_id in wanted]
+        CallContent.objects.bulk_create(kept, batch_size=50, ignore_conflicts=True)
+    return len(kept)
+
+
+def _row(heard: Heard) -> CallContent:
+    request, is_request_cut = _cut(_json(heard.request))
+    answer, is_answer_cut = _cut(_answer(heard))
+    row = CallContent(
+        call_id=heard.call_id,
+        organization_id=heard.organization_id,
+        is_request_truncated=is_request_cut,
+        is_answer_truncated=is_answer_cut or heard.answer_bytes > heard.room,
+        kept_at=heard.kept_at,
+    )
+    sealed.put(row, "request", request)
+    sealed.put(row, "answer", answer)
+    return row
+
+
+def _answer(heard: Heard) -> bytes:
+    content = b"".join(heard.parts)
+    return assembling.said(content).encode("utf-8", "replace") if heard.is_stream else content
+
+
+def _json(document: Any) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # a number or a text that JSON takes and orjson does not
+        return json.dumps(document).encode()
+
+
+def _cut(content: bytes) -> tuple[str, bool]:
+    """Return a text of MAX_BYTES at most, and whether it was longer."""
+    return content[:MAX_BYTES].decode("utf-8", "ignore"), len(content) > MAX_BYTES
+
+
+def find(organization_id: str, call_id: str) -> CallContent | None:
+    """Return what was kept of a call."""
+    return CallContent.objects.filter(organization_id=organization_id, pk=call_id).first()
+
+
+def opened(row: CallContent) -> dict[str, Any]:
+    """Return a content as its readers see it; raises `vault.Unreadable`."""
+    return {
+        "request": sealed.read(row, "request"),
+        "answer": sealed.read(row, "answer"),
+        "is_request_truncated": row.is_request_truncated,
+        "is_answer_truncated": row.is_answer_truncated,
+        "kept_at": row.kept_at,
+    }
