@@ -94,6 +94,7 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
         "request_metrics_hourly": 0, "request_metrics_daily": 0, "activities": 0,
         "alerts": 0, "silences": 0, "deliveries": 0, "export_chunks": 0,
         "budget_windows": 0, "rate_windows": 0, "journal_cursors": 0, "llm_calls": 0, "llm_spending": 0,
+        "llm_contents": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
@@ -108,8 +109,10 @@ def test_zero_keeps_for_ever(settings: Any) -> None:
     settings.LLM_CALL_RETENTION_DAYS = settings.LLM_SPENDING_RETENTION_DAYS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
+    settings.LLM_CONTENT_RETENTION_DAYS = 0
     working = {"budget_windows", "rate_windows", "journal_cursors"}  # what budgets are counted with, not what was
-    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens", "counters"} | working
+    # Contents go by what organizations say, too.
+    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens", "counters", "llm_contents"} | working
     assert names() == {"old"}
 
 
@@ -147,7 +150,7 @@ def test_every_rule_reads_along_an_index() -> None:
         "export_chunks": "jobs_finished",
         "budget_windows": "budget_windows_by_end", "rate_windows": "budget_windows_by_end",
         "journal_cursors": "journal_cursors_by_time", "llm_calls": "llm_calls_by_time",
-        "llm_spending": "llm_spending_by_time",
+        "llm_spending": "llm_spending_by_time", "llm_contents": "llm_contents_by_time",
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()
