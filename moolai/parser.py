@@ -27,6 +27,12 @@ def body_limit(target: bytes) -> int:
     return GATEWAY_BODY_LIMIT_BYTES if _GATEWAY.match(target) else BODY_LIMIT_BYTES
 
 
+def _told(error: Exception) -> str:
+    """Return what h11 minds in one sentence, without the line that it quotes: that may hold a credential."""
+    text = str(error).partition(": bytearray(")[0][:200]
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 class Parser(h11.Connection):
     """A server's parser that stops with a `refusal` where h11 would raise, or read on."""
 
@@ -50,7 +56,7 @@ class Parser(h11.Connection):
             event = super().next_event()
         except h11.RemoteProtocolError as error:
             is_too_long = error.error_status_hint == 431
-            self.refusal = Refusal("headers_too_large") if is_too_long else Refusal("bad_request", f"{error}."[:200])
+            self.refusal = Refusal("headers_too_large") if is_too_long else Refusal("bad_request", _told(error))
             return h11.NEED_DATA
         if type(event) is h11.Request:
             self.request = event

@@ -45,6 +45,7 @@ def refused(port: int, data: bytes) -> tuple[int, str]:
         assert set(answer.json) == {"success", "error", "detail", "request_id"}
         assert answer.json["success"] is False
         assert answer.json["detail"]
+        assert "bytearray" not in answer.json["detail"], "what was sent, a credential perhaps, is not told back"
         assert answer.headers["x-request-id"] == answer.json["request_id"]
         assert answer.headers["connection"] == "close"
         line.socket.settimeout(0.5)

@@ -37,6 +37,12 @@ def of_bearer(secret: str) -> Scope | None:
     return _of_keys([secret]).get(secret)
 
 
+def is_suspended(secret: str) -> bool:
+    """Whether `secret` is a good API key of an organization that is closed."""
+    found = keys.lookup([secret], now=timezone.now()).get(secret)
+    return found is not None and not found.is_organization_open
+
+
 def of_cookie(cookie: str) -> Scope | None:
     """Return what the console's session may see, None when nobody is signed in with it."""
     return _of_users(_signed_in([cookie])).get(cookie)

@@ -61,8 +61,7 @@ class Watcher:
         try:
             reach = await self._reach()
             if reach is None:
-                detail = "Sign in to the console, or send a bearer token."
-                raise FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
+                raise await self._death("Sign in to the console, or send a bearer token.")
         except (DatabaseError, InterfaceError):
             detail = "The database does not answer; reconnect."
             await self._refuse(FrameError("database_unavailable", detail, close=protocol.OVERLOAD, retry_after_ms=5000))
@@ -121,7 +120,7 @@ class Watcher:
         wanted = _topics(frame)
         reach = await self._reach()
         if reach is None:
-            raise FrameError("unauthenticated", "The credential died.", close=protocol.UNAUTHENTICATED)
+            raise await self._death("The credential died.")
         organization_id = protocol.text_field(frame, "organization_id", limit=50)
         scope = reach
         if organization_id:
@@ -226,18 +225,23 @@ class Watcher:
             await asyncio.sleep(RECHECK_SECONDS)
             try:
                 reach = await self._reach()
+                problem = await self._death("The credential expired or was revoked.") if reach is None else None
             except (DatabaseError, InterfaceError):
                 continue
-            if reach is None:
-                detail = "The credential expired or was revoked."
-                problem = FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
+            if problem is not None:
                 await (self._drop if self._sending else self._refuse)(problem)
                 return
-            if self.scope.organizations is None or reach.organizations is not None:
-                allowed = self.scope.organizations
-                if reach.organizations is not None:
-                    allowed = reach.organizations if allowed is None else allowed & reach.organizations
-                self.scope = replace(self.scope, organizations=allowed)
+            if reach is not None:
+                self._narrow(reach)
+
+    def _narrow(self, reach: Scope) -> None:
+        """Show no more than the credential may see now."""
+        if self.scope.organizations is not None and reach.organizations is None:
+            return
+        allowed = self.scope.organizations
+        if reach.organizations is not None:
+            allowed = reach.organizations if allowed is None else allowed & reach.organizations
+        self.scope = replace(self.scope, organizations=allowed)
 
     async def _reach(self) -> Scope | None:
         """Return what the credential may see now, None when it is no good."""
@@ -248,6 +252,12 @@ class Watcher:
         if self.opening.cookie:
             return await feed.current().run(lambda: reaches.of_cookie(self.opening.cookie))
         return None
+
+    async def _death(self, detail: str) -> FrameError:
+        """Return why the credential may see nothing: its organization is closed, or else `detail`."""
+        if bool(self.token) and await feed.current().run(partial(reaches.is_suspended, self.token)):
+            return FrameError("organization_suspended", "The organization is suspended.", close=protocol.FORBIDDEN)
+        return FrameError("unauthenticated", detail, close=protocol.UNAUTHENTICATED)
 
 
 def _topics(frame: Frame) -> set[str]:

@@ -209,14 +209,19 @@ def test_a_credential_in_the_query_string_is_refused(live: Live) -> None:
 
 def test_a_revoked_key_and_a_suspended_organization_end_the_watching_within_five_seconds(live: Live) -> None:
     row, token = live.key_row("acme", role="viewer")
-    first, second = watch(live, token, ["fleet"]), watch(live, live.key("initech", role="viewer"), ["fleet"])
+    suspended = live.key("initech", role="viewer")
+    first, second = watch(live, token, ["fleet"]), watch(live, suspended, ["fleet"])
     keys.revoke(row, acting_user=None)
     organizations.update(live.organization("initech"), acting_user=None, status="suspended")
     started = time.monotonic()
-    for peer in (first, second):
+    for peer, told in ((first, ("unauthenticated", 4401)), (second, ("organization_suspended", 4403))):
         frames, code = peer.ending(6)
-        assert (frames[-1]["error"], code) in {("unauthenticated", 4401), ("organization_suspended", 4403)}
+        assert (frames[-1]["error"], code) == told
     assert time.monotonic() - started < 5.5
+    again = live.peer(Authorization=f"Bearer {suspended}")
+    again.send({"type": "subscribe", "topics": ["fleet"]})
+    frames, code = again.ending(6)
+    assert (frames[-1]["error"], code) == ("organization_suspended", 4403)
 
 
 def named(frames: list[Any]) -> set[tuple[str, str]]:
