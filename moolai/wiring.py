@@ -8,7 +8,7 @@ from monitoring import frames, overview
 from monitoring.alerts import counts, probes, sources, traffic
 from monitoring.alerts import outbox as alert_outbox
 from monitoring.alerts import retention as old_alerts
-from monitoring.analytics import api_calls, catalog, performance, records, samples
+from monitoring.analytics import api_calls, catalog, model_calls, performance, records, samples
 from monitoring.dashboard import alerts, feed, health
 from monitoring.exports import files, making
 from monitoring.metrics import retention as old_measurements
@@ -38,10 +38,10 @@ TRACKED_JOBS = {tracking.KIND: rollouts.cancel_job}  # shown as jobs, done and c
 OVERVIEW_SOURCES: tuple[overview.Source, ...] = (spending.overview, counts.overview)
 # Where the numbers come from that alert rules compare; a rule whose metric is not here waits for it.
 ALERT_PROBES = {**sources.SOURCES, **traffic.SOURCES, **alert_probes.SOURCES}
-# What `controller/query` can be asked for; the gateway's ledger adds a source with its metrics here.
-QUERY_SOURCES: tuple[catalog.Source, ...] = (samples.SOURCE, api_calls.SOURCE, records.SOURCE)
-# Who counts calls by a dimension of their own: the gateway's ledger adds {"model": ("gateway calls", …)} here.
-PERFORMANCE_READERS: dict[str, tuple[str, performance.Reader]] = {}
+# What `controller/query` can be asked for.
+QUERY_SOURCES: tuple[catalog.Source, ...] = (samples.SOURCE, api_calls.SOURCE, records.SOURCE, model_calls.SOURCE)
+# Who counts calls by a dimension of their own.
+PERFORMANCE_READERS: dict[str, tuple[str, performance.Reader]] = {"model": (model_calls.BASIS, model_calls.performance)}
 
 
 def connect() -> None:

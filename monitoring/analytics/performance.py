@@ -1,8 +1,8 @@
 """Performance: latency, throughput, errors and availability over a period, as series, percentiles and groups (API §3).
 
 Calls of the controller's API are what is measured in all, by organization and by endpoint. By orchestrator it is the
-`api_latency_ms` of its samples and its messages; by model the calls through the gateway, once `moolai/wiring.py` names
-who counts them. Availability is read from events (`availability.py`), by endpoint it is the share of calls without 5xx.
+`api_latency_ms` of its samples and its messages; by model the calls through the gateway. Availability is read from
+events (`availability.py`), by endpoint it is the share of calls without 5xx.
 """
 
 from collections import defaultdict
@@ -82,6 +82,8 @@ def _span(asked: Asked, *, now: datetime) -> tuple[datetime, datetime]:
 def _kept_since(asked: Asked, *, now: datetime) -> datetime:
     """Return from when on the rows are there that are read."""
     days = settings.METRICS_DAILY_RETENTION_DAYS
+    if asked.group_by == "model":
+        days = settings.LLM_CALL_RETENTION_DAYS
     if asked.group_by == "orchestrator":
         days = {"latency": settings.METRICS_DAILY_RETENTION_DAYS}.get(
             asked.metric_type, settings.MESSAGE_RETENTION_DAYS
@@ -118,8 +120,6 @@ def _measured(asked: Asked, since: datetime, until: datetime, *, step: int, now:
         basis, read = orchestrator_calls.reader(asked.metric_type, now=now)
     elif asked.group_by in _readers:
         basis, read = _readers[asked.group_by]
-    elif asked.group_by == "model":
-        return "gateway calls", Shares.none(), "No calls of models are counted here yet."
     else:
         basis, read = "calls of the API", _of_api
     if read is _of_api:

@@ -10,7 +10,6 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from monitoring.analytics import performance
-from monitoring.analytics.api_calls import Summed
 from monitoring.metrics import requests, storage
 from monitoring.metrics.requests import Recorder, Series
 from monitoring.tests.samples import sample
@@ -203,24 +202,6 @@ def test_availability_is_the_share_of_time_connected(people: Cast) -> None:
     points = [point["value"] for point in found["series"]]
     assert len(points) == 120
     assert sum(points) / 120 < 1
-
-
-def test_models_wait_for_who_counts_them(people: Cast) -> None:
-    found = asked(people.vera, group_by="model")
-    assert (found["groups"], found["summary"]["sample_count"]) == ([], 0)
-    assert "yet" in found["note"]
-    before = dict(performance._readers)
-
-    def ledger(where: Any, by: Any, step: Any, has_buckets: bool) -> Any:
-        assert where.organizations == ["org-001"]
-        return {(0, *(["gpt-x"] if by else [])): Summed(count=2, sum_ms=30, max_ms=20)}
-
-    performance.install({"model": ("gateway calls", ledger)})
-    try:
-        found = asked(people.vera, group_by="model")
-    finally:
-        performance.install(before)
-    assert (found["note"], by_key(found)["gpt-x"]["value"]) == ("", 15)
 
 
 # --- whose ------------------------------------------------------------------------------------------------------------
