@@ -123,6 +123,11 @@ def current() -> Plane:
     return _current
 
 
+def begun() -> Plane | None:
+    """Return this process's plane if a call has begun it; its numbers may be read from any thread."""
+    return _current
+
+
 async def shut_down() -> None:
     """Close this process's plane, if it was begun."""
     global _current

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
+from llm_gateway.models import Provider
 from monitoring.models import Alert, Channel, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
 from orgs.models import AllowedNetwork, ApiKey, Membership, User
@@ -23,6 +24,8 @@ READS: Final = {  # pages that only show
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
     "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest",
+    "llm_gateway_call_newest", "llm_gateway_call_playground", "llm_gateway_call_outcome",
+    "llm_gateway_call_token",  # a sign-in, as `POST …/auth/login` makes one
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -111,6 +114,10 @@ def _override(place: Place) -> int:
 
 def _channel(place: Place) -> int:
     return Channel.objects.get(channel_id=place.channel).pk
+
+
+def _provider(place: Place) -> int:
+    return Provider.objects.get(provider_id=place.provider).pk
 
 
 def _network(place: Place) -> int:
@@ -227,6 +234,13 @@ DEEDS: Final[dict[str, Deed]] = {
     "monitoring.Channel delete": _post("monitoring_channel_delete", _channel, {"post": "yes"}),
     "monitoring.Channel delete_selected": _action("monitoring_channel", "delete_selected", _channel),
     "monitoring.Channel monitoring_channel_test": _post("monitoring_channel_test", _channel, {}),
+    "llm_gateway.Provider add": _add(
+        "llm_gateway_provider", organization="{organization}", name="ours", dialect="echo", api_key="sk-0123456789ab"
+    ),
+    "llm_gateway.Provider change": _change("llm_gateway_provider", _provider, known_models="one, two"),
+    "llm_gateway.Provider delete": _post("llm_gateway_provider_delete", _provider, {"post": "yes"}),
+    "llm_gateway.Provider delete_selected": _action("llm_gateway_provider", "delete_selected", _provider),
+    "llm_gateway.Provider llm_gateway_provider_test": _post("llm_gateway_provider_test", _provider, {"back": "list"}),
     "own password": lambda client, _: client.post(
         reverse("admin:password_change"),
         {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD},
