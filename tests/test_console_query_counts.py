@@ -12,10 +12,19 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from llm_gateway.models import Attempt, Call, Provider
+from llm_gateway.models import Alias, Attempt, Call, Price, Provider
 from monitoring.models import Alert, Rule, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, OverrideVersion, Rollout
-from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
+from orgs.models import (
+    ApiKey,
+    AuditEntry,
+    AuditHead,
+    Event,
+    Membership,
+    Organization,
+    SpendingLimit,
+    User,
+)
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 FEW, MANY = 10, 10_000
@@ -167,7 +176,25 @@ def providers(numbers: range) -> None:
     Provider.objects.bulk_create(Provider(organization=owners[n % 2], name=f"p-{n}", dialect="openai") for n in numbers)
 
 
-FRONT_PAGE = 10  # the alerts of its strip among them
+def aliases(numbers: range) -> None:
+    calls(numbers[:5])
+    targets = [{"model": "p-1/m", "weight": 1}]
+    Alias.objects.bulk_create(Alias(organization=home(), alias=f"a-{n}", targets=targets) for n in numbers)
+
+
+def prices(numbers: range) -> None:
+    amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
+    Price.objects.bulk_create(Price(organization=home(), model=f"m-{n}", **amounts) for n in numbers)
+
+
+def limits(numbers: range) -> None:
+    keys(numbers)
+    rows = ApiKey.objects.filter(key_id__in=[f"key_{n}" for n in numbers[:50]])
+    SpendingLimit.objects.bulk_create(SpendingLimit(organization=home(), key=row) for row in rows)
+    SpendingLimit.objects.bulk_create(SpendingLimit(organization=home(), model=f"m-{n}") for n in numbers)
+
+
+FRONT_PAGE = 11  # the alerts of its strip and the calls of today among them
 BADGE = 1  # the open alerts, which the sidebar counts
 # page → (what fills it, how many queries it makes beside BADGE: two of them are the session and its user)
 LISTS: dict[str, tuple[Fill, int]] = {
@@ -190,6 +217,9 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "monitoring_silence": (silences, 3),
     "llm_gateway_call": (calls, 5),  # the newest ones' mark, and the names of their keys
     "llm_gateway_provider": (providers, 7),  # how they have been, and who has a name of everybody's
+    "llm_gateway_alias": (aliases, 7),  # how their targets have been, and whose breakers those are
+    "llm_gateway_price": (prices, 5),
+    "orgs_spendinglimit": (limits, 6),  # and how the budgets stand
     "django_celery_beat_periodictask": (tasks, 5),
 }
 

@@ -58,6 +58,7 @@ def _open_alerts(request: HttpRequest) -> Item:
 def _gateway(request: HttpRequest) -> Item:
     """Return the group of the LLM gateway."""
     playground = reverse("admin:llm_gateway_call_playground")
+    models, prices = reverse("admin:llm_gateway_price_models"), reverse("admin:llm_gateway_price_changelist")
     log = _list("Calls", "receipt_long", "llm_gateway_call")
     return {
         "title": "Gateway",
@@ -65,6 +66,10 @@ def _gateway(request: HttpRequest) -> Item:
         "items": [
             {**log, "active": request.path.startswith(log["link"]) and request.path != playground},
             _list("Providers", "cloud", "llm_gateway_provider"),
+            {"title": "Models", "icon": "deployed_code", "link": models, "active": request.path.startswith(prices)},
+            _list("Aliases", "alt_route", "llm_gateway_alias"),
+            _list("Costs", "payments", "llm_gateway_spending"),
+            _list("Budgets", "account_balance_wallet", "orgs_spendinglimit"),
             {"title": "Playground", "icon": "forum", "link": playground, "active": request.path == playground},
         ],
     }

@@ -26,8 +26,8 @@ RATES: Final = {
     CLAUDE: {"input": "3", "output": "15", "cached_input": "0.3", "cache_write": "3.75", "source": "genai-prices"},
     LLAMA: {"input": "0.6", "output": "0.9", "cached_input": "0.6", "cache_write": "0.6", "source": "installation"},
 }
-BUDGETS: Final = {"org-001": 40, "org-002": 1}
-LIMITS: Final[dict[str, float | None]] = {"support-bot": 1.5, "nightly-batch": 0.25, "notebook": None}
+BUDGETS: Final = {"org-001": 25, "org-002": 2}
+LIMITS: Final[dict[str, float | None]] = {"support-bot": 4, "nightly-batch": 1, "notebook": None}
 
 
 def fill() -> None:

@@ -75,5 +75,38 @@
     setInterval(look, LOOK_MS);
   }
 
+  // --- targets of an alias -------------------------------------------------------------------------------------------
+
+  function targets(box) {
+    const add = box.querySelector("[data-target-add]");
+    const rows = () => [...box.querySelectorAll("[data-target]")];
+    const number = () => {
+      rows().forEach((row, index) => {
+        const [model, weight, up] = row.children;
+        model.setAttribute("aria-label", `Model of target ${index + 1}`);
+        weight.setAttribute("aria-label", `Weight of target ${index + 1}`);
+        up.setAttribute("aria-label", `Move target ${index + 1} up`);
+        up.hidden = index === 0;
+      });
+      add.hidden = rows().length >= Number(box.dataset.most);
+    };
+    add.addEventListener("click", () => {
+      const row = rows().at(-1).cloneNode(true);
+      for (const input of row.querySelectorAll("input")) input.value = "";
+      add.before(row);
+      number();
+      row.querySelector("input").focus();
+    });
+    box.addEventListener("click", ({ target }) => {
+      if (!target.matches("[data-target-up]")) return;
+      const row = target.closest("[data-target]");
+      row.previousElementSibling?.before(row);
+      number();
+      row.querySelector("input").focus();
+    });
+    number();
+  }
+
   for (const bar of document.querySelectorAll("[data-call-log]")) log(bar);
+  for (const box of document.querySelectorAll("[data-targets]")) targets(box);
 })();
