@@ -12,19 +12,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from llm_gateway.models import Alias, Attempt, Call, Price, Provider
+from llm_gateway.models import Attempt, Call
 from monitoring.models import Alert, Rule, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, OverrideVersion, Rollout
-from orgs.models import (
-    ApiKey,
-    AuditEntry,
-    AuditHead,
-    Event,
-    Membership,
-    Organization,
-    SpendingLimit,
-    User,
-)
+from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 FEW, MANY = 10, 10_000
@@ -167,31 +158,7 @@ def calls(numbers: range) -> None:
         Call(call_id=f"c-{n}", key_id=f"key_{n % 7}", requested_model="m", status="completed", started_at=now, **who)
         for n in numbers
     )
-    Attempt.objects.bulk_create(Attempt(call_id=f"c-{n}", number=1, started_at=now, **who) for n in numbers)
-
-
-def providers(numbers: range) -> None:
-    calls(numbers[:5])
-    owners = (home(), None)
-    Provider.objects.bulk_create(Provider(organization=owners[n % 2], name=f"p-{n}", dialect="openai") for n in numbers)
-
-
-def aliases(numbers: range) -> None:
-    calls(numbers[:5])
-    targets = [{"model": "p-1/m", "weight": 1}]
-    Alias.objects.bulk_create(Alias(organization=home(), alias=f"a-{n}", targets=targets) for n in numbers)
-
-
-def prices(numbers: range) -> None:
-    amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
-    Price.objects.bulk_create(Price(organization=home(), model=f"m-{n}", **amounts) for n in numbers)
-
-
-def limits(numbers: range) -> None:
-    keys(numbers)
-    rows = ApiKey.objects.filter(key_id__in=[f"key_{n}" for n in numbers[:50]])
-    SpendingLimit.objects.bulk_create(SpendingLimit(organization=home(), key=row) for row in rows)
-    SpendingLimit.objects.bulk_create(SpendingLimit(organization=home(), model=f"m-{n}") for n in numbers)
+    Attempt.objects.bulk_create(Attempt(call_id=f"c-{n}", number=1, started_at=now, **who) for n in numbers[:5])
 
 
 FRONT_PAGE = 11  # the alerts of its strip and the calls of today among them
@@ -216,10 +183,6 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "monitoring_rule": (rules, 5),
     "monitoring_silence": (silences, 3),
     "llm_gateway_call": (calls, 5),  # the newest ones' mark, and the names of their keys
-    "llm_gateway_provider": (providers, 7),  # how they have been, and who has a name of everybody's
-    "llm_gateway_alias": (aliases, 7),  # how their targets have been, and whose breakers those are
-    "llm_gateway_price": (prices, 5),
-    "orgs_spendinglimit": (limits, 6),  # and how the budgets stand
     "django_celery_beat_periodictask": (tasks, 5),
 }
 

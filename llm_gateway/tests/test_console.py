@@ -4,26 +4,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from llm_gateway import providers
 from llm_gateway.admin import call_pieces, health, words
 from llm_gateway.admin.calls import mark
 from llm_gateway.models import Attempt, Call, Provider
-from llm_gateway.money import ledger
-from llm_gateway.money.records import Attempt as Tried
-from llm_gateway.money.records import Begin, End
 from llm_gateway.plane import callers
 from llm_gateway.plane.callers import Presented
+from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, told
 from orgs import keys, organizations, sealed
 from orgs.models import AuditEntry, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
-KEY = "sk-proj-0123456789abcdef-WXYZ"
-PUBLIC = "https://93.184.215.14/v1"
 LIST = reverse("admin:llm_gateway_provider_changelist")
 LOG = reverse("admin:llm_gateway_call_changelist")
 
@@ -37,30 +31,6 @@ def console(client: Client) -> Client:
 @pytest.fixture
 def acme() -> Organization:
     return organizations.create("acme", name="Acme", acting_user=None)
-
-
-def provider(owner: Organization | None, **more: Any) -> Provider:
-    given = {"name": "ours", "dialect": "openai", "base_url": PUBLIC, "api_key": KEY, "known_models": ["small"], **more}
-    return providers.create(owner, acting_user=None, **given)
-
-
-def made(number: int = 1, *, ago_seconds: float = 60, **end: Any) -> Call:
-    """Leave a call of `acme` in the ledger, with one attempt."""
-    at = timezone.now().timestamp() - ago_seconds
-    call: dict[str, Any] = {"call_id": f"{number:024x}"}
-    provider_, model = end.pop("provider", "ours"), end.pop("model", "small")
-    error = end.get("error", "")
-    begin = Begin(**call, organization_id=end.pop("organization_id", "acme"), requested_model="smart", at=at,
-                  key_id=end.pop("key_id", ""), user=end.pop("user", ""), reserved_usd_micros=900)  # fmt: skip
-    tried = Tried(**call, number=1, provider=provider_, model=model, at=at, http_status=500 if error else 200,
-                  error=error, latency_ms=200)  # fmt: skip
-    given = {"status": "failed" if error else "completed", "latency_ms": 210.0, **end}
-    ledger.write([begin, tried, End(**call, at=at + 1, provider=provider_, model=model, **given)], holder="test")
-    return Call.objects.get(pk=call["call_id"])
-
-
-def told(answer: Any) -> str:
-    return " ".join(str(note) for note in get_messages(answer.wsgi_request))
 
 
 # --- providers -------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
   let running = null; // AbortController
   let language = "curl";
   let lastCall = "";
+  let asked = 0; // how often; an older answer looks for its call no further
 
   // --- the credential ------------------------------------------------------------------------------------------------
 
@@ -78,13 +79,15 @@
     answer.box.dataset.state = "running";
     fields.message.value = "";
     running = new AbortController();
+    const number = (asked += 1);
     toggle(true);
     const beganAt = performance.now();
-    const told = { text: "", firstMs: null, usage: null, provider: "" };
+    const told = { text: "", firstMs: null, usage: null, provider: "", isRefused: false };
     try {
       const request = { method: "POST", headers: await headers(), body: JSON.stringify(body(messages)), credentials: "omit", signal: running.signal };
       const response = await fetch("/v1/chat/completions", request);
       told.provider = response.headers.get("x-moolai-provider") || "";
+      told.isRefused = !response.ok && !told.provider; // before any provider was asked
       if (!response.ok) throw new Error((await problem(response)) || `The gateway answered ${response.status}.`);
       if ((response.headers.get("content-type") || "").includes("event-stream")) await stream(response, told, answer, beganAt);
       else whole(await response.json(), told, answer, beganAt);
@@ -100,7 +103,7 @@
       toggle(false);
       code();
     }
-    outcome(answer, told, beganAt);
+    if (!told.isRefused) outcome(answer, told, beganAt, () => number === asked);
   }
 
   async function problem(response) {
@@ -147,7 +150,7 @@
 
   // --- what it came to -----------------------------------------------------------------------------------------------
 
-  async function outcome(answer, told, beganAt) {
+  async function outcome(answer, told, beganAt, isNewest) {
     const facts = [];
     if (told.provider) facts.push(told.provider);
     if (told.usage) facts.push(`${told.usage.prompt_tokens} → ${told.usage.completion_tokens} tokens`);
@@ -155,6 +158,7 @@
     show(answer, facts);
     for (const pause of LOOKS_MS) {
       await new Promise((resolve) => setTimeout(resolve, pause));
+      if (!isNewest()) return;
       const found = await look(beganAt);
       if (!found || found.status === "running" || found.url === lastCall) continue;
       lastCall = found.url;
