@@ -18,7 +18,7 @@ MAX_WEIGHT: Final = 1_000_000
 def create(organization: Organization | None, *, alias: str, targets: Any, acting_user: User | None) -> Alias:
     """Make an alias, for one organization or (None) for all; raises `invalid_field` and `conflict`."""
     row = Alias(organization=organization, alias=alias, targets=targets)
-    _validate(row)
+    check(row)
     with transaction.atomic():
         _save(row)
         _record("create", row, acting_user=acting_user, after=shown(row))
@@ -31,7 +31,7 @@ def update(alias: Alias, /, *, acting_user: User | None, **wish: Any) -> Alias:
     row = Alias.objects.select_for_update(of=("self",)).get(pk=alias.pk)
     before = shown(row)
     row.alias, row.targets = wish.get("alias", row.alias), wish.get("targets", row.targets)
-    _validate(row)
+    check(row)
     after = shown(row)
     if before == after:
         return row
@@ -59,7 +59,8 @@ def shown(row: Alias) -> dict[str, Any]:
     return {"alias": row.alias, "targets": row.targets}
 
 
-def _validate(row: Alias) -> None:
+def check(row: Alias) -> None:
+    """Raise what `create` would of a row; nothing is written."""
     try:
         row.full_clean(exclude=["organization", "targets"], validate_unique=False, validate_constraints=False)
     except ValidationError as error:

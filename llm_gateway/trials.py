@@ -17,17 +17,19 @@ from moolai.errors import InvalidInput
 from orgs import destinations
 
 SECONDS: Final = 10.0
+SHOWN: Final = 200  # characters of an answer
 QUESTION: Final = [{"role": "user", "content": "ping"}]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of a test call."""
+    """What became of a test call; `answer` is the beginning of what the provider said."""
 
     is_working: bool
     model: str
     error: str
     duration_ms: int
+    answer: str = ""
 
 
 def try_out(row: Provider, *, model: str = "") -> Trial:
@@ -38,18 +40,20 @@ def try_out(row: Provider, *, model: str = "") -> Trial:
         raise InvalidInput(fields={"model": "The provider names no models: say which one to ask."})
     began = time.monotonic()
     if source is None:
-        error = "The stored key cannot be read; enter it again."
+        error, said = "The stored key cannot be read; enter it again.", ""
+    elif source.dialect == ECHO:
+        error, said = "", QUESTION[0]["content"]
     else:
-        error = "" if source.dialect == ECHO else async_to_sync(_ask)(source, model)
-    return Trial(not error, model, error, round((time.monotonic() - began) * 1000))
+        error, said = async_to_sync(_ask)(source, model)
+    return Trial(not error, model, error, round((time.monotonic() - began) * 1000), said)
 
 
 def _run(work: Callable[[], Any]) -> Any:
     return work()
 
 
-async def _ask(source: Source, model: str) -> str:
-    """Return what went wrong, "" when the provider answered."""
+async def _ask(source: Source, model: str) -> tuple[str, str]:
+    """Return what went wrong, "" when the provider answered, and the beginning of its answer."""
     lines = Lines(sync_to_async(_run, thread_sensitive=False))
     dialect = sending.DIALECTS[source.dialect]
     try:
@@ -59,13 +63,18 @@ async def _ask(source: Source, model: str) -> str:
             )
             async with sending.sent(lines, source, outgoing) as response:
                 if response.status != 200:
-                    return (await sending.problem_of(response, source)).message
+                    return (await sending.problem_of(response, source)).message, ""
                 payload = await sending.whole(response)
         found = dialect.answer(sending.parsed(payload), model=model, call_id="trial", created=int(time.time()))
-        return found.message if isinstance(found, Problem) else ""
+        return (found.message, "") if isinstance(found, Problem) else ("", _said(found))
     except Refused as refused:
-        return refused.message
+        return refused.message, ""
     except sending.BROKEN as error:
-        return sending.broken(error).message
+        return sending.broken(error).message, ""
     finally:
         await lines.close()
+
+
+def _said(answer: dict[str, Any]) -> str:
+    content = answer["choices"][0].get("message", {}).get("content") if answer.get("choices") else ""
+    return str(content or "")[:SHOWN]

@@ -394,7 +394,7 @@ UNFOLD = {
             "950": "oklch(25.7% .09 281.288)",
         },
     },
-    "STYLES": ["moolai.console.navigation.styles"],
+    "STYLES": ["moolai.console.navigation.styles", "moolai.console.navigation.gateway_styles"],
     "SCRIPTS": ["moolai.console.navigation.live"],
     "DASHBOARD_CALLBACK": "moolai.console.front_page.context",
     "ENVIRONMENT": "moolai.console.navigation.environment_badge",

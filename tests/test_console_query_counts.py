@@ -12,13 +12,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from llm_gateway.models import Attempt, Call
 from monitoring.models import Alert, Rule, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, Message, Node, OverrideVersion, Rollout
 from orgs.models import ApiKey, AuditEntry, AuditHead, Event, Membership, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 FEW, MANY = 10, 10_000
-GROWING = ("audit_log", "events", "messages", "system_metrics")
+GROWING = ("audit_log", "events", "messages", "system_metrics", "llm_calls", "llm_attempts")
 Fill = Callable[[range], None]
 
 
@@ -151,7 +152,16 @@ def silences(numbers: range) -> None:
     Silence.objects.bulk_create(Silence(starts_at=now, ends_at=now + timedelta(days=1), reason=f"{n}") for n in numbers)
 
 
-FRONT_PAGE = 10  # the alerts of its strip among them
+def calls(numbers: range) -> None:
+    now, who = timezone.now(), {"organization_id": "home", "provider": "p-1", "model": "m"}
+    Call.objects.bulk_create(
+        Call(call_id=f"c-{n}", key_id=f"key_{n % 7}", requested_model="m", status="completed", started_at=now, **who)
+        for n in numbers
+    )
+    Attempt.objects.bulk_create(Attempt(call_id=f"c-{n}", number=1, started_at=now, **who) for n in numbers[:5])
+
+
+FRONT_PAGE = 11  # the alerts of its strip and the calls of today among them
 BADGE = 1  # the open alerts, which the sidebar counts
 # page → (what fills it, how many queries it makes beside BADGE: two of them are the session and its user)
 LISTS: dict[str, tuple[Fill, int]] = {
@@ -172,6 +182,7 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "monitoring_alert": (alerts, 3),
     "monitoring_rule": (rules, 5),
     "monitoring_silence": (silences, 3),
+    "llm_gateway_call": (calls, 5),  # the newest ones' mark, and the names of their keys
     "django_celery_beat_periodictask": (tasks, 5),
 }
 
@@ -222,7 +233,7 @@ def test_no_filter_of_the_trail_counts_it(console: Client) -> None:
         assert len(queries) == BADGE + (7 if query.startswith("organization") else 5), query  # two name the chosen one
 
 
-@pytest.mark.parametrize("page", ["orgs_event", "orchestrators_message", "monitoring_systemmetric"])
+@pytest.mark.parametrize("page", ["orgs_event", "orchestrators_message", "monitoring_systemmetric", "llm_gateway_call"])
 def test_no_other_page_counts_what_grows(console: Client, page: str) -> None:
     url = reverse(f"admin:{page}_changelist")
     for query in ("", "?_facets=True", "?q=x", "?p=3"):

@@ -91,5 +91,5 @@ class Breakers:
 
     def states(self, source_key: str) -> dict[str, str]:
         """Return the models of a provider whose breaker is not closed, and how it is."""
-        found = {key[1]: self.state(key) for key in self._all if key[0] == source_key}
+        found = {key[1]: self.state(key) for key in list(self._all) if key[0] == source_key}
         return {model: state for model, state in found.items() if state != "closed"}

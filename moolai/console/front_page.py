@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from monitoring.dashboard import topics
-from moolai.console import alert_strip
+from moolai.console import alert_strip, gateway_card
 from orchestrators.admin import badges, organizations
 from orchestrators.models import Instance
 from orgs.admin import trail
@@ -38,6 +38,7 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "events": trail.recent(limit=RECENT_EVENTS),
         "list_url": reverse("admin:orchestrators_instance_changelist"),
         **alert_strip.context(),
+        **gateway_card.context(),
         **_table(fleet["total"]),
     }
 

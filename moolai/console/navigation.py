@@ -29,6 +29,11 @@ def styles(request: HttpRequest) -> str:
     return static("moolai/console.css")
 
 
+def gateway_styles(request: HttpRequest) -> str:
+    """Return the address of the styles of the gateway's pages."""
+    return static("moolai/gateway.css")
+
+
 def live(request: HttpRequest) -> str:
     """Return the address of the script that keeps pages live."""
     return static("moolai/live.js")
@@ -48,6 +53,26 @@ def _open_alerts(request: HttpRequest) -> Item:
         return {}
     words = f"{MOST_ALERTS - 1}+" if number == MOST_ALERTS else str(number)
     return {"badge": words, "badge_variant": "danger"} if number else {}
+
+
+def _gateway(request: HttpRequest) -> Item:
+    """Return the group of the LLM gateway."""
+    playground = reverse("admin:llm_gateway_call_playground")
+    models, prices = reverse("admin:llm_gateway_price_models"), reverse("admin:llm_gateway_price_changelist")
+    log = _list("Calls", "receipt_long", "llm_gateway_call")
+    return {
+        "title": "Gateway",
+        "separator": True,
+        "items": [
+            {**log, "active": request.path.startswith(log["link"]) and request.path != playground},
+            _list("Providers", "cloud", "llm_gateway_provider"),
+            {"title": "Models", "icon": "deployed_code", "link": models, "active": request.path.startswith(prices)},
+            _list("Aliases", "alt_route", "llm_gateway_alias"),
+            _list("Costs", "payments", "llm_gateway_spending"),
+            _list("Budgets", "account_balance_wallet", "orgs_spendinglimit"),
+            {"title": "Playground", "icon": "forum", "link": playground, "active": request.path == playground},
+        ],
+    }
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
@@ -70,6 +95,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
             ],
         },
+        _gateway(request),
         {
             "title": "Alerting",
             "separator": True,

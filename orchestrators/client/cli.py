@@ -57,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, url: str) -> None:
     parser.add_argument("--name", help="name shown in the console")
     parser.add_argument("--metrics-interval", type=seconds, default=15.0, help="0 for none (default %(default)s)")
     parser.add_argument("--heartbeat-interval", type=seconds, help="seconds, instead of what the controller asks for")
+    often = "ask the gateway's echo/echo something this often, to have calls to look at; 0: never"
+    parser.add_argument("--model-calls", type=seconds, default=0.0, metavar="SECONDS", help=often)
     parser.add_argument("--keep-trying", action="store_true", help="after a refused credential, too: for daemons")
     rehearsal.add_arguments(parser)
 
@@ -122,9 +124,17 @@ async def run(options: argparse.Namespace) -> Ended | None:
     stopping: list[asyncio.Task[None]] = []
     on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))
     telling = asyncio.create_task(rehearsal.recommend(client, options.recommend)) if options.recommend else None
+    calling = asyncio.create_task(_call_models(options)) if options.model_calls else None
     await client.run()
+    if calling:
+        calling.cancel()
     await asyncio.gather(*stopping, *([telling] if telling else []))
     return client.refusal
+
+
+async def _call_models(options: argparse.Namespace) -> None:
+    key = os.environ.get(KEY_VARIABLE) or ""
+    await rehearsal.call_models(options.url, api_key=key, interval=options.model_calls)
 
 
 def on_signals(act: Callable[[], Any]) -> None:

@@ -1,14 +1,28 @@
-"""What a demonstration orchestrator does when asked: refuse a configuration, recommend one."""
+"""What a demonstration orchestrator does when asked: refuse a configuration, recommend one, call models."""
 
 import argparse
+import asyncio
+import itertools
 import json
+import urllib.request
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from .callbacks import ConfigCallback, invoke
 from .frames import Frame
 from .orchestrator import OrchestratorClient, logger
+
+MODEL: Final = "echo/echo"
+FIRST_CALL_SECONDS: Final = 3.0
+CALL_SECONDS: Final = 3.0
+QUESTIONS: Final = (
+    "Summarise the shift report of the packing line.",
+    "Which orders are late, and why?",
+    "Write a polite answer to the customer who asks for a refund of the second item only.",
+    "Translate the notice about Sunday's maintenance.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=content,
         help='send this recommendation once, such as \'{"title": "…", "suggested_config": {"features": {…}}}\'',
     )
+
+
+def gateway_of(url: str) -> str:
+    """Return the address of the LLM gateway of the controller whose socket is at `url`."""
+    parts = urlsplit(url)
+    return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}/v1/chat/completions"
+
+
+async def call_models(url: str, *, api_key: str, interval: float) -> None:
+    """Ask the gateway's model that needs no provider (`echo/echo`) something, every `interval` seconds, for ever."""
+    pause = FIRST_CALL_SECONDS
+    for question in itertools.cycle(QUESTIONS):
+        await asyncio.sleep(pause)
+        pause = interval
+        try:
+            await asyncio.to_thread(_ask, gateway_of(url), api_key, question)
+        except (OSError, ValueError) as error:
+            logger.debug("the gateway did not answer: %s", error)
+
+
+def _ask(url: str, api_key: str, question: str) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": True}
+    headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 — our own
+    with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:  # noqa: S310 — our own
+        answer.read()
 
 
 def content(text: str) -> Frame:

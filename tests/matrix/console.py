@@ -12,9 +12,10 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
+from llm_gateway.models import Alias, Price, Provider
 from monitoring.models import Alert, Channel, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
-from orgs.models import AllowedNetwork, ApiKey, Membership, User
+from orgs.models import AllowedNetwork, ApiKey, Membership, SpendingLimit, User
 from tests.matrix.place import PASSWORD, Place
 
 STOCK: Final = ("changelist", "add", "history", "delete", "change")
@@ -22,7 +23,9 @@ READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
-    "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest",
+    "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest", "console_gateway_card",
+    "llm_gateway_price_models", "llm_gateway_call_newest", "llm_gateway_call_playground", "llm_gateway_call_outcome",
+    "llm_gateway_call_token",  # a sign-in, as `POST …/auth/login` makes one
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
 Deed = Callable[[Client, Place], Any]
@@ -111,6 +114,22 @@ def _override(place: Place) -> int:
 
 def _channel(place: Place) -> int:
     return Channel.objects.get(channel_id=place.channel).pk
+
+
+def _provider(place: Place) -> int:
+    return Provider.objects.get(provider_id=place.provider).pk
+
+
+def _alias(place: Place) -> int:
+    return Alias.objects.get(alias_id=place.alias).pk
+
+
+def _price(place: Place) -> int:
+    return Price.objects.get(price_id=place.price).pk
+
+
+def _limit(place: Place) -> int:
+    return SpendingLimit.objects.get(key__key_id=place.key).pk
 
 
 def _network(place: Place) -> int:
@@ -227,6 +246,35 @@ DEEDS: Final[dict[str, Deed]] = {
     "monitoring.Channel delete": _post("monitoring_channel_delete", _channel, {"post": "yes"}),
     "monitoring.Channel delete_selected": _action("monitoring_channel", "delete_selected", _channel),
     "monitoring.Channel monitoring_channel_test": _post("monitoring_channel_test", _channel, {}),
+    "llm_gateway.Provider add": _add(
+        "llm_gateway_provider", organization="{organization}", name="ours", dialect="echo", api_key="sk-0123456789ab"
+    ),
+    "llm_gateway.Provider change": _change("llm_gateway_provider", _provider, known_models="one, two"),
+    "llm_gateway.Provider delete": _post("llm_gateway_provider_delete", _provider, {"post": "yes"}),
+    "llm_gateway.Provider delete_selected": _action("llm_gateway_provider", "delete_selected", _provider),
+    "llm_gateway.Provider llm_gateway_provider_test": _post("llm_gateway_provider_test", _provider, {"back": "list"}),
+    "llm_gateway.Alias add": _add(
+        "llm_gateway_alias", organization="{organization}", alias="quick", targets_model=["echo/echo"],
+        targets_weight=[""],
+    ),
+    "llm_gateway.Alias change": _change(
+        "llm_gateway_alias", _alias, targets_model=["echo/echo", "a/b"], targets_weight=["2", ""]
+    ),
+    "llm_gateway.Alias delete": _post("llm_gateway_alias_delete", _alias, {"post": "yes"}),
+    "llm_gateway.Alias delete_selected": _action("llm_gateway_alias", "delete_selected", _alias),
+    "llm_gateway.Price add": _add(
+        "llm_gateway_price", organization="{organization}", model="own/one", input_usd_per_million="1",
+        output_usd_per_million="2",
+    ),
+    "llm_gateway.Price change": _change("llm_gateway_price", _price, output_usd_per_million="3"),
+    "llm_gateway.Price delete": _post("llm_gateway_price_delete", _price, {"post": "yes"}),
+    "llm_gateway.Price delete_selected": _action("llm_gateway_price", "delete_selected", _price),
+    "orgs.SpendingLimit add": _add(
+        "orgs_spendinglimit", organization="{organization}", model="own/one", budget_usd="3", budget_window="day"
+    ),
+    "orgs.SpendingLimit change": _change("orgs_spendinglimit", _limit, budget_usd="7"),
+    "orgs.SpendingLimit delete": _post("orgs_spendinglimit_delete", _limit, {"post": "yes"}),
+    "orgs.SpendingLimit delete_selected": _action("orgs_spendinglimit", "delete_selected", _limit),
     "own password": lambda client, _: client.post(
         reverse("admin:password_change"),
         {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD},

@@ -21,6 +21,7 @@ from moolai import bootstrap, supervisor
 from orchestrators.registry_file import InvalidFile
 
 DEMO_METRICS_SECONDS = 15
+DEMO_CALLS_SECONDS = 20  # so that the gateway's pages have something to show
 STAGE_CLIENTS, STAGE_WEB, STAGE_BACKGROUND = range(3)
 
 
@@ -135,6 +136,7 @@ def demo_programs(base_url: str, secrets: dict[str, str]) -> list[supervisor.Pro
     organization_of = bootstrap.DEMO_ORCHESTRATORS
     command = [sys.executable, "-m", "orchestrators.client", "--keep-trying", "--url", url]
     command += ["--metrics-interval", str(DEMO_METRICS_SECONDS)]
+    command += ["--model-calls", str(DEMO_CALLS_SECONDS)] if settings.LLM_ECHO_ENABLED else []
     return [
         {
             "name": orchestrator_id,

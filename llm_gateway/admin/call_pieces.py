@@ -1,0 +1,181 @@
+"""What the page of one call shows: its facts, its attempts on a line of time, and the arithmetic of its cost."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Final
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from llm_gateway.admin import words
+from llm_gateway.models import Attempt, Call
+from orgs.admin.base import exact
+from orgs.models import ApiKey
+
+SOURCES: Final = {
+    "organization": "the organization's own price",
+    "installation": "the price for every organization",
+    "genai-prices": "published (genai-prices)",
+    "estimate": "estimated: nobody knows the price",
+    "local": "local: free",
+}
+LEAST_PERCENT: Final = 0.6  # a bar that is shorter than that is not seen
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of the picture; `left` and `width` are percent of the whole time, `first` too (None: no token)."""
+
+    label: str
+    note: str
+    tone: str
+    left: str
+    width: str
+    first: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the arithmetic."""
+
+    what: str
+    tokens: str
+    rate: str
+    usd: str
+
+
+def link(page: str, pk: str, text: str) -> SafeString:
+    """Return the way to a row."""
+    return format_html('<a class="mo-link" href="{}">{}</a>', reverse(f"admin:{page}_change", args=[quote(pk)]), text)
+
+
+def who(row: Call, names: dict[str, tuple[int, str]]) -> SafeString:
+    """Show who called, by key, person or orchestrator; `names` are {key id: (pk, name)}."""
+    if row.key_id in names:
+        pk, name = names[row.key_id]
+        found = link("orgs_apikey", str(pk), name)
+    else:
+        found = SafeString(format_html("{}", row.user or row.key_id or "–"))
+    below = row.orchestrator_id or row.organization_id
+    return format_html('<span class="mo-name gw-who"><b>{}</b><small>{}</small></span>', found, below)
+
+
+def key_names(rows: list[Call]) -> dict[str, tuple[int, str]]:
+    """Return {key id: (pk, name)} of the keys that made these calls; one query."""
+    wanted = {row.key_id for row in rows if row.key_id}
+    found = ApiKey.objects.filter(key_id__in=wanted).values_list("key_id", "pk", "name") if wanted else ()
+    return {key_id: (pk, name) for key_id, pk, name in found}
+
+
+def shown(row: Call, *, now: datetime) -> dict[str, Any]:
+    """Return what the page of one call is given."""
+    attempts = list(Attempt.objects.filter(call_id=row.pk).order_by("number"))
+    lines = arithmetic(row)
+    return {
+        "call": row,
+        "badge": words.state(row),
+        "facts": _facts(row),
+        "bars": bars(row, attempts, now=now),
+        "whole": words.ms(row.latency_ms),
+        "lines": lines,
+        "cost": words.usd(row.cost_usd_micros),
+        "source": SOURCES.get(row.price.get("source", ""), row.price.get("source", "")),
+        "is_tiered": bool(lines) and _sum(row) != row.cost_usd_micros,
+        "reserved": words.usd(row.reserved_usd_micros),
+    }
+
+
+def bars(row: Call, attempts: list[Attempt], *, now: datetime) -> list[Bar]:
+    """Return the call and its attempts on one line of time."""
+    ends = [_offset_ms(row, one) + (one.latency_ms or 0.0) for one in attempts]
+    running_ms = (now - row.started_at).total_seconds() * 1000
+    whole = max([row.latency_ms or running_ms, *ends, 0.01])
+    tone = {"completed": "blue", "failed": "red", "running": "blue", "lost": "amber"}.get(row.status, "gray")
+    found = [_bar("Call", row.requested_model, tone, 0.0, row.latency_ms or running_ms, row.first_token_ms, whole)]
+    for one in attempts:
+        result = one.error or (f"HTTP {one.http_status}" if one.http_status else "answered")
+        status = f" · HTTP {one.http_status}" if one.error and one.http_status else ""
+        label, left = f"{one.number}. {one.provider}", _offset_ms(row, one)
+        first = row.first_token_ms if not one.error else None
+        bar = _bar(label, one.model, "red" if one.error else "green", left, one.latency_ms or 0.0, first, whole)
+        text = f"{result}{status} · {words.ms(one.latency_ms)}"
+        found.append(Bar(bar.label, bar.note, bar.tone, bar.left, bar.width, bar.first, text))
+    return found
+
+
+def _bar(
+    label: str, note: str, tone: str, left_ms: float, length_ms: float, first_ms: float | None, whole_ms: float
+) -> Bar:
+    left = min(100 - LEAST_PERCENT, left_ms / whole_ms * 100)
+    width = max(LEAST_PERCENT, min(100 - left, length_ms / whole_ms * 100))
+    first = f"{min(99.6, first_ms / whole_ms * 100):.2f}" if first_ms is not None else None
+    text = words.ms(length_ms) + (f" · first token {words.ms(first_ms)}" if first_ms is not None else "")
+    return Bar(label, note, tone, f"{left:.2f}", f"{width:.2f}", first, text)
+
+
+def _offset_ms(row: Call, attempt: Attempt) -> float:
+    return max(0.0, (attempt.started_at - row.started_at).total_seconds() * 1000)
+
+
+def arithmetic(row: Call) -> list[Line]:
+    """Return how the cost came about: tokens of each kind, their price per million, and what that is."""
+    return [
+        Line(what, words.count(tokens), words.rate(rate), f"${_exact(tokens, rate):.8f}".rstrip("0").ljust(4, "0"))
+        for what, tokens, rate in _parts(row)
+    ]
+
+
+def _parts(row: Call) -> list[tuple[str, int, Decimal]]:
+    plain = max(0, row.input_tokens - row.cached_input_tokens - row.cache_write_tokens)
+    kinds = (
+        ("Input", plain, "input"),
+        ("Input from the provider's cache", row.cached_input_tokens, "cached_input"),
+        ("Input written to its cache", row.cache_write_tokens, "cache_write"),
+        ("Output", row.output_tokens, "output"),
+    )
+    if not row.price.get("source"):
+        return []
+    return [(what, tokens, _decimal(row.price.get(name))) for what, tokens, name in kinds if tokens]
+
+
+def _exact(tokens: int, rate: Decimal) -> Decimal:
+    return rate * tokens / words.MICROS
+
+
+def _sum(row: Call) -> int:
+    exact_usd = sum((_exact(tokens, rate) for _, tokens, rate in _parts(row)), Decimal(0))
+    return int((exact_usd * words.MICROS).to_integral_value(ROUND_HALF_UP))
+
+
+def _decimal(text: Any) -> Decimal:
+    try:
+        return Decimal(str(text))
+    except InvalidOperation:
+        return Decimal(0)
+
+
+def _facts(row: Call) -> list[tuple[str, Any]]:
+    names = key_names([row])
+    tokens = f"{words.count(row.input_tokens)} in, {words.count(row.output_tokens)} out"
+    if row.reasoning_tokens:
+        tokens += f", {words.count(row.reasoning_tokens)} of them reasoning"
+    found: list[tuple[str, Any]] = [
+        ("Organization", link("orgs_organization", row.organization_id, row.organization_id)),
+        ("By", who(row, names)),
+        ("Asked for", row.requested_model),
+        ("Answered by", f"{row.provider}/{row.model}" if row.provider else "–"),
+        ("Through", f"/v1/{row.surface}{', streamed' if row.is_stream else ''}" if row.surface else "–"),
+        ("Tokens", f"{tokens} (estimated)" if row.is_estimated else tokens),
+        ("Took", words.ms(row.latency_ms)),
+        ("First token", words.ms(row.first_token_ms)),
+        ("From our cache", "yes" if row.is_cached else "no"),
+        ("Began", exact(row.started_at)),
+        ("Ended", exact(row.finished_at)),
+        ("Process", row.holder),
+        ("Call id", format_html("<code>{}</code>", row.pk)),
+    ]
+    return found
