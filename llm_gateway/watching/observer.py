@@ -60,6 +60,8 @@ class Watch:
         of_model.input_tokens += account.usage.input_tokens
         of_model.output_tokens += account.usage.output_tokens
         of_model.cost_usd_micros += account.cost_usd_micros
+        if account.saved_usd_micros is not None:
+            return  # from the cache: it says nothing of how fast the provider is
         of_provider = counts.COUNTS.provider(name)
         of_provider.duration.add(account.elapsed_ms / 1000)
         if account.first_token_ms is not None:

@@ -72,6 +72,7 @@ def of(account: "Account", target: "Target | None", *, parent: Mapping[str, str]
         "moolai.call_id": order.call_id,
         "moolai.organization_id": account.reservation.scopes.organization_id,
         "moolai.status": account.status,
+        "moolai.is_cached": account.saved_usd_micros is not None,
         "moolai.cost_usd": account.cost_usd_micros / 1_000_000,
     }
     if order.asked.max_output_tokens is not None:
