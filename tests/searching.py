@@ -5,6 +5,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -50,10 +51,25 @@ def stored_in(server: Redis, *, password: str) -> str:
     """Return every key of a Redis with its value, and what is base64 in it written out."""
     client: Any = redis.Redis(port=server.port, password=password or None)
     with client:
-        found = b"\n".join(part for key in client.scan_iter() for part in (key, client.dump(key) or b""))
+        found = b"\n".join(part for key in client.scan_iter() for part in (key, _value(client, key)))
     packed = re.findall(rb"[A-Za-z0-9+/]{12,}", found)
     texts = [base64.b64decode(text[: len(text) // 4 * 4]) for text in packed]
     return b"\n".join([found, *texts]).decode("latin-1")
+
+
+def _value(client: Any, key: bytes) -> bytes:
+    """Return what is under a key, whatever its type; DUMP would compress it."""
+    kind = client.type(key).decode()
+    read: dict[str, Callable[[], Any]] = {
+        "string": lambda: [client.get(key)],
+        "hash": lambda: [part for pair in client.hgetall(key).items() for part in pair],
+        "list": lambda: client.lrange(key, 0, -1),
+        "set": lambda: client.smembers(key),
+        "zset": lambda: client.zrange(key, 0, -1),
+        "stream": lambda: [part for _, fields in client.xrange(key) for pair in fields.items() for part in pair],
+        "none": list,
+    }
+    return b"\n".join(part for part in read[kind]() if part is not None)
 
 
 def traces(collector: Collector) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from llm_gateway.tests import provider
+from llm_gateway.tests import claude, provider
 from llm_gateway.watching import tracer
 from llm_gateway.watching.spans import TAIL_BYTES, Tail
 from moolai.testing.product import PROJECT
@@ -39,7 +39,7 @@ def test_nothing_that_traces_is_loaded_without_an_endpoint() -> None:
 def test_reasons_are_found_at_the_end_of_whole_answers_and_streams() -> None:
     whole = json.dumps(provider.completion({"model": "m", "messages": []})).encode()
     assert tail(whole).reasons() == ["stop"]
-    events = [f"data: {json.dumps(event)}\n\n".encode() for event in provider.message_events({"model": "m"})]
+    events = [f"data: {json.dumps(event)}\n\n".encode() for event in claude.message_events({"model": "m"})]
     assert tail(*events).reasons() == ["end_turn"]
 
 
