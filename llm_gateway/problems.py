@@ -4,6 +4,7 @@
 while a request is read or translated; both carry the Problem (always 400) that the surface shows in its own shape.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +29,17 @@ KINDS: Final[Mapping[int, str]] = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+
+# Codes that say nothing of a call's content, whoever says them; a provider may write anything else into one.
+_SHAPE: Final = re.compile(r"[a-z]+(_[a-z0-9]+){0,5}")
+CODES: Final = frozenset(KINDS.values()) | {
+    "bad_provider_answer", "client_left", "content_filter", "content_policy_violation", "context_length",
+    "context_length_exceeded", "database_unavailable", "insufficient_quota", "interrupted", "invalid_api_key",
+    "invalid_argument", "invalid_request_error", "invalid_value", "model_not_found", "overloaded", "overloaded_error",
+    "parameter_not_allowed", "provider_error", "provider_not_configured", "provider_refused_key", "provider_timeout",
+    "provider_unavailable", "provider_unreachable", "rate_limit_exceeded", "resource_exhausted", "server_error",
+    "stream_interrupted", "unknown_price", "unsupported_parameter",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +105,9 @@ def clip(message: object, *, status: int) -> str:
     if isinstance(message, str) and message.strip():
         return message if len(message) <= MAX_MESSAGE_CHARACTERS else message[:MAX_MESSAGE_CHARACTERS] + "…"
     return f"The provider answered {status}."
+
+
+def written(code: str, *, is_private: bool) -> str:
+    """Return a code as it may stand in the ledger: one that looks like one; where `is_private`, a well-known one."""
+    is_code = not code or code in CODES or (not is_private and len(code) <= 60 and _SHAPE.fullmatch(code) is not None)
+    return code if is_code else "provider_error"

@@ -366,6 +366,11 @@ LOG_LEVEL = first("LOG_LEVEL", default="INFO").upper()
 LOG_FORMAT = first("LOG_FORMAT", default="auto")  # auto: JSON unless standard output is a terminal
 LOGGING_CONFIG = None  # moolai/logs.py configures structlog and the standard library once, in moolai/apps.py
 SENTRY_DSN = first("SENTRY_DSN")
+# Read by OpenTelemetry itself, with its other variables; here only whether there is somebody to tell.
+OTEL_TRACES_ENABLED = not flag("OTEL_SDK_DISABLED") and bool(
+    first("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+)
+OTEL_SERVICE_NAME = first("OTEL_SERVICE_NAME", default="moolai")
 
 # --- Console -----------------------------------------------------------------------------------------------------
 UNFOLD = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llm_gateway import prices as own_prices
+from llm_gateway import problems
 from llm_gateway.money import prices
 from llm_gateway.money.journal import JournalFull
 from llm_gateway.money.limits import Scopes
@@ -98,7 +99,11 @@ class Account:
 
     def fail(self, code: str) -> None:
         """Note that the call did not end well."""
-        self.status, self.error = FAILED, code[:100]
+        self.status, self.error = FAILED, self.coded(code)
+
+    def coded(self, code: str) -> str:
+        """Return a code as it may be written down."""
+        return problems.written(code, is_private=self.watch is not None and self.watch.is_private)
 
     def leave(self) -> None:
         """Note that the client left."""
@@ -153,7 +158,7 @@ class Trial:
             model=self.target.model,
             at=self.at,
             http_status=http_status,
-            error=error[:100],
+            error=self.account.coded(error),
             latency_ms=round((time.monotonic() - self.began_at) * 1000, 2),
             first_token_ms=self.account.first_token_ms,
         )

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from typing import Any, Final
 
 import orjson
@@ -67,8 +68,9 @@ async def serve(exchange: Exchange) -> None:
         await _refuse(exchange, refusals.of(error))
     except Gone:
         exchange.status = exchange.status or 499
-    except Exception:
-        logger.exception("a call of the gateway failed")
+    except Exception as error:
+        frames = "".join(traceback.format_tb(error.__traceback__))  # its own words may hold a prompt
+        logger.error("a call of the gateway failed: %s\n%s", type(error).__name__, frames)
         await _refuse(exchange, refusals.of(AppError("internal_error")))
 
 

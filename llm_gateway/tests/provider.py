@@ -1,7 +1,8 @@
 """A provider to test against: a real HTTP server that speaks like OpenAI, Anthropic and Google, well and badly.
 
-The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]` …, with `once` behind it
-for the first call only, and with `openai`, `anthropic` or `google` for that one alone. Everything it was sent is kept.
+The last user message says how it behaves: `[500]`, `[429]`, `[hang]`, `[early]`, `[garbage]`, `[parrot]` …, with
+`once` behind it for the first call only, and with `openai`, `anthropic` or `google` for that one alone. Everything it
+was sent is kept.
 """
 
 import asyncio
@@ -125,6 +126,10 @@ class Desk:
                 await self.wait(seen)
             case "garbage":
                 return web.Response(text="<html>not what you wanted</html>", content_type="application/json")
+            case "parrot":
+                said = _last(seen.body)
+                error = {"message": said, "type": said, "code": said, "param": said}
+                return web.json_response({"type": "error", "error": error}, status=400)
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:1/")
             case "quota":

@@ -7,6 +7,8 @@ import pytest
 from django.utils import timezone
 
 from llm_gateway.dialects import anthropic
+from llm_gateway.plane import app
+from llm_gateway.plane.exchange import Exchange
 from llm_gateway.surfaces import chat, completions, messages, responses
 from llm_gateway.tests import recorded
 from llm_gateway.tests.streams import CALL, decode, encode
@@ -88,3 +90,24 @@ def test_a_queue_that_is_full_drops_contents_and_counts_them() -> None:
     assert len(keeper._waiting) == 2
     keeper._waiting.clear()
     keeper.stop()
+
+
+async def test_an_error_of_our_own_is_logged_without_its_words(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(exchange: Exchange) -> None:
+        raise ValueError("the prompt itself")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(app, "_serve", broken)
+    scope = {"method": "POST", "path": "/v1/chat/completions", "headers": []}
+    await app.serve(Exchange(scope, None, send, request_id="r-1"))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500
+    assert "in broken" in caplog.text
+    assert "ValueError" in caplog.text
+    assert "the prompt itself" not in caplog.text.replace('raise ValueError("the prompt itself")', "")
+    assert b"prompt" not in sent[1]["body"]

@@ -1,12 +1,14 @@
 """The observer of one process's calls: is told when one begins and when it is over, and hands on what is to be told."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from django.utils import timezone
 
-from llm_gateway.watching import counts
+from llm_gateway.watching import counts, spans, tracer
 from llm_gateway.watching.contents import Heard
 from llm_gateway.watching.keeper import Keeper
+from llm_gateway.watching.spans import Tail
 
 if TYPE_CHECKING:
     from llm_gateway.plane.accounts import Account
@@ -14,15 +16,21 @@ if TYPE_CHECKING:
     from llm_gateway.plane.exchange import Exchange
     from llm_gateway.plane.routing import Target
 
+CONTEXT: Final = ("traceparent", "tracestate")
+NO_PARENT: Final[Mapping[str, str]] = {}
+
 
 class Watch:
     """What is watched of one call."""
 
-    __slots__ = ("asked", "heard", "observer")
+    __slots__ = ("asked", "heard", "is_private", "observer", "parent", "tail")
 
-    def __init__(self, observer: "Observer", heard: Heard | None) -> None:
-        self.observer, self.heard = observer, heard
+    def __init__(self, observer: "Observer", *, is_private: bool = False) -> None:
+        self.observer, self.is_private = observer, is_private
         self.asked: Target | None = None
+        self.heard: Heard | None = None
+        self.tail: Tail | None = None
+        self.parent: Mapping[str, str] = NO_PARENT
 
     def tried(self, target: "Target", error: str, http_status: int | None) -> None:
         """Note a request to a provider that is over."""
@@ -38,6 +46,9 @@ class Watch:
         if self.heard is not None:
             self.heard.is_over = True
             self.observer.keeper.put(self.heard)
+        if self.observer.tracer is not None:
+            target = account.target or self.asked
+            self.observer.tracer.put(spans.of(account, target, parent=self.parent, tail=self.tail))
 
     def _count(self, account: "Account") -> None:
         target = account.target or self.asked
@@ -49,6 +60,8 @@ class Watch:
         of_model.input_tokens += account.usage.input_tokens
         of_model.output_tokens += account.usage.output_tokens
         of_model.cost_usd_micros += account.cost_usd_micros
+        if account.saved_usd_micros is not None:
+            return  # from the cache: it says nothing of how fast the provider is
         of_provider = counts.COUNTS.provider(name)
         of_provider.duration.add(account.elapsed_ms / 1000)
         if account.first_token_ms is not None:
@@ -60,16 +73,29 @@ class Observer:
 
     def __init__(self) -> None:
         self.keeper = Keeper()
+        self.tracer = tracer.begun()
 
     def watch(self, exchange: "Exchange", account: "Account", policy: "Policy") -> Watch:
         """Begin to watch a call."""
         counts.COUNTS.in_flight += 1
-        heard = self._heard(exchange, account) if policy.keeps_content else None
-        return Watch(self, heard)
+        watch = Watch(self, is_private=policy.is_private)
+        if policy.keeps_content:
+            watch.heard = self._heard(exchange, account)
+        if self.tracer is not None:
+            self._trace(watch, exchange)
+        return watch
 
     def stop(self) -> None:
         """Write what was not written yet."""
         self.keeper.stop()
+        if self.tracer is not None:
+            self.tracer.stop()
+
+    @staticmethod
+    def _trace(watch: Watch, exchange: "Exchange") -> None:
+        watch.parent = {name: text for name in CONTEXT if (text := exchange.header(name.encode()))}
+        watch.tail = Tail()
+        exchange.tap(watch.tail.take)
 
     @staticmethod
     def _heard(exchange: "Exchange", account: "Account") -> Heard:

@@ -32,6 +32,7 @@ class Account:
         self.target: Target | None = Target(source, model)
         self.status, self.usage, self.cost_usd_micros = status, Usage(input_tokens=11, output_tokens=7), 1_500_001
         self.elapsed_ms, self.first_token_ms = ms, ms / 3
+        self.saved_usd_micros: int | None = None
 
 
 @pytest.fixture(autouse=True)
