@@ -102,22 +102,22 @@ def measure(stage: Stage, *, is_quick: bool) -> Report:
         for _ in range(rounds):
             for count, is_stream in SIZES:
                 for name, (port, pid, key) in servers.items():
-                    found = uvloop.run(_round(port, pid, key, count=count, is_stream=is_stream, seconds=seconds))
-                    report.rounds.setdefault(_title(name, count, is_stream), []).append(found.as_json())
+                    found = uvloop.run(play(port, pid, key, count=count, is_stream=is_stream, seconds=seconds))
+                    report.rounds.setdefault(title(name, count, is_stream), []).append(found.as_json())
     _tell(report)
     return report
 
 
-def _title(name: str, count: int, is_stream: bool) -> str:
+def title(name: str, count: int, is_stream: bool) -> str:
     return f"{name}, c={count}{', streaming' if is_stream else ''}"
 
 
 def _tell(report: Report) -> None:
     for count, is_stream in SIZES:
-        ours, theirs = (_title(name, count, is_stream) for name in ("moolai", "bare"))
-        for title in (ours, theirs):
-            report.add(title, report.median(title, "calls_per_second"), "calls/s")
-            report.add(f"{title}: CPU of a call", report.median(title, "cpu_us_per_call"), "us")
+        ours, theirs = (title(name, count, is_stream) for name in ("moolai", "bare"))
+        for name in (ours, theirs):
+            report.add(name, report.median(name, "calls_per_second"), "calls/s")
+            report.add(f"{name}: CPU of a call", report.median(name, "cpu_us_per_call"), "us")
         if sum(entry["failed"] for entry in report.rounds[ours]):
             report.notes.append(f"{ours}: some calls FAILED")
         ratio = report.median(ours, "calls_per_second") / report.median(theirs, "calls_per_second")
@@ -128,11 +128,14 @@ def _tell(report: Report) -> None:
             report.add("p50 that moolai adds to bare, c=1", added, "ms")
 
 
-async def _round(port: int, pid: int, key: str, *, count: int, is_stream: bool, seconds: float) -> Round:
+async def play(
+    port: int, pid: int, key: str, *, count: int, is_stream: bool, seconds: float, headers: str = ""
+) -> Round:
+    """Make calls over `count` connections; `headers` are whole lines."""
     body = json.dumps(BODY | ({"stream": True} if is_stream else {})).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     )
     warm, found = Round(), Round()
     loop = asyncio.get_running_loop()

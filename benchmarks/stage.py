@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,10 @@ class Stage:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def at_end(self, work: Callable[[], object]) -> None:
+        """Have something done when the stage is left."""
+        self._stack.callback(work)
 
     @cached_property
     def postgres(self) -> Postgres:

@@ -99,7 +99,10 @@ def database(url: str, *, data_dir: Path, pool_size: int) -> dict[str, Any]:
         timeouts = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
         options.setdefault("options", timeouts)
         options.setdefault("connect_timeout", 5)
-        options |= {"pool": {"min_size": 0, "max_size": pool_size, "timeout": 5, "max_idle": 300}}
+        # Whoever wants a connection after `reconnect_timeout` has it tried anew at once: the pool's own pauses double
+        # up to minutes, and would keep a process away from a database that is long back.
+        pool = {"min_size": 0, "max_size": pool_size, "timeout": 5, "max_idle": 300, "reconnect_timeout": 1}
+        options |= {"pool": pool}
     return config | {"OPTIONS": options, "CONN_MAX_AGE": 0}
 
 

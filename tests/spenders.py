@@ -61,9 +61,9 @@ class Place:
         output = self.installation.manage("shell", "--no-imports", "-c", script).stdout
         self.keys |= json.loads(output.rpartition("KEYS")[2])
 
-    def start(self, count: int = WEBS) -> None:
+    def start(self, count: int = WEBS, **env: str) -> None:
         """Start web processes at once."""
-        found = [self.installation.process("serve", env={"PORT": str(free_port())}) for _ in range(count)]
+        found = [self.installation.process("serve", env={"PORT": str(free_port()), **env}) for _ in range(count)]
         for web in found:
             web.spawn()
         for web in found:
@@ -73,7 +73,7 @@ class Place:
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the database."""
         with psycopg.connect(self.database, connect_timeout=5) as connection:
-            return connection.execute(statement, values).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(statement, values).fetchall()
 
     def calls(self, organization: str) -> dict[str, tuple[str, int, int]]:
         """Return {requested model: (status, cost, reserved)} of an organization; each has one call."""
@@ -84,7 +84,7 @@ class Place:
         )
         by_model = {row[0]: row[1:] for row in found}
         assert len(by_model) == len(found), "a call was counted twice"
-        return by_model  # type: ignore[return-value]
+        return by_model
 
     def settled(self, organization: str, *, timeout_seconds: float = 60) -> bool:
         """Wait until no call of an organization runs and no process holds any of its money."""

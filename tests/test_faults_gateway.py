@@ -58,7 +58,7 @@ async def race(place: Place, organization: str, model: str) -> tuple[Till, list[
             content = await answer.json()
             return answer.status, str((content.get("error") or {}).get("code", ""))
 
-    rounds = []
+    rounds: list[Counter[tuple[int, str]]] = []
     async with till.open(place.provider_port), session(place, organization) as client:
         while not rounds or any(status == 200 for status, _ in rounds[-1]):
             if rounds:
