@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from llm_gateway.plane.posting import Poster
+from llm_gateway.plane.posting import Body, Poster
 
 pytestmark = pytest.mark.once
 ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}"
@@ -44,7 +44,7 @@ async def post(answers: list[bytes], *, headers: dict[str, str]) -> tuple[list[b
     poster = Poster(aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(sock_connect=1), read_bytes=1024)
     try:
         for _ in answers:
-            answer = await poster.post(url, data=b"[1]", headers=headers)
+            answer = await poster.post(url, body=Body(b"[1]"), headers=headers)
             statuses.append(answer.status)
             assert (answer.content_type, answer.content_length) == ("application/json", 2)
             assert await answer.read() == b"{}"
