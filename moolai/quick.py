@@ -137,6 +137,7 @@ class QuickCycle(RequestResponseCycle):
         )
         self.content: bytes | None = body
         self.when_gone: Callable[[], None] | None = None
+        self.head = b""
         self.left: int | None = None  # bytes of the answer that are to come, None when it is sent in chunks
 
     def _call_when_gone(self, call: Callable[[], None] | None) -> None:
@@ -167,11 +168,12 @@ class QuickCycle(RequestResponseCycle):
         if self.response_complete:
             raise RuntimeError("The answer is complete already.")
         if not self.response_started:
-            self.response_started = True
-            self.transport.write(self._head(message["status"], message.get("headers", [])))
+            self.head = self._head(message["status"], message.get("headers", []))
+            self.response_started = True  # it is sent with the first part of the body, as ASGI says
             return
         data, is_last = message.get("body", b""), not message.get("more_body", False)
-        self.transport.write(self._framed(data, is_last=is_last))
+        head, self.head = self.head, b""
+        self.transport.write(head + self._framed(data, is_last=is_last))
         if is_last:
             self._complete()
 

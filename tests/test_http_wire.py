@@ -310,6 +310,17 @@ def test_head_and_body_share_one_deadline(port: int) -> None:
         assert 1.8 < time.monotonic() - began < 2.6
 
 
+def test_a_call_whose_body_does_not_come_is_refused_in_time_and_in_its_own_shape(port: int) -> None:
+    with Line(port) as line:
+        began = time.monotonic()
+        headers = f"{BEARER}Content-Length: 20\r\n"
+        line.send(request("/v1/chat/completions", method="POST", headers=headers, body=b'{"a"'))
+        answer = line.answer()
+        assert (answer.status, set(answer.json)) == (408, {"error"})
+        assert 1.8 < time.monotonic() - began < 2.6
+        assert line.closes_within(3)
+
+
 def test_requests_on_one_connection_have_a_deadline_each(port: int) -> None:
     with Line(port) as line:
         for _ in range(4):

@@ -53,14 +53,16 @@ class Numbers:
         self.sum_ms = self.max_ms = 0.0
         self.buckets: histogram.Counts = {}
 
-    def add(self, status: int, elapsed_ms: float) -> None:
-        """Count one call."""
+    def add(self, status: int, elapsed_ms: float, bucket: int) -> None:
+        """Count one call; `bucket` is that of its time (histogram.py)."""
         self.count += 1
-        self.unauthenticated += status == 401
-        self.rate_limited += status == 429
+        if status == 401:
+            self.unauthenticated += 1
+        elif status == 429:
+            self.rate_limited += 1
         self.sum_ms += elapsed_ms
         self.max_ms = max(self.max_ms, elapsed_ms)
-        histogram.add(self.buckets, elapsed_ms)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
     def copy(self) -> "Numbers":
         """Return the same numbers, which do not change any more."""
@@ -81,6 +83,7 @@ class Recorder:
         self._totals: dict[Series, Numbers] = {}
         self._rows: dict[Key, Numbers] = {}
         self._changed: set[Key] = set()
+        self._current: dict[tuple[Series, str], list[Numbers]] = {}  # where a call of this minute counts
         self._minute = 0
         self._node = ""
 
@@ -90,17 +93,28 @@ class Recorder:
         """Count one answered call; `now` is in epoch seconds."""
         with self._lock:
             # A clock that is set back must not begin a row anew that is stored already.
-            self._minute = max(self._minute, int(time.time() if now is None else now) // MINUTE * MINUTE)
-            self._totals.setdefault(series, Numbers()).add(status, elapsed_ms)
-            keys = _keys(self._minute, series, organization_id)
-            if not self._has_room(keys):
-                self.lost += 1
-                return
-            for key in keys:
-                if key not in self._rows:
-                    self._rows[key] = Numbers(self._node)
-                self._rows[key].add(status, elapsed_ms)
-            self._changed.update(keys)
+            minute = max(self._minute, int(time.time() if now is None else now) // MINUTE * MINUTE)
+            if minute != self._minute:
+                self._minute = minute
+                self._current.clear()
+            places = self._current.get((series, organization_id)) or self._find(series, organization_id)
+            bucket = histogram.bucket(elapsed_ms)
+            for numbers in places:
+                numbers.add(status, elapsed_ms, bucket)
+
+    def _find(self, series: Series, organization_id: str) -> list[Numbers]:
+        """Return where a call counts now, and until something is stored; in the totals alone where there is no room."""
+        total = self._totals.setdefault(series, Numbers())
+        keys = _keys(self._minute, series, organization_id)
+        if not self._has_room(keys):
+            self.lost += 1
+            return [total]
+        for key in keys:
+            if key not in self._rows:
+                self._rows[key] = Numbers(self._node)
+        self._changed.update(keys)
+        found = self._current[series, organization_id] = [total, *(self._rows[key] for key in keys)]
+        return found
 
     def _has_room(self, keys: Sequence[Key]) -> bool:
         """Whether these rows are there or fit; those that are stored make room, and never come back."""
@@ -109,6 +123,7 @@ class Recorder:
         if self._fits(keys) or len(self._rows) == len(self._changed):
             return self._fits(keys)
         self._rows = {key: self._rows[key] for key in self._changed}
+        self._current.clear()
         self._node = nodes.new_id()
         return self._fits(keys)
 
@@ -132,6 +147,7 @@ class Recorder:
             if taken:
                 store([_row(key, numbers) for key, numbers in sorted(taken.items(), key=lambda pair: pair[0])])
             with self._lock:
+                self._current.clear()
                 self._changed -= {key for key, numbers in taken.items() if self._rows[key].count == numbers.count}
                 over = [key for key in self._rows if key.start + key.span <= self._minute and key not in self._changed]
                 for key in over:

@@ -246,9 +246,9 @@ def test_a_clock_that_is_set_back_takes_nothing_away() -> None:
 @pytest.mark.once
 def test_numbers_are_copied_whole() -> None:
     numbers = Numbers()
-    numbers.add(401, 5)
+    numbers.add(401, 5, 1)
     twin = numbers.copy()
-    numbers.add(429, 500)
+    numbers.add(429, 500, 2)
     assert (twin.count, twin.unauthenticated, twin.rate_limited, twin.sum_ms, twin.max_ms) == (1, 1, 0, 5, 5)
     assert sum(twin.buckets.values()) == 1
 

@@ -1,0 +1,79 @@
+"""Requests to providers as they go over the wire: one connection for many, and nothing in a header but a header."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from llm_gateway.plane.posting import Body, Poster
+
+pytestmark = pytest.mark.once
+ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Provider(asyncio.Protocol):
+    """Answers each request with what `answer` says; remembers what came, and over how many connections."""
+
+    answer: Callable[[bytes], bytes] = staticmethod(lambda _: ANSWER % b"200 OK")
+
+    def __init__(self, seen: list[bytes], lines: list[Any]) -> None:
+        self.seen, self.lines = seen, lines
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.lines.append(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.seen.append(data)
+        self.transport.write(type(self).answer(data))
+
+
+async def post(answers: list[bytes], *, headers: dict[str, str]) -> tuple[list[bytes], int, list[int]]:
+    """Post once for each answer; return what the provider saw, over how many connections, and the statuses."""
+    seen: list[bytes] = []
+    lines: list[Any] = []
+    left, statuses = iter(answers), []
+
+    class Here(Provider):
+        answer = staticmethod(lambda _: next(left))
+
+    server = await asyncio.get_running_loop().create_server(lambda: Here(seen, lines), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/chat?api-version=1"
+    poster = Poster(aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(sock_connect=1), read_bytes=1024)
+    try:
+        for _ in answers:
+            answer = await poster.post(url, body=Body(b"[1]"), headers=headers)
+            statuses.append(answer.status)
+            assert (answer.content_type, answer.content_length) == ("application/json", 2)
+            assert await answer.read() == b"{}"
+            answer.release()
+    finally:
+        await poster.close()
+        server.close()
+    return seen, len(lines), statuses
+
+
+def test_requests_share_a_connection_and_a_head() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    answers = [ANSWER % b"200 OK", early + ANSWER % b"200 OK", ANSWER % b"529 Overloaded"]
+    seen, lines, statuses = asyncio.run(post(answers, headers={"Authorization": "Bearer k", "X-A": "b"}))
+    assert (lines, statuses, len(set(seen))) == (1, [200, 200, 529], 1)
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/chat?api-version=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+    lines_of_head = head.split(b"\r\n")[2:]
+    wanted = [b"Accept: */*", b"Accept-Encoding: identity", b"Authorization: Bearer k", b"X-A: b", b"Content-Length: 3"]
+    assert (lines_of_head, body) == (wanted, b"[1]")
+
+
+@pytest.mark.parametrize("bad", ["b\r\nX-B: c", "b\nX-B: c", "b\rc", "b\0c"])
+def test_a_header_cannot_end_its_line(bad: str) -> None:
+    with pytest.raises(ValueError, match="end of a line"):
+        asyncio.run(post([b""], headers={"X-A": bad}))
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", ANSWER[:5]])
+def test_an_answer_that_is_none_breaks_the_request(answer: bytes) -> None:
+    with pytest.raises((aiohttp.ClientError, TimeoutError)):
+        asyncio.run(asyncio.wait_for(post([answer], headers={}), timeout=0.5))
