@@ -26,7 +26,7 @@ def provider(owner: Organization | None, **more: Any) -> Provider:
 def made(number: int = 1, *, ago_seconds: float = 60, **columns: Any) -> Call:
     """Leave a call in the ledger, of `acme` unless `columns` say otherwise, with one attempt."""
     at = timezone.now().timestamp() - ago_seconds
-    who = {"organization_id": "acme", "key_id": "", "scope_key": "", "user": ""}
+    who: dict[str, Any] = {"organization_id": "acme", "key_id": "", "scope_key": "", "user": ""}
     who = {name: columns.pop(name, default) for name, default in who.items()}
     target = {"provider": columns.pop("provider", "ours"), "model": columns.pop("model", "small")}
     call: dict[str, Any] = {"call_id": f"{number:024x}", "at": at}

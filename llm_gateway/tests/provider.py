@@ -133,8 +133,9 @@ class Desk:
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:1/")
             case "quota":
-                error = {"message": "You exceeded your quota.", "type": "insufficient_quota", "param": None}
-                return web.json_response({"error": error | {"code": "insufficient_quota"}}, status=429)
+                kind = "insufficient_quota"
+                spent = {"message": "You exceeded your quota.", "type": kind, "code": kind, "param": None}
+                return web.json_response({"error": spent}, status=429)
             case mode if mode.isdigit():
                 status = int(mode)
                 headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
