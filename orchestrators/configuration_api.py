@@ -41,6 +41,7 @@ class VersionRow(serializers.ModelSerializer[ConfigVersion]):
 class VersionDocument(VersionRow):
     """A version with its content."""
 
+    has_etag = True  # for the OpenAPI document: see `answer`
     config = serializers.DictField(source="content")
 
     class Meta(VersionRow.Meta):

@@ -155,6 +155,17 @@ def test_a_call_names_its_own_codes_its_headers_and_who_may_make_it() -> None:
     assert login["security"] == []
     assert {"invalid_login"} == {*login["responses"]["401"]["content"]["application/json"]["examples"]}
     assert "403" not in login["responses"]
+    for path in ("/api/v1/controller/health", "/metrics"):
+        assert document()["paths"][path]["get"]["security"] == [{}, *document()["security"]], "public, also without"
+
+
+def test_a_configuration_is_written_with_if_match_and_answered_with_its_etag() -> None:
+    config = document()["paths"]["/api/v1/orchestrators/{organization_id}/config"]
+    is_told = {"$ref": "#/components/parameters/IfMatch"}
+    assert is_told in config["put"]["parameters"]
+    assert is_told not in config["get"]["parameters"]
+    for call in config.values():
+        assert "ETag" in call["responses"]["200"]["headers"]
 
 
 def test_a_page_size_beyond_the_most_is_valid_and_means_the_most(cast: Cast) -> None:

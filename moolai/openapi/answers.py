@@ -43,6 +43,7 @@ HEADERS: Final[dict[str, Part]] = {
     "X-RateLimit-Reset": {"description": "When the window ends, in seconds since 1970.", "schema": _COUNT},
     "Retry-After": {"description": "Seconds to wait.", "schema": _COUNT},
     "WWW-Authenticate": {"description": "How to present a credential.", "schema": _TEXT},
+    "ETag": {"description": "The version of what is answered; If-Match takes it.", "schema": _TEXT},
     "Idempotency-Replayed": {"description": "True when an earlier answer is repeated.", "schema": _TEXT},
 }
 EVENTS: Final = (
@@ -104,7 +105,11 @@ def headers(*, required: Iterable[str], allowed: Iterable[str] = ()) -> Part:
 
 def success(operation: Operation, data: Part, *, is_write: bool, is_limited: bool) -> Part:
     """Return the answer of a call that succeeds with `data` in it."""
-    required = ("X-Request-ID", *(LIMITS if is_limited else ()))
+    required = (
+        "X-Request-ID",
+        *(LIMITS if is_limited else ()),
+        *(("ETag",) if getattr(operation.data, "has_etag", False) else ()),
+    )
     answer: Part = {
         "description": HTTPStatus(operation.status).phrase,
         "headers": headers(required=required, allowed=("Idempotency-Replayed",) if is_write else ()),

@@ -48,6 +48,9 @@ def complete(result: Document, **_: Any) -> Document:
     parts.setdefault("schemas", {})["Error"] = answers.ERROR
     parts |= {"headers": answers.HEADERS, "parameters": requests.COMPONENTS, "securitySchemes": _credentials()}
     result["security"] = [{name: []} for name in parts["securitySchemes"]]
+    for call in _calls(result):
+        if {} in call.get("security", ()):
+            call["security"] = [{}, *result["security"]]
     result["tags"] = [{"name": name} for name in sorted({call["tags"][0] for call in _calls(result)})]
     _name_aliases(result)
     _clean(result)

@@ -16,6 +16,13 @@ COMPONENTS: Final[Part] = {
         "description": "The id of the last event you have: what was missed is told, or everything anew. Empty is none.",
         "schema": {"type": "string", "pattern": f"^({ids.PATTERN})?$"},
     },
+    "IfMatch": {
+        "name": "If-Match",
+        "in": "header",
+        "description": "The ETag of what you have read: when it is another by now, nothing is written (412).",
+        "schema": {"type": "string"},
+        "example": '"7"',
+    },
     "OrganizationId": {
         "name": "X-Organization-Id",
         "in": "header",
@@ -49,6 +56,8 @@ def parameters(path: str, path_regex: str, operation: Operation, *, is_write: bo
     found += [_of_query(name, parameter) for name, parameter in operation.parameters.items()]
     if wire.CONTENT_TYPE in operation.content_types:
         found.append(_reference("LastEventId"))
+    if "precondition_failed" in operation.errors:
+        found.append(_reference("IfMatch"))
     if not is_public:
         found += [_reference(name) for name in ("OrganizationId", *(["IdempotencyKey"] if is_write else []))]
     return found

@@ -39,7 +39,7 @@ class Schema(AutoSchema):
             "tags": [naming.tag(path)],
             "parameters": requests.parameters(path, path_regex, described, **flags),
             **({"requestBody": self._body(described)} if described.body else {}),
-            **({"security": []} if is_public else {}),
+            **_security(self.view, is_public=is_public),
             "responses": self._responses(described, **flags),
         }
 
@@ -83,6 +83,13 @@ class Schema(AutoSchema):
         if direction == "response" and isinstance(serializer, serializers.ModelSerializer):
             schema["required"] = sorted(schema.get("properties", {}))
         return schema
+
+
+def _security(view: Any, *, is_public: bool) -> Part:
+    """Return who may call where that is not everybody with a credential; to `{}`, nobody, the document adds those."""
+    if is_public:
+        return {"security": []}
+    return {} if view.permission_classes else {"security": [{}]}
 
 
 def _words(method: Any) -> tuple[str, str]:
