@@ -153,13 +153,7 @@ class SpendingLimitAdmin(ConsoleAdmin):
     @display(description="Limits")
     def rates(self, row: SpendingLimit) -> SafeString:
         """Show how fast may be called."""
-        found = [
-            (row.requests_per_minute, "calls a minute"),
-            (row.tokens_per_minute, "tokens a minute"),
-            (row.max_parallel, "at once"),
-        ]
-        texts = [f"{words.count(number)} {what}" for number, what in found if number is not None]
-        return format_html('<span class="gw-lines">{}</span>', "\n".join(texts) or "none")
+        return format_html('<span class="gw-lines">{}</span>', "\n".join(limits_of(row)) or "none")
 
     @display(description="Models")
     def only(self, row: SpendingLimit) -> SafeString:
@@ -170,6 +164,16 @@ class SpendingLimitAdmin(ConsoleAdmin):
     def changed(self, row: SpendingLimit) -> SafeString:
         """Show when it was changed."""
         return ago(row.updated_at)
+
+
+def limits_of(row: SpendingLimit) -> list[str]:
+    """Say how fast may be called."""
+    found = [
+        (row.requests_per_minute, "calls a minute"),
+        (row.tokens_per_minute, "tokens a minute"),
+        (row.max_parallel, "at once"),
+    ]
+    return [f"{words.count(number)} {what}" for number, what in found if number is not None]
 
 
 def _whose(row: SpendingLimit) -> str:

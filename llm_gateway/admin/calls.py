@@ -25,7 +25,11 @@ NEWEST: Final = 50
 
 
 class CallList(ChangeList):  # type: ignore[misc]
-    """The list; each row knows its key's name: one query for all of them."""
+    """The list; each row knows its key's name: one query for all of them. `origin` is where the SDKs find us."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        self.origin = f"{request.scheme}://{request.get_host()}"
+        super().__init__(request, *args, **kwargs)
 
     def get_results(self, request: HttpRequest) -> None:
         """Read the rows, and the names of their keys."""
@@ -63,7 +67,7 @@ class CallAdmin(Playground, DrawnAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list with the mark of what it shows."""
-        extra = {"call_mark": mark(), "origin": _origin(request), **(extra_context or {})}
+        extra = {"call_mark": mark(), **(extra_context or {})}
         return super().changelist_view(request, extra)
 
     def drawn(self, row: Call) -> dict[str, Any]:
@@ -138,7 +142,3 @@ def mark() -> str:
     """Return a word that differs when one of the newest calls is new or has ended: one read along the index."""
     rows = Call.objects.order_by("-started_at").values_list("call_id", "status")[:NEWEST]
     return f"{zlib.crc32(repr(list(rows)).encode()):08x}"
-
-
-def _origin(request: HttpRequest) -> str:
-    return f"{request.scheme}://{request.get_host()}"

@@ -139,6 +139,11 @@ def test_the_log_says_who_called_what_and_what_it_cost(console: Client, acme: Or
         assert len(console.get(f"{LOG}?{query}").context["cl"].result_list) == expected, query
 
 
+def test_an_empty_log_says_how_to_begin(console: Client) -> None:
+    assert 'base_url="http://testserver/v1"' in console.get(LOG).content.decode()
+    assert "Nothing matches" in console.get(f"{LOG}?provider=x").content.decode()
+
+
 def test_the_mark_moves_when_a_call_comes_or_ends(console: Client, acme: Organization) -> None:
     seen = [mark()]
     made(1)

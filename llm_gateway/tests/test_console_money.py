@@ -184,8 +184,15 @@ def test_budgets_are_bars_of_the_window_that_runs(console: Client, acme: Organiz
     found = meters.read(rows, now=timezone.now())
     told_ = {(row.key_id is not None): (found[row.pk].share, found[row.pk].tone) for row in rows}
     assert told_ == {False: (0.45, "green"), True: (0.9, "amber")}
-    text = console.get(reverse("admin:orgs_spendinglimit_changelist")).content.decode()
+    pages = [reverse("admin:orgs_spendinglimit_changelist"), reverse("admin:orgs_apikey_change", args=[key.pk])]
+    text, of_key = (console.get(page).content.decode() for page in pages)
+    assert "$0.90 of $1.00" in of_key
     assert "$0.90 of $1.00" in text
+    other, _ = keys.create(acme, name="free", acting_user=None, role="operator")
+    page = console.get(reverse("admin:orgs_apikey_change", args=[other.pk]))
+    assert "Nothing limits it but" in page.content.decode()
+    form = console.get(page.context["limits_url"]).context["adminform"].form
+    assert (str(form["key"].value()), str(form["organization"].value())) == (str(other.pk), "acme")
     assert "90 % in all" in text
     assert "$0.90 of $2.00" in console.get(COSTS).content.decode()
 

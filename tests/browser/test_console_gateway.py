@@ -45,6 +45,7 @@ def ask(stage: Stage, directory: Path) -> None:
     page.get_by_role("button", name="Python").press("Enter")
     assert 'model="echo/echo"' in page.locator("#play-code").inner_text()
     look(stage, "gateway-playground", directory)
+    stage.picture("console-playground", directory)
     answer.get_by_role("link", name="in the call log").press("Enter")
     expect(page.get_by_role("heading", name="What took how long")).to_be_visible()
 
@@ -69,6 +70,7 @@ def follow(stage: Stage, directory: Path) -> None:
     page.goto(stage.server.url(f"{LOG}{RETRIED}/change/"))
     expect(page.locator(".gw-time li")).to_have_count(3)
     look(stage, "gateway-call", directory)
+    stage.picture("console-call", directory)
 
 
 def name(stage: Stage, directory: Path) -> None:
@@ -77,6 +79,7 @@ def name(stage: Stage, directory: Path) -> None:
     page.goto(stage.server.url("/admin/llm_gateway/provider/"))
     look(stage, "gateway-providers", directory)
     page.get_by_role("link", name="claude").first.press("Enter")
+    expect(page.get_by_role("button", name="Test")).to_be_visible()
     look(stage, "gateway-provider", directory)
     page.goto(stage.server.url("/admin/llm_gateway/provider/add/"))
     page.get_by_label("Name").fill("parrot")
@@ -97,6 +100,7 @@ def name(stage: Stage, directory: Path) -> None:
     page.goto(stage.server.url("/admin/llm_gateway/alias/"))
     look(stage, "gateway-aliases", directory)
     page.get_by_role("link", name="smart").press("Enter")
+    expect(page.get_by_role("heading", name="Where calls for smart go")).to_be_visible()
     look(stage, "gateway-alias", directory)
 
 
@@ -114,6 +118,7 @@ def read(stage: Stage, directory: Path) -> None:
         expect(page.get_by_text(words).first).to_be_visible()
         look(stage, picture, directory)
     expect(page.locator("[data-cost-chart=cost] canvas")).to_be_visible()
+    stage.picture("console-costs", directory)
     page.goto(stage.server.url("/admin/"))
     expect(page.get_by_text("calls today")).to_be_visible()
     look(stage, "gateway-dashboard", directory)

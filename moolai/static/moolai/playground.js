@@ -162,7 +162,7 @@
       const found = await look(beganAt);
       if (!found || found.status === "running" || found.url === lastCall) continue;
       lastCall = found.url;
-      const seen = told.firstMs !== null && `first token ${Math.round(told.firstMs)} ms here, ${found.first_token} there`;
+      const seen = told.firstMs !== null && `first token after ${Math.round(told.firstMs)} ms, ${found.first_token} at the gateway`;
       show(answer, [found.provider && `${found.provider}/${found.model}`, `${found.input_tokens} → ${found.output_tokens} tokens`, found.cost, seen, `whole ${found.took}`, found.attempts > 1 && `${found.attempts} attempts`].filter(Boolean), found.url);
       return;
     }
