@@ -49,6 +49,19 @@ def put(organization: Organization, *, acting_user: User | None, **wanted: Any) 
     return row
 
 
+@transaction.atomic
+def delete(row: GatewayPolicy, *, acting_user: User | None) -> None:
+    """Forget a policy: nothing is kept any more; what was kept stays for as long as the installation keeps it."""
+    audit.record(
+        "llm_policy.delete",
+        acting_user=acting_user,
+        organization_id=row.pk,
+        target=("organization", row.pk),
+        before=told(row),
+    )
+    row.delete()
+
+
 def told(row: GatewayPolicy) -> dict[str, Any]:
     """Return a policy as the audit trail has it."""
     return {name: getattr(row, name) for name in FIELDS}

@@ -221,7 +221,7 @@ def test_content_is_where_it_is_to_be_kept_and_a_private_one_is_nowhere(scene: S
     assert {place for place, needle in NEEDLES.items() if needle not in found[place]} == set()
     assert set(found) == set(NEEDLES)
     assert holding(found, SENTINELS[PRIVATE]) == {}
-    kept_in = {"sealed columns, opened", "answers of the API", REDIS}  # what calls asked the cache for lies in Redis
+    kept_in = {"sealed columns, opened", "answers of the API", "pages of the console", REDIS}  # there by the cache
     assert set(holding(found, SENTINELS[KEEPING])) == kept_in
     for key in (OPENAI_KEY, ANTHROPIC_KEY):
         assert holding(found, key) == {}

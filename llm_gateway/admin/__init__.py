@@ -1,5 +1,5 @@
-"""The console's pages of the gateway: calls, the playground, providers, models and prices, aliases, and budgets."""
+"""The console's pages of the gateway: calls, playground, providers, models and prices, aliases, budgets, privacy."""
 
-from llm_gateway.admin import aliases, budgets, calls, keys, prices, providers
+from llm_gateway.admin import aliases, budgets, calls, keys, policies, prices, providers
 
-__all__ = ["aliases", "budgets", "calls", "keys", "prices", "providers"]
+__all__ = ["aliases", "budgets", "calls", "keys", "policies", "prices", "providers"]

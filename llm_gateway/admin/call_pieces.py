@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString
 
 from llm_gateway.admin import words
 from llm_gateway.models import Attempt, Call
+from llm_gateway.watching import contents
+from orgs import vault
 from orgs.admin.base import exact
 from orgs.models import ApiKey
 
@@ -86,7 +88,17 @@ def shown(row: Call, *, now: datetime) -> dict[str, Any]:
         "source": SOURCES.get(row.price.get("source", ""), row.price.get("source", "")),
         "is_tiered": bool(lines) and _sum(row) != row.cost_usd_micros,
         "reserved": words.usd(row.reserved_usd_micros),
+        "content": _content(row),
     }
+
+
+def _content(row: Call) -> dict[str, Any] | None:
+    """Return what was asked and answered, where it was kept and can be read."""
+    kept = contents.find(row.organization_id, row.pk)
+    try:
+        return contents.opened(kept) if kept is not None else None
+    except vault.Unreadable:
+        return None
 
 
 def bars(row: Call, attempts: list[Attempt], *, now: datetime) -> list[Bar]:

@@ -19,7 +19,7 @@ class GatewayPolicy(models.Model):
         "keeps content", default=False, help_text="Prompts and answers are kept, sealed."
     )
     content_days = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
+        "days", null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(MAX_DAYS)],
         help_text="Empty: as long as the installation keeps them.",
     )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
@@ -27,6 +27,8 @@ class GatewayPolicy(models.Model):
 
     class Meta:
         db_table = "llm_policies"
+        verbose_name = "privacy setting"
+        verbose_name_plural = "privacy settings"
 
     def __str__(self) -> str:
         return str(self.organization_id)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from llm_gateway.models import CallContent, GatewayPolicy
@@ -16,7 +18,7 @@ from llm_gateway.plane.catalog import Policy
 from llm_gateway.watching import contents
 from llm_gateway.watching.contents import Heard
 from orchestrators import retention as pruning
-from orgs.models import AuditEntry, Organization
+from orgs.models import AuditEntry, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast
 
@@ -159,3 +161,22 @@ def test_content_goes_with_its_organization(people: Cast) -> None:
     called("c-1")
     Organization.objects.get(pk="org-001").delete()
     assert (CallContent.objects.count(), GatewayPolicy.objects.count()) == (0, 0)
+
+
+def test_the_console_sets_privacy_and_shows_what_was_kept(people: Cast, client: Client) -> None:
+    client.force_login(User.objects.create_superuser("una"))
+    changes, page = reverse("admin:llm_gateway_gatewaypolicy_changelist"), "admin:llm_gateway_gatewaypolicy"
+    body = {"organization": "org-001", "keeps_content": "on", "content_days": "7"}
+    assert client.post(reverse(f"{page}_add"), body).status_code == 302
+    called("c-1")
+    shown = client.get(reverse("admin:llm_gateway_call_change", args=["c-1"])).content.decode()
+    assert SENTINEL in shown
+    assert SENTINEL.upper() in shown
+    assert "7 days" in client.get(changes).content.decode()
+    assert client.post(reverse(f"{page}_change", args=["org-001"]), {"is_private": "on"}).status_code == 302
+    assert "Private" in client.get(changes).content.decode()
+    assert CallContent.objects.count() == 0
+    assert SENTINEL not in client.get(reverse("admin:llm_gateway_call_change", args=["c-1"])).content.decode()
+    assert client.post(reverse(f"{page}_delete", args=["org-001"]), {"post": "yes"}).status_code == 302
+    assert GatewayPolicy.objects.count() == 0
+    assert AuditEntry.objects.order_by("-pk")[0].action == "llm_policy.delete"

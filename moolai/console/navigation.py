@@ -70,6 +70,7 @@ def _gateway(request: HttpRequest) -> Item:
             _list("Aliases", "alt_route", "llm_gateway_alias"),
             _list("Costs", "payments", "llm_gateway_spending"),
             _list("Budgets", "account_balance_wallet", "orgs_spendinglimit"),
+            _list("Privacy", "visibility_off", "llm_gateway_gatewaypolicy"),
             {"title": "Playground", "icon": "forum", "link": playground, "active": request.path == playground},
         ],
     }

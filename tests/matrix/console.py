@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from llm_gateway.models import Alias, Price, Provider
+from llm_gateway.models import Alias, GatewayPolicy, Price, Provider
 from monitoring.models import Alert, Channel, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
 from orgs.models import AllowedNetwork, ApiKey, Membership, SpendingLimit, User
@@ -118,6 +118,11 @@ def _channel(place: Place) -> int:
 
 def _provider(place: Place) -> int:
     return Provider.objects.get(provider_id=place.provider).pk
+
+
+def _policy(place: Place) -> str:
+    organization_id: str = GatewayPolicy.objects.create(organization_id=place.organization, keeps_content=True).pk
+    return organization_id
 
 
 def _alias(place: Place) -> int:
@@ -253,6 +258,12 @@ DEEDS: Final[dict[str, Deed]] = {
     "llm_gateway.Provider delete": _post("llm_gateway_provider_delete", _provider, {"post": "yes"}),
     "llm_gateway.Provider delete_selected": _action("llm_gateway_provider", "delete_selected", _provider),
     "llm_gateway.Provider llm_gateway_provider_test": _post("llm_gateway_provider_test", _provider, {"back": "list"}),
+    "llm_gateway.GatewayPolicy add": _add(
+        "llm_gateway_gatewaypolicy", organization="{organization}", keeps_content="on", content_days="7"
+    ),
+    "llm_gateway.GatewayPolicy change": _change("llm_gateway_gatewaypolicy", _policy, is_private="on"),
+    "llm_gateway.GatewayPolicy delete": _post("llm_gateway_gatewaypolicy_delete", _policy, {"post": "yes"}),
+    "llm_gateway.GatewayPolicy delete_selected": _action("llm_gateway_gatewaypolicy", "delete_selected", _policy),
     "llm_gateway.Alias add": _add(
         "llm_gateway_alias", organization="{organization}", alias="quick", targets_model=["echo/echo"],
         targets_weight=[""],
