@@ -121,10 +121,10 @@ class Exchange:
         """Send a part of it, as fast as the client reads."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def end(self) -> None:
-        """End it."""
+    async def end(self, body: bytes = b"") -> None:
+        """End it, with a last part."""
         self.is_over = True
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
