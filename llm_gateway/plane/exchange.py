@@ -29,7 +29,7 @@ logger = logging.getLogger("moolai.requests")
 class Exchange:
     """A request; `status` is 0 until the answer has begun."""
 
-    def __init__(self, scope: Message, receive: Receive, send: Send, *, request_id: str) -> None:
+    def __init__(self, scope: Message, receive: Receive, send: Send, *, request_id: str = "") -> None:
         self.scope, self._receive, self._send, self.request_id = scope, receive, send, request_id
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -42,7 +42,8 @@ class Exchange:
 
     def header(self, name: bytes) -> str:
         """Return a header's text, "" without it."""
-        return self.headers.get(name, b"").decode("latin-1").strip()
+        value = self.headers.get(name)
+        return value.decode("latin-1").strip() if value else ""
 
     def presented(self) -> Presented:
         """Return the credential and the organization that the headers name; raises `unauthenticated`."""
