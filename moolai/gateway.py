@@ -43,9 +43,9 @@ def refusal(path: str, code: str, detail: str) -> dict[str, Any]:
 
 async def serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Serve one request of the data plane (ASGI)."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    request_id = logs.sane_request_id(given.decode("latin-1")) if given else ids.new()
-    exchange = Exchange(scope, receive, send, request_id=request_id)
+    exchange = Exchange(scope, receive, send)
+    given = exchange.header(b"x-request-id")
+    request_id = exchange.request_id = logs.sane_request_id(given) if given else ids.new()
     exchange.more = [*FIXED, *_by_origin(exchange)]
     if settings.SECURE_HSTS_SECONDS:
         exchange.more.append((b"strict-transport-security", _HSTS))
@@ -72,13 +72,14 @@ def _by_origin(exchange: Exchange) -> Headers:
 
 def _tell(exchange: Exchange, elapsed_ms: float) -> None:
     status = exchange.status or 499  # the client left before it was answered
-    address = (exchange.scope.get("client") or ("",))[0]
     if status in (401, 403):
         logger.warning("denied %s %s: %s", exchange.method, exchange.path, status)
-    more = {"ms": elapsed_ms, "remote_address": address}
     # A good call stands in the ledger; a line for each would cost as much as serving it.
     level = logging.DEBUG if status < 400 else logging.INFO
-    logger.log(level, "%s %s %s", exchange.method, exchange.path[:200], status, extra=more)
+    if logger.isEnabledFor(level):
+        address = (exchange.scope.get("client") or ("",))[0]
+        more = {"ms": elapsed_ms, "remote_address": address}
+        logger.log(level, "%s %s %s", exchange.method, exchange.path[:200], status, extra=more)
     series = requests.Series(app.route(exchange.path), routes.method(exchange.method), f"{status // 100}xx")
     organization_id = exchange.organization_id
     requests.RECORDER.record(series, status=status, organization_id=organization_id, elapsed_ms=elapsed_ms)

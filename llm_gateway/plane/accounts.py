@@ -229,7 +229,7 @@ async def _reserve(
     left = list(targets)
     while True:
         scopes = _scopes(standing, left[0])
-        same = [target for target in left if _scopes(standing, target).limits == scopes.limits]
+        same = left if len(left) == 1 else _under(standing, left, scopes)
         usd_micros = max(_bound(order, prices_of[target.key]) for target in same)
         try:
             return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=_tokens(order)), same
@@ -240,6 +240,11 @@ async def _reserve(
             left = others
         except Unavailable:
             raise _unavailable() from None
+
+
+def _under(standing: Standing, targets: Sequence[Target], scopes: Scopes) -> list[Target]:
+    """Return the targets that the same limits hold for."""
+    return [target for target in targets if _scopes(standing, target).limits == scopes.limits]
 
 
 def _unavailable() -> Failed:

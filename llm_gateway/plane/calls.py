@@ -16,6 +16,7 @@ from django.conf import settings
 
 from llm_gateway.plane import relay, sending
 from llm_gateway.plane.accounts import Account
+from llm_gateway.plane.deadlines import Deadlines
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
 from llm_gateway.plane.posting import Answer, Body
 from llm_gateway.plane.refusals import Failed
@@ -56,10 +57,11 @@ class Call:
 
     async def run(self, targets: list[Target]) -> None:
         """Answer the client; raises Failed when nobody could, and Refused for what nobody may be asked."""
-        departure = Departure(self.exchange)
+        departure, self.deadlines = Departure(self.exchange), Deadlines()
         try:
-            async with departure, asyncio.timeout(self.seconds + SPARE_SECONDS):
-                await self._ask(targets)
+            async with departure:
+                with self.deadlines.within(self.seconds + SPARE_SECONDS):
+                    await self._ask(targets)
         except Failed as failure:
             self.account.fail(failure.problem.code or failure.problem.kind)
             raise
@@ -73,6 +75,7 @@ class Call:
             self.account.fail("interrupted")  # this process ends, or something broke on our side
             raise
         finally:
+            self.deadlines.close()
             if departure.has_left:
                 self.account.leave()
             self.account.close()
@@ -171,12 +174,12 @@ class Call:
         return max(0.0, min(seconds, self.ends_at - time.monotonic()))
 
     async def _exchange(self, target: Target, outgoing: Any, body: Body | None) -> Problem | None:
-        async with asyncio.timeout(self._left(settings.LLM_FIRST_BYTE_SECONDS)) as limit:
+        with self.deadlines.within(self._left(settings.LLM_FIRST_BYTE_SECONDS)) as limit:
             async with sending.sent(self.plane.lines, target.source, outgoing, body) as response:
                 if response.status != 200:
                     return await sending.problem_of(response, target.source)
                 if self.order.asked.is_stream:
-                    limit.reschedule(None)  # from here on each part has a limit of its own
+                    limit.lift()  # from here on each part has a limit of its own
                     return await self._stream(target, response)
                 content = await sending.whole(response)
         answer = relay.whole(self.order, target, content)
@@ -210,8 +213,7 @@ class Call:
             if self.exchange.status:
                 self._use_stream(target, passing)
         if problem is None:
-            await self.exchange.end()
-            await _use_up(response.content)
+            await self._use_up(response.content)
         elif self.exchange.status:
             await self._break(passing, problem)
         return problem if not self.exchange.status else None
@@ -220,14 +222,15 @@ class Call:
         """Send on what comes; return what went wrong on the provider's side, None when its stream ended well."""
         seconds: float = settings.LLM_FIRST_BYTE_SECONDS
         while True:
-            async with asyncio.timeout(self._left(seconds)):
+            with self.deadlines.within(self._left(seconds)):
                 data = await content.readany()
             part = passing.feed(data)
             is_last = not data or passing.is_done
             if is_last:
                 part = self._priced(target, passing, part + passing.finish())
-            if part:
-                await self._write(target, part)
+            is_end = is_last and passing.problem is None
+            if part or is_end:
+                await self._write(target, part, is_last=is_end)
                 seconds = settings.LLM_IDLE_SECONDS
             if passing.problem is not None:
                 return sending.clean(passing.problem, target.source)
@@ -241,13 +244,19 @@ class Call:
         self._use_stream(target, passing)
         return relay.commented(part, f"{COST.decode()}={self.account.cost_usd}")
 
-    async def _write(self, target: Target, part: bytes) -> None:
+    async def _write(self, target: Target, part: bytes, *, is_last: bool = False) -> None:
         if not self.exchange.status:
             self.account.first_token()
             await self.exchange.begin(200, [EVENTS, (PROVIDER, target.source.name.encode()), CACHED])
         if self.order.recording is not None:
             self.order.recording.add(part)
-        await self.exchange.write(part)
+        await (self.exchange.end(part) if is_last else self.exchange.write(part))
+
+    async def _use_up(self, content: aiohttp.StreamReader) -> None:
+        """Read the end of a stream whose end mark has come, so that its connection can be used again."""
+        with suppress(*sending.BROKEN), self.deadlines.within(LINGER_SECONDS):
+            while not content.at_eof() and await content.readany():
+                pass
 
     async def _break(self, passing: Any, problem: Problem) -> None:
         """End a stream that broke with an error frame: never as if it had come to its end."""
@@ -274,11 +283,3 @@ class Call:
             await self.exchange.end()
         finally:
             self._use_stream(target, passing)
-
-
-async def _use_up(content: aiohttp.StreamReader) -> None:
-    """Read the end of a stream whose end mark has come, so that its connection can be used again."""
-    with suppress(*sending.BROKEN):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while not content.at_eof() and await content.readany():
-                pass

@@ -29,7 +29,7 @@ logger = logging.getLogger("moolai.requests")
 class Exchange:
     """A request; `status` is 0 until the answer has begun."""
 
-    def __init__(self, scope: Message, receive: Receive, send: Send, *, request_id: str) -> None:
+    def __init__(self, scope: Message, receive: Receive, send: Send, *, request_id: str = "") -> None:
         self.scope, self._receive, self._send, self.request_id = scope, receive, send, request_id
         self.method: str = scope["method"]
         self.path: str = scope["path"]
@@ -42,7 +42,8 @@ class Exchange:
 
     def header(self, name: bytes) -> str:
         """Return a header's text, "" without it."""
-        return self.headers.get(name, b"").decode("latin-1").strip()
+        value = self.headers.get(name)
+        return value.decode("latin-1").strip() if value else ""
 
     def presented(self) -> Presented:
         """Return the credential and the organization that the headers name; raises `unauthenticated`."""
@@ -121,10 +122,10 @@ class Exchange:
         """Send a part of it, as fast as the client reads."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def end(self) -> None:
-        """End it."""
+    async def end(self, body: bytes = b"") -> None:
+        """End it, with a last part."""
         self.is_over = True
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status

@@ -8,9 +8,15 @@ hold counts as used.
 import math
 import time
 from collections.abc import Iterable
+from typing import Final
 
 from llm_gateway.money.slices import Slice
 from llm_gateway.plane.exchange import Headers
+
+NAMES: Final = {
+    suffix: tuple(f"x-ratelimit-{name}{suffix}".encode() for name in ("limit", "remaining", "reset"))
+    for suffix in ("", "-requests", "-tokens")
+}
 
 
 def headers(slices: Iterable[Slice]) -> Headers:
@@ -31,8 +37,8 @@ def headers(slices: Iterable[Slice]) -> Headers:
 
 
 def _told(part: Slice, suffix: str, reset: str) -> Headers:
-    found = {"limit": str(part.limit), "remaining": str(_remaining(part)), "reset": reset}
-    return [(f"x-ratelimit-{name}{suffix}".encode(), text.encode()) for name, text in found.items()]
+    limit, remaining, until = NAMES[suffix]
+    return [(limit, b"%d" % part.limit), (remaining, b"%d" % _remaining(part)), (until, reset.encode())]
 
 
 def _remaining(part: Slice) -> int:
