@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import threading
 import time
 import urllib.error
@@ -132,12 +133,12 @@ def chat(web: ServerProcess, key: str) -> tuple[int, str]:
             return error.code, json.load(error)["error"]["code"]
 
 
-def finish(place: Place, traffic: Traffic) -> None:
+def finish(place: Place, traffic: Traffic, *, others: int = 0) -> None:
     """See to it that the ledger has every admitted call once, at what the provider billed, and that nothing is held."""
     assert place.settled(traffic.organization)
     status = "SELECT status, count(*) FROM llm_calls WHERE organization_id = %s GROUP BY 1"
     assert dict(place.rows(status, traffic.organization)) == {"completed": traffic.admitted}
-    assert traffic.till.billed_micros == traffic.admitted * PRICE
+    assert traffic.till.billed_micros == (traffic.admitted + others) * PRICE
     assert set(place.books(traffic.organization).values()) == {traffic.admitted * PRICE}
 
 
@@ -201,7 +202,41 @@ def test_a_process_that_is_cut_off_spends_only_its_slice_and_learns_of_a_revoked
         assert meanwhile[200, ""] > 0
         assert set(meanwhile) <= {(200, ""), (503, "database_unavailable"), (429, "insufficient_quota")}
         assert limited.admitted <= calls
-        finish(place, limited)
+        finish(place, limited, others=1)
+
+
+def test_a_full_disk_refuses_calls_before_a_provider_is_asked_and_loses_no_end(place: Place) -> None:
+    """The disk is full for the web process alone: its files may not grow (RLIMIT_FSIZE)."""
+    place.set_up(["steady"])
+    place.start(1)
+    web, folder = place.webs[0], place.installation.data_dir / "journal"
+    with Traffic(place, "steady", place.webs, per_second=10) as traffic:
+        assert wait_until(lambda: traffic.admitted > 20, timeout_seconds=60)
+        traffic.till.plan("steady").pause_seconds = 1.0  # some calls end while nothing can be written
+        time.sleep(1.5)
+        _, hard = resource.prlimit(web.pid, resource.RLIMIT_FSIZE)
+        size = max(path.stat().st_size for path in folder.glob("*/*.journal"))
+        resource.prlimit(web.pid, resource.RLIMIT_FSIZE, (size, hard))
+        full_at, asked = time.monotonic(), traffic.till.plan("steady").seen
+        time.sleep(3)
+        meanwhile = traffic.counted(full_at + 0.2)
+        asked_meanwhile = traffic.till.plan("steady").seen - asked
+        resource.prlimit(web.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        room_at = time.monotonic()
+        traffic.till.plan("steady").pause_seconds = 0.0
+        time.sleep(3)
+    assert set(meanwhile) == {(200, ""), (503, "overloaded")}
+    assert asked_meanwhile <= 2  # those between reading the size and setting the limit
+    assert set(traffic.counted(room_at + 1.5)) == {(200, "")}
+    finish(place, traffic)
+    web.kill()
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("no folder can be made here")
+    web.start()
+    assert chat(web, place.keys["steady"]) == (503, "overloaded")
+    folder.unlink()
+    folder.with_name("elsewhere").rename(folder)
+    assert wait_until(lambda: chat(web, place.keys["steady"])[0] != 503, timeout_seconds=10)
 
 
 def test_without_redis_calls_go_on_and_a_revoked_key_is_refused_by_every_process(place: Place) -> None:
