@@ -6,6 +6,7 @@ Portkey has none of these.
 """
 
 import os
+import shutil
 import sys
 import urllib.request
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ def _litellm(stage: Stage, program: str, address: str) -> Server:
 def _portkey(stage: Stage, program: str, address: str) -> Server:
     port = free_port()
     headers = f"x-portkey-provider: openai\r\nx-portkey-custom-host: {address}\r\n"
-    command = ["node", program, f"--port={port}", "--headless"]
+    command = [shutil.which("node") or "node", program, f"--port={port}", "--headless"]
     return Server(port, _start(stage, "portkey", command, port, "/", {"NODE_ENV": "production"}), KEY, headers)
 
 
@@ -122,6 +123,7 @@ def _tell(report: Report, names: list[str]) -> None:
         for name in names:
             label = title(name, count, is_stream)
             report.add(label, report.median(label, "calls_per_second"), "calls/s")
+            report.add(f"{label}: CPU of a call", report.median(label, "cpu_us_per_call"), "us")
             report.add(f"{label}: p50", report.median(label, "p50_ms"), "ms")
             if sum(entry["failed"] for entry in report.rounds[label]):
                 report.notes.append(f"{label}: some calls FAILED")

@@ -49,7 +49,7 @@ class Drainer:
     def _run(self) -> None:
         self._guarded(lambda: draining.adopt(self.journal.folder.parent))
         while not self._is_over.wait(self.interval_seconds):
-            self.journal.sync()
+            self._sync()
             self.flush()
             self._rounds += 1
             if self._rounds % max(1, int(BEAT_SECONDS / self.interval_seconds)) == 0:
@@ -57,6 +57,12 @@ class Drainer:
         if self.flush():
             self.journal.close()
             self._guarded(lambda: draining.adopt(self.journal.folder.parent))
+
+    def _sync(self) -> None:
+        try:
+            self.journal.sync()
+        except OSError as error:
+            logger.error("the disk does not keep the journal of calls: %s", error)
 
     def _guarded(self, work: Callable[[], Any]) -> bool:
         try:

@@ -7,8 +7,10 @@ the ledger.
 
 import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from llm_gateway.money.records import Attempt, Begin, End, Record
 LOCK: Final = "lock"
 SUFFIX: Final = ".journal"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
+MAX_LATE: Final = 20_000  # some 10 MB
 
 
 class JournalFull(Exception):
@@ -28,15 +31,21 @@ class Journal:
     """The end of the journal that a process writes; usable from any thread and from the event loop."""
 
     def __init__(self, directory: Path, *, holder: str, rotate_bytes: int = ROTATE_BYTES) -> None:
-        """Open a journal in `directory` under the process's name, which no other process ever had."""
+        """Open a journal in `directory` under the process's name, which no other ever had; raises JournalFull."""
         self.holder, self.rotate_bytes = folder_name(holder), rotate_bytes
         self.folder = directory / self.holder
         self._lock_file = _make(self.folder)
         self._lock = threading.Lock()
+        self._late: list[bytes] = []  # ends that could not be written yet
         self._number = 0
         self._file = -1
         self._size = 0
-        self._next_file()
+        try:
+            self._next_file()
+        except JournalFull:
+            os.close(self._lock_file)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def begin(self, call: Begin) -> None:
         """Note a call before it is made; raises JournalFull, and the call must not be made then."""
@@ -49,12 +58,23 @@ class Journal:
     def end(self, end: End, *, attempts: Sequence[Attempt] = ()) -> None:
         """Note how a call ended, and attempts of its that are not noted yet, in one write.
 
-        When that cannot be written it counts at what it reserved, as a lost one.
+        Raises JournalFull; it is written as soon as that is possible. Should the process end before, the call counts at
+        what it reserved, as a lost one.
         """
-        self._write(*attempts, end)
+        try:
+            self._write(*attempts, end)
+        except JournalFull:
+            found: list[Record] = [*attempts, end]
+            with self._lock:
+                if len(self._late) < MAX_LATE:
+                    self._late += map(records.pack, found)
+            raise
 
     def sync(self) -> None:
-        """Have the disk keep what was written, should the whole machine fail."""
+        """Have the disk keep what was written, should the whole machine fail; raises OSError when it does not."""
+        if self._late:
+            with suppress(JournalFull):
+                self._write()
         with self._lock:
             handle = os.dup(self._file) if self._file >= 0 else -1
         if handle >= 0:
@@ -72,8 +92,9 @@ class Journal:
             self._file = self._lock_file = -1
 
     def _write(self, *found: Record) -> None:
-        data = b"".join(map(records.pack, found))
+        packed = [records.pack(record) for record in found]
         with self._lock:
+            data = b"".join([*self._late, *packed])
             if self._file < 0:
                 raise JournalFull("The journal is closed.")
             if self._size >= self.rotate_bytes:
@@ -86,6 +107,7 @@ class Journal:
                 os.ftruncate(self._file, self._size)  # a torn record in the middle would hide what follows
                 raise JournalFull("The disk is full.")
             self._size += written
+            self._late.clear()
 
     def _next_file(self) -> None:
         path = self.folder / f"{self._number + 1:08}{SUFFIX}"
@@ -102,8 +124,12 @@ class Journal:
 def _make(folder: Path) -> int:
     """Make a process's folder with its lock held; nobody sees it without. Return the lock's file."""
     hidden = folder.with_name(f".{folder.name}")
-    hidden.mkdir(mode=0o700, parents=True)
-    lock = os.open(hidden / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        hidden.mkdir(mode=0o700, parents=True)
+        lock = os.open(hidden / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise JournalFull(str(error)) from error
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     hidden.rename(folder)
     return lock

@@ -202,14 +202,17 @@ class Rounds:
     # --- once a second ------------------------------------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        """Give back what is idle or wanted elsewhere, and forget accounts that nobody uses."""
+        """Give back what is idle or wanted elsewhere, and forget accounts that nobody uses.
+
+        While the database is away nothing goes back: it could not be spent meanwhile, here or elsewhere.
+        """
         while self.accounts or self._back:
             await asyncio.sleep(TICK_SECONDS)
             now = self.monotonic()
             self._forget(now)
             active = [part for account in self.accounts.values() for part in account.slices if part.free > 0]
             for part in active:
-                if part.is_wanted or now - part.used_at >= IDLE_SECONDS:
+                if not self.is_failing and (part.is_wanted or now - part.used_at >= IDLE_SECONDS):
                     part.is_wanted = False
                     self.give_back(part)
             if any(part.free > 0 for part in active) and now - self._peeked_at >= PEEK_SECONDS:

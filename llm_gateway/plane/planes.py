@@ -12,7 +12,7 @@ from llm_gateway.cache.policy import epochs
 from llm_gateway.cache.stock import Stock
 from llm_gateway.money import limits
 from llm_gateway.money.drainer import Drainer
-from llm_gateway.money.journal import Journal
+from llm_gateway.money.journal import Journal, JournalFull
 from llm_gateway.money.purse import Purse
 from llm_gateway.plane import catalog, desk
 from llm_gateway.plane.breakers import Breakers
@@ -31,6 +31,7 @@ FRESH_SECONDS: Final = 5.0
 WHOLE_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 60.0
 COMPLAINT_SECONDS: Final = 60.0
+CANNOT_WRITE: Final = "Calls cannot be written down at the moment; try again later."
 
 
 class Plane:
@@ -39,6 +40,7 @@ class Plane:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         holder = nodes.new_id()
+        self.journal = Journal(settings.JOURNAL_DIR, holder=holder)  # first: on a full disk there is no plane
         self.breakers = Breakers()
         self.gaps = Gaps()
         self.observer = Observer()
@@ -48,7 +50,6 @@ class Plane:
         self.pricing = Pricing(desk.run, self._prices)
         self.stock = Stock()
         self.purse = Purse(holder)
-        self.journal = Journal(settings.JOURNAL_DIR, holder=holder)
         self.drainer = Drainer(self.journal)
         self.drainer.start()
         self._fingerprint: Any = None
@@ -63,9 +64,10 @@ class Plane:
     async def ready(self) -> None:
         """See to it that the catalog is there and was looked at lately; raises `database_unavailable`."""
         self._used_at = now = time.monotonic()
-        if now - self._looked_at < FRESH_SECONDS:
-            return
-        if self._task is None or self._task.done():
+        is_watched = self._task is not None and not self._task.done()
+        if now - self._looked_at < FRESH_SECONDS or (is_watched and self._fingerprint is not None):
+            return  # where it is watched and yet old, the database hangs: what is known serves on
+        if not is_watched:
             self._task = self.loop.create_task(self._watch())
         try:
             await self._look()
@@ -126,10 +128,14 @@ _current: Plane | None = None
 
 
 def current() -> Plane:
-    """Return the running loop's plane, begun when there is none."""
+    """Return the running loop's plane, begun when there is none; raises `overloaded` where no journal can be."""
     global _current
     if _current is None or _current.loop is not asyncio.get_running_loop():
-        _current = Plane()
+        try:
+            _current = Plane()
+        except JournalFull as error:
+            logger.error("the journal of calls cannot be begun: %s", error)
+            raise AppError("overloaded", CANNOT_WRITE) from None
     return _current
 
 

@@ -1,5 +1,6 @@
 """The journal and the ledger: nothing is lost or counted twice when processes are killed at any moment."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -99,11 +100,54 @@ def test_a_full_disk_refuses_the_call_and_leaves_no_torn_record(book: Journal) -
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
         with pytest.raises(JournalFull):
             book.begin(begin("call_2"))
+        with pytest.raises(JournalFull):
+            book.end(end("call_1"))
+        book.sync()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     book.begin(begin("call_3"))
-    found = [record.call_id for record, _ in records.unpack(path.read_bytes())]
-    assert found == ["call_1", "call_3"]
+    found = [(type(record), record.call_id) for record, _ in records.unpack(path.read_bytes())]
+    assert found == [(records.Begin, "call_1"), (records.End, "call_1"), (records.Begin, "call_3")]
+
+
+@pytest.mark.once
+def test_an_end_that_did_not_fit_is_written_when_there_is_room_and_a_journal_that_cannot_begin_leaves_nothing(
+    book: Journal, tmp_path: Path
+) -> None:
+    book.begin(begin("call_1"))
+    path = journal.files(book.folder)[0]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+        with pytest.raises(JournalFull):
+            book.end(end("call_1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for _ in range(2):
+        book.sync()
+        assert [record.call_id for record, _ in records.unpack(path.read_bytes())] == ["call_1", "call_1"]
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(JournalFull):
+        Journal(tmp_path / "file", holder="host:2:cd")
+
+
+@pytest.mark.once
+def test_a_disk_that_does_not_keep_what_is_written_does_not_end_the_drainer(
+    book: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Semaphore(0)
+
+    def fail(handle: int) -> None:
+        asked.release()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    drainer = Drainer(book, interval_seconds=0.01)
+    monkeypatch.setattr(drainer, "flush", lambda: False)
+    drainer.start()
+    for _ in range(3):
+        assert asked.acquire(timeout=5)
+    drainer.stop()
 
 
 # --- the ledger ------------------------------------------------------------------------------------------------------

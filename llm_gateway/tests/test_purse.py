@@ -267,6 +267,25 @@ def test_an_answer_that_was_lost_on_its_way_costs_nothing() -> None:
 
 @pytest.mark.once
 @pytest.mark.once
+def test_what_is_idle_serves_on_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "TICK_SECONDS", 0.01)
+    monkeypatch.setattr(rounds, "PEEK_SECONDS", 0.0)
+    database, clock = Database(), Clock()
+
+    async def scene(purse: Purse) -> None:
+        (await purse.reserve(scopes(budget(1000)), usd_micros=10, tokens=0)).settle(0, 0)
+        database.is_away = True
+        while not purse.rounds.is_failing:
+            await asyncio.sleep(0.01)
+        clock.now += 30
+        await asyncio.sleep(0.1)
+        assert isinstance(await reserve(purse, scopes(budget(1000))), Reservation)
+        database.is_away = False
+
+    play(scene, exchange=database, monotonic=clock)
+
+
+@pytest.mark.once
 def test_what_a_slow_round_brings_is_not_forgotten_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ticker drops accounts that nobody uses; one whose first round is under way is no such account."""
     monkeypatch.setattr(rounds, "TICK_SECONDS", 0.01)
