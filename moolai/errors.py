@@ -22,6 +22,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "unknown_field": (400, "Leave out the fields named in `fields`."),
     "reserved_message_type": (400, "This type belongs to the protocol; choose another name."),
     "parameter_not_allowed": (400, "Leave out what chooses a host or a key: providers are set up here."),
+    "content_blocked": (400, "A guardrail of the organization does not let this pass; the text names it."),
     "destination_not_allowed": (400, "This address may not be called from here."),
     "bad_request": (400, "The request could not be understood."),
     "unauthenticated": (401, "Send a valid credential: `Authorization: Bearer …`."),

@@ -8,6 +8,7 @@ from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
 from llm_gateway import cache_api as cache
 from llm_gateway import calls_api as calls
+from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
@@ -134,6 +135,7 @@ urlpatterns = [
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/?$", api_keys.Key.as_view()),
     re_path(rf"^{OWN}/api-keys/(?P<key_id>[^/]+)/rotate/?$", api_keys.Rotation.as_view()),
     re_path(rf"^{OWN}/budget/?$", budgets.Budget.as_view()),
+    re_path(rf"^{OWN}/guardrails/?$", guardrails.Guardrails.as_view()),
     re_path(rf"^{OWN}/cache/?$", cache.Cache.as_view()),
     re_path(rf"^{OWN}/cache/entries/?$", cache.CacheEntries.as_view()),
     re_path(rf"^{OWN}/llm-policy/?$", policies.Policy.as_view()),

@@ -12,6 +12,7 @@ from llm_gateway import aliases_api as aliases
 from llm_gateway import budgets_api as budgets
 from llm_gateway import cache_api as cache
 from llm_gateway import calls_api as calls
+from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
@@ -77,6 +78,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      budgets.BudgetRow, budgets.ModelStanding, prices.PriceFields, costs.CostsRow, costs.CostLine, costs.CostPoint,
      costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
      aliases.AliasRow, aliases.AliasTarget, cache.CacheState, cache.CacheWish,
+     guardrails.GuardrailsState, guardrails.GuardrailRule,
      policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:

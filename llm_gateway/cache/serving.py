@@ -48,7 +48,9 @@ def wish(plane: "Plane", exchange: "Exchange", order: "Order", targets: Sequence
         order.body,
         model=order.asked.model,
         places=[f"{target.source.key} {target.source.base_url} {target.model}" for target in targets],
-        stamp=" ".join(f"{name.decode()}={exchange.header(name)}" for name in STAMPS if name in exchange.headers),
+        stamp=" ".join(
+            [order.stamp, *(f"{name!r}={exchange.headers[name]!r}" for name in STAMPS if name in exchange.headers)]
+        ),
     )
     return Wish(key, organization_id, rule.epoch, seconds) if key else None
 

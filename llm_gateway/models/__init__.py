@@ -5,6 +5,7 @@ from llm_gateway.models.budget import BudgetLease, BudgetWindow
 from llm_gateway.models.caching import CacheRule
 from llm_gateway.models.call import Attempt, Call
 from llm_gateway.models.content import CallContent
+from llm_gateway.models.guardrail import Guardrails
 from llm_gateway.models.journal_cursor import JournalCursor
 from llm_gateway.models.policy import GatewayPolicy
 from llm_gateway.models.price import Price
@@ -13,5 +14,5 @@ from llm_gateway.models.spending import Spending
 
 __all__ = [
     "Alias", "Attempt", "BudgetLease", "BudgetWindow", "CacheRule", "Call", "CallContent", "GatewayPolicy",
-    "JournalCursor", "Price", "Provider", "Spending",
+    "Guardrails", "JournalCursor", "Price", "Provider", "Spending",
 ]  # fmt: skip

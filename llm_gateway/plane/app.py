@@ -3,6 +3,7 @@
 import logging
 import time
 import traceback
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -10,6 +11,9 @@ from django.utils import timezone
 
 from llm_gateway.cache import serving
 from llm_gateway.cache.recording import Recording
+from llm_gateway.guardrails import checking
+from llm_gateway.guardrails.guard import Blocked
+from llm_gateway.guardrails.rules import Guards
 from llm_gateway.plane import accounts, choosing, ids, listing, meters, planes, refusals, wishes
 from llm_gateway.plane.calls import NO_RETRY, Call
 from llm_gateway.plane.exchange import Exchange, Gone
@@ -107,6 +111,9 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     order.headers = wishes.passed(exchange.headers, dialect=surface.SPEAKS)
     targets = choosing.targets(plane, standing, asked.model, order.wishes)
     name = surface.PATH.rpartition("/")[2]
+    guards = plane.catalog.guards.get(standing.organization_id)
+    if guards is not None:
+        await _guard(plane, exchange, standing, order, targets[0], guards)
     wish = serving.wish(plane, exchange, order, targets)
     entry = await serving.find(plane, wish) if wish is not None else None
     if entry is None:
@@ -126,6 +133,25 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
     await Call(plane, exchange, order, account, envelop=envelop).run(targets)
     if wish is not None:
         await serving.keep(plane, wish, order, account)
+
+
+async def _guard(
+    plane: planes.Plane, exchange: Exchange, standing: Any, order: Order, target: Target, guards: Guards
+) -> None:
+    """Have a request pass the organization's guardrails, and the answer later; a blocked one stands in the ledger."""
+    order.guard, order.stamp = guards.answer or None, guards.stamp
+    if not guards.request:
+        return
+    try:
+        order.body = await checking.request(guards.request, order.body, size=order.size)
+    except Blocked as blocked:
+        surface = order.surface.PATH.rpartition("/")[2]
+        account = await accounts.open_free(plane, standing, order, target, surface=surface)
+        policy = replace(plane.catalog.policy(standing.organization_id), keeps_content=False)
+        account.watch = plane.observer.watch(exchange, account, policy)
+        account.fail(checking.CODE)
+        account.close()
+        raise Failed(checking.refusal(blocked.rule, "request")) from None
 
 
 def _takes_events(accept: str) -> bool:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from django.conf import settings
 
+from llm_gateway.guardrails import checking
+from llm_gateway.guardrails.guard import Blocked
 from llm_gateway.plane import relay, sending
 from llm_gateway.plane.accounts import Account
 from llm_gateway.plane.deadlines import Deadlines
@@ -135,7 +137,7 @@ class Call:
         problem: Problem | None = None
         try:
             if outgoing is None:
-                await self._echo(target)
+                problem = await self._echo(target)
             else:
                 problem = await self._exchange(target, outgoing, body)
         except sending.BROKEN as error:
@@ -185,18 +187,24 @@ class Call:
         answer = relay.whole(self.order, target, content)
         if isinstance(answer, Problem):
             return answer
-        await self._answer(target, answer)
-        return None
+        return await self._answer(target, answer)
 
-    async def _answer(self, target: Target, answer: relay.Whole) -> None:
+    async def _answer(self, target: Target, answer: relay.Whole) -> Problem | None:
+        """Give the answer; return the problem that a guardrail does not let it pass: it is paid for then."""
         self.account.first_token()
         usage = answer.usage or relay.estimate(self.order, len(answer.content))
         self.account.use(target, usage, is_estimated=answer.usage is None)
+        if self.order.guard:
+            try:
+                answer.content = await checking.answer(self.order.guard, answer.content)
+            except Blocked as blocked:
+                return checking.refusal(blocked.rule, "answer")
         if self.order.recording is not None:
             self.order.recording.add(answer.content)
         headers = [JSON, (PROVIDER, target.source.name.encode()), CACHED, (COST, self.account.cost_usd.encode())]
         content = self.envelop(answer.content, target) if self.envelop is not None else answer.content
         await self.exchange.answer(200, content, headers)
+        return None
 
     async def _stream(self, target: Target, response: Answer) -> Problem | None:
         """Relay a stream; a problem before its first byte is returned, a later one is told the client in a frame."""
@@ -210,7 +218,7 @@ class Call:
                 raise
             problem = sending.broken(error) if isinstance(error, TimeoutError) else cut_short()
         finally:
-            if self.exchange.status:
+            if self.exchange.status or getattr(passing, "is_refused", False):
                 self._use_stream(target, passing)
         if problem is None:
             await self._use_up(response.content)
@@ -271,15 +279,18 @@ class Call:
             usage = relay.estimate(self.order, passing.output_characters, said=passing.usage)
             self.account.use(target, usage, is_estimated=True)
 
-    async def _echo(self, target: Target) -> None:
+    async def _echo(self, target: Target) -> Problem | None:
         if not self.order.asked.is_stream:
-            await self._answer(target, relay.echoed(self.order))
-            return
-        passing = relay.Echoing(self.order)
+            return await self._answer(target, relay.echoed(self.order))
+        passing = relay.echo_stream(self.order)
         try:
             async for part in passing.parts():
                 if part:
                     await self._write(target, self._priced(target, passing, part) if passing.is_done else part)
-            await self.exchange.end()
+            if passing.problem is None:
+                await self.exchange.end()
+            elif self.exchange.status:
+                await self._break(passing, passing.problem)
+            return passing.problem if not self.exchange.status else None
         finally:
             self._use_stream(target, passing)

@@ -11,7 +11,9 @@ from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
 from llm_gateway.cache.policy import Rule
-from llm_gateway.models import Alias, CacheRule, GatewayPolicy, Price, Provider
+from llm_gateway.guardrails import rules
+from llm_gateway.guardrails.rules import Guards
+from llm_gateway.models import Alias, CacheRule, GatewayPolicy, Guardrails, Price, Provider
 from llm_gateway.money import prices
 from llm_gateway.money.prices import UnitPrice
 from orgs import sealed, vault
@@ -79,6 +81,7 @@ class Catalog:
     own_prices: Mapping[str, Mapping[str, UnitPrice]] = field(default_factory=dict)
     caching: Mapping[str, Rule] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    guards: Mapping[str, Guards] = field(default_factory=dict)
     _views: dict[str, View] = field(default_factory=dict)
 
     def policy(self, organization_id: str) -> Policy:
@@ -113,8 +116,7 @@ class Catalog:
 EMPTY: Final = Catalog({}, {})
 _LOOKED_AT: Final[tuple[tuple[type[Model], str], ...]] = (
     (Provider, "updated_at"), (Alias, "updated_at"), (Price, "updated_at"), (AllowedNetwork, "created_at"),
-    (CacheRule, "updated_at"),
-    (GatewayPolicy, "updated_at"),
+    (CacheRule, "updated_at"), (GatewayPolicy, "updated_at"), (Guardrails, "updated_at"),
 )  # fmt: skip
 
 
@@ -167,7 +169,13 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching(), policies=_policies())
+    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching(), policies=_policies(), guards=_guards())
+
+
+def _guards() -> dict[str, Guards]:
+    """Return the guardrails of the organizations that have any."""
+    found = {row.pk: rules.compiled(row.rules) for row in Guardrails.objects.all()}
+    return {name: guards for name, guards in found.items() if guards is not None}
 
 
 def _caching() -> dict[str, Rule]:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import orjson
 
 from llm_gateway.cache.recording import Recording
+from llm_gateway.guardrails.checking import Guarded
+from llm_gateway.guardrails.guard import Guard
 from llm_gateway.plane import echo, sending
 from llm_gateway.plane.catalog import ECHO
 from llm_gateway.plane.routing import Target
@@ -37,6 +39,8 @@ class Order:
         self.translated: set[str] = set()  # providers that do not have the path
         self._canonical: Document | None = None
         self.recording: Recording | None = None  # where the answer may be kept
+        self.stamp = ""  # what else makes it another question
+        self.guard: Guard | None = None  # what the answer has to pass
 
     @property
     def canonical(self) -> Document:
@@ -218,9 +222,15 @@ class Echoing:
         return self.encoder.error(problem)  # type: ignore[no-any-return]
 
 
-def stream(order: Order, target: Target) -> Passing | Translating:
+def stream(order: Order, target: Target) -> Passing | Translating | Guarded:
     """Return the relay of a provider's stream."""
-    return Passing(order) if order.passes(target) else Translating(order, target)
+    found = Passing(order) if order.passes(target) else Translating(order, target)
+    return Guarded(order.guard, found) if order.guard else found
+
+
+def echo_stream(order: Order) -> "Echoing | Guarded":
+    """Return the relay of the stream of the provider in this process."""
+    return Guarded(order.guard, Echoing(order)) if order.guard else Echoing(order)
 
 
 def is_echo(target: Target) -> bool:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from llm_gateway.tests.leaking import words
+
 WORDS = ["Hello", " from", " the", " provider", "."]
 TEXT = "".join(WORDS)
 CITIES = ["Paris", "Oslo"]
@@ -15,7 +17,7 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
     """Return a whole message."""
     is_structured = "format" in (body.get("output_config") or {})
     content: list[dict[str, Any]] = [
-        {"type": "text", "text": '{"city": "Paris", "population": 2}' if is_structured else TEXT}
+        {"type": "text", "text": '{"city": "Paris", "population": 2}' if is_structured else "".join(words(body, WORDS))}
     ]
     if body.get("tools"):
         content = [
@@ -36,7 +38,7 @@ def message_events(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for index, block in enumerate(whole["content"]):
         if block["type"] == "text":
             yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
-            deltas = [{"type": "text_delta", "text": word} for word in WORDS]
+            deltas = [{"type": "text_delta", "text": word} for word in words(body, WORDS)]
         else:
             yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
             parts = re.findall(r".{1,6}", json.dumps(block["input"]))

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from llm_gateway.tests import claude, gemini, responding
+from llm_gateway.tests import claude, gemini, leaking, responding
 
 MODE = re.compile(r"\[([\w-]+)( once)?( openai| anthropic| google)?\]")
 WORDS = ["Hello", " from", " the", " provider", "."]
@@ -245,7 +245,7 @@ def _last(body: dict[str, Any]) -> str:
 
 def completion(body: dict[str, Any]) -> dict[str, Any]:
     """Return a whole answer: the tools asked for are called, for each city; a format asked for is kept to."""
-    text = '{"city": "Paris", "population": 2}' if body.get("response_format") else TEXT
+    text = '{"city": "Paris", "population": 2}' if body.get("response_format") else "".join(leaking.words(body, WORDS))
     told: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
     reason = "stop"
     if body.get("tools"):
@@ -282,7 +282,7 @@ def chunks(body: dict[str, Any], *, has_usage: bool) -> Iterator[dict[str, Any]]
                 yield chunk({"tool_calls": [{"index": number, "function": {"arguments": part}}]})
         yield chunk({}, "tool_calls")
     else:
-        for word in WORDS * (200 if "[drip" in _last(body) else 1):
+        for word in leaking.words(body, WORDS) * (200 if "[drip" in _last(body) else 1):
             yield chunk({"content": word})
         yield chunk({}, "stop")
     if has_usage:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.utils import timezone
 
-from llm_gateway import aliases, caching, policies, prices, providers
+from llm_gateway import aliases, caching, guarding, policies, prices, providers
 from llm_gateway.models import GatewayPolicy
 from llm_gateway.money import ledger, records
 from llm_gateway.watching import contents
@@ -309,6 +309,7 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
     spending.put(organization, acting_user=None, budget_usd=5, by_model=[{"model": f"{word}-model", "budget_usd": 1}])
     spending.set_for_key(key, models=[f"{word}-model"], max_parallel=3)
     caching.put(organization, acting_user=None, models=[f"{word}-model"])
+    guarding.put(organization, acting_user=None, rules=[{"name": word, "kind": "deny", "words": [f"{word} said"]}])
     amounts = {"input_usd_per_million": 1, "output_usd_per_million": 2}
     price, for_all = (
         prices.create(owner, acting_user=None, model=f"{word}-model", **amounts) for owner in (organization, None)
