@@ -275,7 +275,7 @@ def test_what_is_idle_serves_on_while_the_database_is_away(monkeypatch: pytest.M
     async def scene(purse: Purse) -> None:
         (await purse.reserve(scopes(budget(1000)), usd_micros=10, tokens=0)).settle(0, 0)
         database.is_away = True
-        while not purse.rounds.is_failing:
+        while not purse.rounds.is_failing:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         clock.now += 30
         await asyncio.sleep(0.1)
