@@ -9,19 +9,19 @@ from django.conf import settings
 
 from llm_gateway.problems import Refused
 
-OURS: Final = b"x-moolai-"
 PROVIDER: Final = "x-moolai-provider"
 FALLBACKS: Final = "x-moolai-fallbacks"
 NO_FALLBACK: Final = "x-moolai-no-fallback"
 TIMEOUT: Final = "x-moolai-timeout"
 RETRIES: Final = "x-moolai-retries"
 STREAM_COST: Final = "x-moolai-stream-cost"
+NAMES: Final = frozenset(map(str.encode, (PROVIDER, FALLBACKS, NO_FALLBACK, TIMEOUT, RETRIES, STREAM_COST)))
 MAX_FALLBACKS: Final = 8
 MAX_LENGTH: Final = 2_000
 # Headers of the SDKs that a provider of the same dialect is sent on.
-PASSED: Final[Mapping[str, tuple[str, ...]]] = {
-    "anthropic": ("anthropic-version", "anthropic-beta"),
-    "openai": ("openai-beta",),
+PASSED: Final[Mapping[str, tuple[bytes, ...]]] = {
+    "anthropic": (b"anthropic-version", b"anthropic-beta"),
+    "openai": (b"openai-beta",),
 }
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:;=/+-]{0,499}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}")
@@ -48,7 +48,7 @@ NONE: Final = Wishes()
 
 def read(headers: Mapping[bytes, bytes]) -> Wishes:
     """Return the wishes in a request's headers (names in lower case); raises Refused."""
-    if not any(name.startswith(OURS) for name in headers):
+    if NAMES.isdisjoint(headers):
         return NONE
     return Wishes(
         _provider(_text(headers, PROVIDER)),
@@ -61,8 +61,11 @@ def read(headers: Mapping[bytes, bytes]) -> Wishes:
 
 def passed(headers: Mapping[bytes, bytes], *, dialect: str) -> dict[str, str] | None:
     """Return the headers that a provider of `dialect` is sent on, None without any; raises Refused."""
-    found = {name: text for name in PASSED.get(dialect, ()) if (text := _text(headers, name))}
-    for name, text in found.items():
+    found = {}
+    for raw in PASSED.get(dialect, ()):
+        if raw not in headers or not (text := _text(headers, name := raw.decode())):
+            continue
+        found[name] = text
         if not _VALUE.fullmatch(text):
             raise Refused(name, f"`{name}` holds letters, digits and ` ._,:;=/+-`, 500 at most.")
     return found or None

@@ -176,11 +176,13 @@ def test_a_server_without_responses_is_asked_by_chat(client: OpenAI, stage: Stag
     assert {seen.path for seen in stage.provider.of('"llama"')} == {"/old/v1/chat/completions"}
 
 
-def test_openai_models_and_the_echo(client: OpenAI) -> None:
+def test_openai_models_and_the_echo(client: OpenAI, stage: Stage) -> None:
     text = client.completions.create(model="echo/echo", prompt="say it again").choices[0].text
     assert text == client.responses.create(model="echo/echo", input="say it again").output_text == "say it again"
     assert "echo/echo" in [model.id for model in client.models.list()]
     assert client.models.retrieve("echo/echo").id == "echo/echo"
+    with Anthropic(base_url=stage.url, api_key=stage.key) as claude:
+        assert "echo/echo" in [model.id for model in claude.models.list()]
 
 
 def test_openai_without_waiting(stage: Stage) -> None:
