@@ -25,7 +25,7 @@ PASSED: Final[Mapping[str, tuple[bytes, ...]]] = {
 }
 _VALUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:;=/+-]{0,499}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}")
-_SWITCH: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
+_SWITCH: Final = {"": False} | dict.fromkeys(("false", "off", "0"), False) | dict.fromkeys(("true", "on", "1"), True)
 _SECONDS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
 
 

@@ -41,12 +41,12 @@ def form(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_provider_is_made_with_a_key_that_no_page_shows(console: Client, acme: Organization) -> None:
-    fields = form(organization="acme", api_key=KEY, known_models="small\nlarge, small")
+    fields = form(organization="acme", api_key=KEY, known_models="small\nlarge, small", auth="api-key")
     answer = console.post(reverse("admin:llm_gateway_provider_add"), fields)
     row = Provider.objects.get()
     page = reverse("admin:llm_gateway_provider_change", args=[row.pk])
     assert (answer.status_code, answer["Location"]) == (302, page)
-    assert (row.known_models, sealed.read(row, "api_key")) == (["small", "large"], KEY)
+    assert (row.known_models, sealed.read(row, "api_key"), row.auth) == (["small", "large"], KEY, "api-key")
     pages = console.get(page).content.decode() + console.get(LIST).content.decode()
     assert "····WXYZ" in pages
     assert KEY not in pages

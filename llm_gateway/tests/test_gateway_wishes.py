@@ -172,3 +172,12 @@ def test_a_stream_tells_its_cost_to_who_asks_and_no_sdk_minds(stage: Stage, mode
     address: Any = {"base_url": f"{stage.url}/v1", "api_key": stage.key}
     chat = ChatOpenAI(model=model, default_headers=more, **address)
     assert "".join(str(chunk.content) for chunk in chat.stream("hi")) == TEXT
+
+
+def test_what_a_stream_cost_is_not_kept_with_its_answer(stage: Stage) -> None:
+    sent = {"model": GPT, "messages": [user("keep me")], "stream": True}
+    kept = {"x-moolai-cache": "on"}
+    assert "x-moolai-cost-usd=" in str(stage.call(CHAT, sent, headers=kept | {"x-moolai-stream-cost": "on"})[1])
+    status, body, headers = stage.call(CHAT, sent, headers=kept)
+    assert (status, headers["x-moolai-cached"], headers["x-moolai-cost-usd"]) == (200, "true", "0.000000")
+    assert "x-moolai-cost-usd" not in str(body)
