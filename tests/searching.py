@@ -18,6 +18,7 @@ from moolai.testing.redis import Redis
 from orgs import sealed
 
 LINK = re.compile(r'href="(/admin/[^"#?]*)"')
+ROWS = 30
 FIELD = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
@@ -77,6 +78,11 @@ def traces(collector: Collector) -> str:
     return "\n".join([*map(str, collector.spans), *(raw.decode("latin-1") for raw in collector.raw)])
 
 
+def _links(text: str) -> list[str]:
+    """Return where a page of the console leads, each once, in its order."""
+    return [link for link in dict.fromkeys(LINK.findall(text)) if "logout" not in link]
+
+
 class Reader:
     """The superadmin, over the API and in the console."""
 
@@ -94,12 +100,13 @@ class Reader:
         return "\n".join(texts)
 
     def console(self) -> str:
-        """Return every page that the console's index and its lists of the gateway's rows link to."""
+        """Return every page that the console's index links to, and rows that the gateway's lists link to."""
         pages = {"/admin/": self._get("/admin/")}
-        for _ in range(2):
-            sources = [text for page, text in pages.items() if page == "/admin/" or "llm" in page]
-            links = {link for text in sources for link in LINK.findall(text) if "logout" not in link}
-            pages |= {link: self._get(link) for link in sorted(links - pages.keys())}
+        for link in _links(pages["/admin/"]):
+            pages[link] = self._get(link)
+        lists = [text for page, text in pages.items() if "llm_gateway" in page]
+        for link in [link for text in lists for link in _links(text) if "/change/" in link][:ROWS]:
+            pages[link] = self._get(link)
         return "\n".join(f"--- {link}\n{text}" for link, text in pages.items())
 
     def _sign_in(self, password: str) -> None:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from llm_gateway.admin import words
 from llm_gateway.models import Attempt, Call
 from llm_gateway.watching import contents
+from llm_gateway.watching.contents import Opened
 from orgs import vault
 from orgs.admin.base import exact
 from orgs.models import ApiKey
@@ -92,7 +93,7 @@ def shown(row: Call, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def _content(row: Call) -> dict[str, Any] | None:
+def _content(row: Call) -> Opened | None:
     """Return what was asked and answered, where it was kept and can be read."""
     kept = contents.find(row.organization_id, row.pk)
     try:

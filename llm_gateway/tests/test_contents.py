@@ -54,11 +54,12 @@ def test_a_whole_answer_is_cut_where_it_is_too_long() -> None:
     assert sum(map(len, one.parts)) == MAX_BYTES
     row = contents._row(one)
     told = contents.opened(row)
-    assert told["answer"] == "a" * 40_000 + "b" * (MAX_BYTES - 40_000)
-    assert len(told["request"].encode()) in (MAX_BYTES, MAX_BYTES - 1)
-    assert told["is_request_truncated"]
-    assert told["is_answer_truncated"]
+    assert told.answer == "a" * 40_000 + "b" * (MAX_BYTES - 40_000)
+    assert len(told.request.encode()) in (MAX_BYTES, MAX_BYTES - 1)
+    assert told.is_request_truncated
+    assert told.is_answer_truncated
     assert "bbb" not in row.answer
+    assert "aaa" not in repr(told)
 
 
 def test_a_stream_is_bounded_whatever_it_says() -> None:
@@ -68,8 +69,8 @@ def test_a_stream_is_bounded_whatever_it_says() -> None:
         one.take(event)
     assert sum(map(len, one.parts)) == MAX_STREAM_BYTES
     told = contents.opened(contents._row(one))
-    assert len(told["answer"]) == MAX_BYTES
-    assert told["is_answer_truncated"]
+    assert len(told.answer) == MAX_BYTES
+    assert told.is_answer_truncated
 
 
 def test_what_is_said_after_the_call_is_over_is_not_kept() -> None:
@@ -78,8 +79,8 @@ def test_what_is_said_after_the_call_is_over_is_not_kept() -> None:
     one.is_over = True
     one.take(b" and the error that came after it")
     told = contents.opened(contents._row(one))
-    assert (told["answer"], json.loads(told["request"])) == ("good", {"n": 10**400})
-    assert not told["is_answer_truncated"]
+    assert (told.answer, json.loads(told.request)) == ("good", {"n": 10**400})
+    assert not told.is_answer_truncated
 
 
 def test_a_queue_that_is_full_drops_contents_and_counts_them() -> None:

@@ -98,12 +98,23 @@ def find(organization_id: str, call_id: str) -> CallContent | None:
     return CallContent.objects.filter(organization_id=organization_id, pk=call_id).first()
 
 
-def opened(row: CallContent) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """A content as its readers see it; without a repr, which templates that miss a variable write into the log."""
+
+    request: str
+    answer: str
+    is_request_truncated: bool
+    is_answer_truncated: bool
+    kept_at: datetime
+
+
+def opened(row: CallContent) -> Opened:
     """Return a content as its readers see it; raises `vault.Unreadable`."""
-    return {
-        "request": sealed.read(row, "request"),
-        "answer": sealed.read(row, "answer"),
-        "is_request_truncated": row.is_request_truncated,
-        "is_answer_truncated": row.is_answer_truncated,
-        "kept_at": row.kept_at,
-    }
+    return Opened(
+        sealed.read(row, "request"),
+        sealed.read(row, "answer"),
+        row.is_request_truncated,
+        row.is_answer_truncated,
+        row.kept_at,
+    )
