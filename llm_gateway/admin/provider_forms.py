@@ -10,7 +10,7 @@ from llm_gateway import providers
 from llm_gateway.models import Provider
 from moolai.errors import AppError
 
-FIELDS: Final = ("name", "dialect", "base_url", "is_enabled", "is_local", "priority")
+FIELDS: Final = ("name", "dialect", "base_url", "auth", "is_enabled", "is_local", "priority")
 BESIDE: Final = {"models": "known_models"}
 ADDRESS: Final = (
     "Empty: the provider's own. An organization's address must lead outside, over https on its usual port; it is "
@@ -42,7 +42,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["base_url"].help_text = ADDRESS
-        self.fields["priority"].required = False
+        self.fields["priority"].required = self.fields["auth"].required = False
         row: Any = self.instance
         self.initial["known_models"] = "\n".join(row.known_models or [])
         if row.pk is None:
@@ -50,6 +50,11 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         else:
             shown = providers.shown(row)["api_key"].replace("***", "····")
             self.fields["api_key"].widget.attrs["placeholder"] = f"{shown}; empty leaves it" if shown else "none"
+
+    def clean_auth(self) -> str:
+        """Take the usual header where none is chosen, or can be."""
+        is_open = self.cleaned_data.get("dialect") == Provider.Dialect.OPENAI
+        return str((is_open and self.cleaned_data["auth"]) or Provider.Auth.BEARER)
 
     def clean_priority(self) -> int:
         """Read none as 0."""

@@ -84,7 +84,7 @@ class ProviderAdmin(ConsoleAdmin):
         key = ["api_key", "forget_key"] if obj else ["api_key"]
         return [
             (None, {"fields": ["organization", "name", "dialect", "is_enabled"]}),
-            ("Address and key", {"fields": ["base_url", *key]}),
+            ("Address and key", {"fields": ["base_url", *key, "auth"]}),
             ("Models", {"fields": ["known_models", "priority", "is_local"]}),
         ]
 
