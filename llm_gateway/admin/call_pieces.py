@@ -185,7 +185,7 @@ def _facts(row: Call) -> list[tuple[str, Any]]:
         ("Tokens", f"{tokens} (estimated)" if row.is_estimated else tokens),
         ("Took", words.ms(row.latency_ms)),
         ("First token", words.ms(row.first_token_ms)),
-        ("From our cache", "yes" if row.is_cached else "no"),
+        ("From our cache", f"yes, which saved {words.usd(row.saved_usd_micros)}" if row.is_cached else "no"),
         ("Began", exact(row.started_at)),
         ("Ended", exact(row.finished_at)),
         ("Process", row.holder),

@@ -51,6 +51,11 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             shown = providers.shown(row)["api_key"].replace("***", "····")
             self.fields["api_key"].widget.attrs["placeholder"] = f"{shown}; empty leaves it" if shown else "none"
 
+    def clean_auth(self) -> str:
+        """Take the usual header where none is chosen, or can be."""
+        is_open = self.cleaned_data.get("dialect") == Provider.Dialect.OPENAI
+        return str((is_open and self.cleaned_data["auth"]) or Provider.Auth.BEARER)
+
     def clean_priority(self) -> int:
         """Read none as 0."""
         return int(self.cleaned_data["priority"] or 0)

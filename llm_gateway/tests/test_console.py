@@ -78,9 +78,9 @@ def test_an_empty_key_stays_another_host_clears_it_and_one_may_be_forgotten(
 ) -> None:
     row = provider(acme)
     page = reverse("admin:llm_gateway_provider_change", args=[row.pk])
-    console.post(page, form(priority="3"))
+    console.post(page, form(priority="3", auth="api-key"))
     row.refresh_from_db()
-    assert (row.priority, sealed.read(row, "api_key")) == (3, KEY)
+    assert (row.auth, row.priority, sealed.read(row, "api_key")) == ("api-key", 3, KEY)
     console.post(page, form(base_url="https://93.184.215.15/v1"))
     row.refresh_from_db()
     assert not row.api_key
