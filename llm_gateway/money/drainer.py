@@ -47,6 +47,12 @@ class Drainer:
         return self._guarded(lambda: draining.drain_folder(self.journal.folder))
 
     def _run(self) -> None:
+        try:
+            self._go_on()
+        finally:
+            connections.close_all()  # kept until here: a new one each second cost as much as what goes over it
+
+    def _go_on(self) -> None:
         self._guarded(lambda: draining.adopt(self.journal.folder.parent))
         while not self._is_over.wait(self.interval_seconds):
             self._sync()
@@ -71,12 +77,12 @@ class Drainer:
             if not self.is_failing:
                 logger.warning("the ledger waits for the database: %s", database.reason(error))
             self.is_failing = True
+            connections.close_all()
             return False
         except Exception:
             logger.exception("the journal could not be read")
-            return False
-        finally:
             connections.close_all()
+            return False
         if self.is_failing:
             logger.info("the ledger is written again")
         self.is_failing = False

@@ -1,0 +1,103 @@
+"""The limits of time of a call, and the client that leaves: as asyncio's own, without a timer or a task for each."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llm_gateway.plane.deadlines import Deadlines
+from llm_gateway.plane.exchange import GONE, Departure, Exchange
+
+pytestmark = pytest.mark.once
+
+
+async def limited(outer: float, inner: float, takes: float) -> str:
+    """Return which of two blocks was over time, "" when none was."""
+    deadlines = Deadlines()
+    try:
+        with deadlines.within(outer):
+            try:
+                with deadlines.within(inner):
+                    await asyncio.sleep(takes)
+            except TimeoutError:
+                await asyncio.sleep(0)  # only the inner one is over: what follows goes on
+                return "inner"
+    except TimeoutError:
+        return "outer"
+    finally:
+        deadlines.close()
+    return ""
+
+
+def test_the_block_that_takes_too_long_is_told() -> None:
+    for times, over in (((9, 0.02, 5), "inner"), ((0.02, 9, 5), "outer"), ((0.02, 0.02, 5), "outer"), ((9, 9, 0), "")):
+        assert asyncio.run(limited(*times)) == over
+
+
+def test_a_limit_that_is_lifted_does_not_ring_and_one_after_another_does() -> None:
+    async def steps() -> list[str]:
+        deadlines, told = Deadlines(), []
+        with deadlines.within(9), deadlines.within(0.02) as first:
+            first.lift()
+            await asyncio.sleep(0.04)
+        for seconds in (9, 0.02, 0.02):
+            try:
+                with deadlines.within(seconds):
+                    await asyncio.sleep(0.04)
+            except TimeoutError:
+                told.append("late")
+        deadlines.close()
+        return told
+
+    assert asyncio.run(steps()) == ["late", "late"]
+
+
+def test_who_is_cancelled_by_others_is_not_late() -> None:
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(limited(9, 9, 5))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancelled())
+
+
+def test_a_hundred_parts_of_a_stream_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def timers() -> int:
+        loop, made = asyncio.get_running_loop(), list[float]()
+        ring = loop.call_at
+        monkeypatch.setattr(loop, "call_at", lambda at, *more: (made.append(at), ring(at, *more))[1])  # type: ignore[func-returns-value]
+        deadlines = Deadlines()
+        with deadlines.within(60):
+            for _ in range(100):
+                with deadlines.within(120):
+                    pass
+        deadlines.close()
+        return len(made)
+
+    assert asyncio.run(timers()) == 1
+
+
+def test_a_server_that_says_when_the_client_leaves_needs_no_task_for_it() -> None:
+    async def leave(extensions: dict[str, Any]) -> tuple[int, bool]:
+        left = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"method": "POST", "path": "/v1/messages", "headers": [], "extensions": extensions}
+        departure = Departure(Exchange(scope, receive, receive))  # type: ignore[arg-type]
+        before = len(asyncio.all_tasks())
+        async with departure:
+            made = len(asyncio.all_tasks()) - before
+            asyncio.get_running_loop().call_soon(left.set)
+            asyncio.get_running_loop().call_soon(lambda: [tell() for tell in told if tell])
+            await asyncio.sleep(5)
+        return made, departure.has_left
+
+    told: list[Any] = []
+    assert asyncio.run(leave({GONE: told.append})) == (0, True)
+    assert told[-1] is None
+    assert asyncio.run(leave({})) == (1, True)
