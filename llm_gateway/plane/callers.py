@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 2.0
 FRESH_SECONDS: Final = 4.0
 TRUST_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 1.0  # a database that takes longer to say who a known caller is counts as away
 IDLE_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 2.0
 MAX_CALLERS: Final = 20_000
@@ -104,14 +105,20 @@ class Callers:
         if work is None:
             work = self._looking[presented] = asyncio.ensure_future(self._ask(presented))
             work.add_done_callback(lambda done: self._asked(presented, done))
+        is_trusted = known is not None and known.standing is not None and self._is_trusted(known)
         try:
-            return await asyncio.shield(work)
+            async with asyncio.timeout(PATIENCE_SECONDS if is_trusted else None):
+                return await asyncio.shield(work)
         except AWAY:
             if known is not None and known.standing is not None:
                 self.is_away = True
-                if time.monotonic() - known.looked_at < TRUST_SECONDS:
+                if self._is_trusted(known):
                     return known
             raise AppError("database_unavailable") from None
+
+    @staticmethod
+    def _is_trusted(entry: Entry) -> bool:
+        return time.monotonic() - entry.looked_at < TRUST_SECONDS
 
     def _asked(self, presented: Presented, done: "asyncio.Future[Entry]") -> None:
         self._looking.pop(presented, None)

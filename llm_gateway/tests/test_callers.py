@@ -134,12 +134,14 @@ class Desk:
     """Does database work on the spot, unless it is away; counts how often it was asked."""
 
     def __init__(self) -> None:
-        self.asked, self.is_away = 0, False
+        self.asked, self.is_away, self.hangs = 0, False, False
 
     async def __call__(self, work: Any) -> Any:
         self.asked += 1
         if self.is_away:
             raise OperationalError("away")
+        if self.hangs:
+            await asyncio.sleep(8)
         return await asyncio.get_running_loop().run_in_executor(None, closing, work)
 
 
@@ -176,6 +178,23 @@ async def test_while_the_database_is_away_known_callers_are_served_and_unknown_o
     with pytest.raises(AppError) as old:
         await callers.find(Presented(secret))
     assert old.value.code == "database_unavailable"
+    callers.forget()
+
+
+@pytest.mark.once
+async def test_a_database_that_hangs_keeps_no_known_caller_waiting(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    callers = Callers(desk, nothing)
+    standing = await callers.find(Presented(secret))
+    clock = time.monotonic
+    desk.hangs = True
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 5)
+    began = clock()
+    assert (await callers.find(Presented(secret))) == standing
+    assert (await callers.find(Presented(secret))) == standing
+    assert clock() - began < 3
     callers.forget()
 
 
