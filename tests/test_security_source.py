@@ -18,6 +18,7 @@ DANGEROUS = {"eval", "exec", "pickle", "marshal", "shelve", "dill", "yaml.load",
 # What is put into these texts of SQL comes from the source: names of tables and columns, and placeholders.
 SQL_FROM_NAMES = {
     "llm_gateway/money/books.py",
+    "llm_gateway/money/rows.py",
     "monitoring/analytics/api_calls.py",
     "monitoring/analytics/samples.py",
     "monitoring/metrics/reading.py",
