@@ -36,7 +36,7 @@ def put(organization: Organization, *, acting_user: User | None, **wish: Any) ->
     before = told(row)
     blank = CacheRule(organization=organization)
     row.is_enabled = wish.get("is_enabled", blank.is_enabled)
-    row.model_names = _names(wish.get("models", blank.model_names))
+    row.model_names = names(wish.get("models", blank.model_names))
     row.ttl_seconds = wish.get("ttl_seconds", blank.ttl_seconds)
     _check(row)
     row.save()
@@ -68,7 +68,7 @@ def saved(organization: Organization, *, now: datetime) -> dict[str, int]:
     return rows.aggregate(hits=Sum("cached", default=0), saved_usd_micros=Sum("saved_usd_micros", default=0))
 
 
-def _names(wanted: Any) -> list[str]:
+def names(wanted: Any) -> list[str]:
     """Return the names once each, in their order; raises `invalid_field`."""
     if not isinstance(wanted, Sequence) or isinstance(wanted, str) or len(wanted) > MAX_MODELS:
         raise InvalidInput(fields={"models": f"Write up to {MAX_MODELS} names of models or aliases."})

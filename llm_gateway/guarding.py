@@ -19,7 +19,7 @@ def of(organization: Organization) -> Guardrails:
 @transaction.atomic
 def put(organization: Organization, *, rules: list[Any], acting_user: User | None) -> Guardrails:
     """Replace the rules; every web process keeps to them within two seconds. Raises `invalid_field`."""
-    found = _checked(rules)
+    found = checked(rules)
     Organization.objects.select_for_update().get(pk=organization.pk)
     row = of(organization)
     before, row.rules = row.rules, found
@@ -35,7 +35,8 @@ def put(organization: Organization, *, rules: list[Any], acting_user: User | Non
     return row
 
 
-def _checked(wanted: Any) -> list[dict[str, Any]]:
+def checked(wanted: Any) -> list[dict[str, Any]]:
+    """Return the rules with what they leave out; raises `invalid_field`, which names each place."""
     if not isinstance(wanted, list):
         raise InvalidInput(fields={"rules": "Write a list of rules."})
     found, wrong = rules.normal(wanted)

@@ -15,8 +15,8 @@ from django.urls import reverse
 from llm_gateway.models import Alias, GatewayPolicy, Price, Provider
 from monitoring.models import Alert, Channel, Silence
 from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
-from orgs.models import AllowedNetwork, ApiKey, Membership, SpendingLimit, User
-from tests.matrix.place import PASSWORD, Place
+from orgs.models import AllowedNetwork, ApiKey, Membership, Organization, SpendingLimit, User
+from tests.matrix.place import NOWHERE, PASSWORD, Place
 
 STOCK: Final = ("changelist", "add", "history", "delete", "change")
 READS: Final = {  # pages that only show
@@ -102,6 +102,11 @@ def _membership(place: Place) -> int:
 
 def _organization(place: Place) -> str:
     return place.organization
+
+
+def _newcomer() -> str:
+    """Make an organization that has set nothing yet, without a trace; return its id."""
+    return Organization.objects.get_or_create(organization_id="newcomer", defaults={"name": "Newcomer"})[0].pk
 
 
 def _version(place: Place) -> int:
@@ -280,6 +285,15 @@ DEEDS: Final[dict[str, Deed]] = {
     "llm_gateway.Price change": _change("llm_gateway_price", _price, output_usd_per_million="3"),
     "llm_gateway.Price delete": _post("llm_gateway_price_delete", _price, {"post": "yes"}),
     "llm_gateway.Price delete_selected": _action("llm_gateway_price", "delete_selected", _price),
+    "llm_gateway.CacheRule add": lambda client, _: _add(
+        "llm_gateway_cacherule", organization=_newcomer(), is_enabled="on", names="*", ttl_seconds="60"
+    )(client, NOWHERE),
+    "llm_gateway.CacheRule change": _change("llm_gateway_cacherule", _organization, names="a/b"),
+    "llm_gateway.CacheRule empty": _action("llm_gateway_cacherule", "empty", _organization),
+    "llm_gateway.Guardrails add": lambda client, _: _add(
+        "llm_gateway_guardrails", organization=_newcomer()
+    )(client, NOWHERE),
+    "llm_gateway.Guardrails change": _change("llm_gateway_guardrails", _organization, written="[]"),
     "orgs.SpendingLimit add": _add(
         "orgs_spendinglimit", organization="{organization}", model="own/one", budget_usd="3", budget_window="day"
     ),
