@@ -1,4 +1,4 @@
-"""The console's pages of the gateway: calls, playground, providers, models and prices, aliases, budgets, privacy."""
+"""The console's pages of the gateway: calls, playground, providers, models, prices, aliases, budgets, what is kept."""
 
 from llm_gateway.admin import aliases, budgets, cache, calls, guardrails, keys, policies, prices, providers
 

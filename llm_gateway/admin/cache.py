@@ -65,10 +65,6 @@ class CacheRuleAdmin(ConsoleAdmin):
     ordering = ["organization"]
     actions = ["empty"]
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        """Show the list under the name that people look for."""
-        return super().changelist_view(request, {"title": "Caches", **(extra_context or {})})
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheRule]:
         """Read along what each saved in thirty days, from the sums by the hour."""
         since = timezone.now() - timedelta(days=30)

@@ -54,7 +54,7 @@ def normal(wanted: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, str]]
 def _filled(given: dict[str, Any]) -> dict[str, Any]:
     rule = {"name": "", "kind": "", "on": list(SIDES), **given}
     if rule["kind"] == "redact":
-        rule = {"action": "redact", "detect": list(DETECTORS), **rule}
+        rule = rule | {"detect": rule.get("detect", list(DETECTORS)), "action": rule.get("action", "redact")}
     return rule
 
 

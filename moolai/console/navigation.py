@@ -68,7 +68,7 @@ def _gateway(request: HttpRequest) -> Item:
             _list("Providers", "cloud", "llm_gateway_provider"),
             {"title": "Models", "icon": "deployed_code", "link": models, "active": request.path.startswith(prices)},
             _list("Aliases", "alt_route", "llm_gateway_alias"),
-            _list("Caches", "cached", "llm_gateway_cacherule"),
+            _list("Cache rules", "cached", "llm_gateway_cacherule"),
             _list("Guardrails", "shield", "llm_gateway_guardrails"),
             _list("Costs", "payments", "llm_gateway_spending"),
             _list("Budgets", "account_balance_wallet", "orgs_spendinglimit"),
