@@ -60,10 +60,6 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         """Read none as 0."""
         return int(self.cleaned_data["priority"] or 0)
 
-    def clean_auth(self) -> str:
-        """Read none as the usual header."""
-        return str(self.cleaned_data["auth"] or Provider.Auth.BEARER)
-
     def clean_known_models(self) -> list[str]:
         """Read one name a line; commas and spaces part names, too."""
         names = re.split(r"[\s,]+", str(self.cleaned_data["known_models"]))
