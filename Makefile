@@ -11,7 +11,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input -qq
 PYTEST := $(PY) -m pytest
 TOTALS := $(VENV)/totals.jsonl
-WORKERS ?= auto
+# One more than there are cores: the tests wait for servers, sockets and browsers about a third of their time.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 N ?= 100
 ON ?= sqlite

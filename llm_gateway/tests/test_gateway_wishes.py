@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from anthropic import Anthropic
+from django.utils import timezone
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
@@ -147,6 +148,7 @@ def test_what_is_left_of_a_limit_is_told(stage: Stage) -> None:
 def test_a_stream_tells_its_cost_to_who_asks_and_no_sdk_minds(stage: Stage, model: str) -> None:
     more: Any = {"x-moolai-stream-cost": "true"}
     told: dict[str, Any] = {"model": model, "stream": True}
+    began = timezone.now()
     sent = told | {"messages": [user("price")], "max_tokens": 50}
     plain = str(stage.call(CHAT, sent)[1])
     priced = str(stage.call(CHAT, sent, headers=more)[1])
@@ -155,7 +157,7 @@ def test_a_stream_tells_its_cost_to_who_asks_and_no_sdk_minds(stage: Stage, mode
     assert ("x-moolai-cost-usd" in plain, priced.count("data:")) == (False, plain.count("data:"))
     cost = comment.partition("=")[2]
     assert cost == ask(stage, "price", model=model)[2]["x-moolai-cost-usd"] != "0.000000"
-    rows = Call.objects.filter(is_stream=True, requested_model=model)
+    rows = Call.objects.filter(is_stream=True, requested_model=model, started_at__gte=began)
     assert eventually(lambda: set(rows.values_list("cost_usd_micros", flat=True)) == {round(float(cost) * 1e6)})
     assert f"\n\n{comment}\n\nevent: message_stop" in str(stage.call("/v1/messages", sent, headers=more)[1])
     response = str(stage.call("/v1/responses", told | {"input": "price"}, headers=more)[1])
