@@ -19,7 +19,8 @@ from llm_gateway.money.slices import Name
 ROWS: Final = 200  # of one statement
 _SPENT: Final = """
 INSERT INTO budget_windows (organization_id, subject, unit, "window", start_at, end_at, spent, leased) VALUES {rows}
-ON CONFLICT (subject, unit, "window", start_at) DO UPDATE SET spent = budget_windows.spent + excluded.spent
+ON CONFLICT (subject, unit, "window", start_at) DO UPDATE SET
+    spent = {least}(budget_windows.spent + excluded.spent, {most})
 """
 _HOURS: Final = """
 INSERT INTO llm_spending (organization_id, hour_at, key_id, model, provider,
@@ -28,11 +29,11 @@ INSERT INTO llm_spending (organization_id, hour_at, key_id, model, provider,
 ON CONFLICT (organization_id, hour_at, key_id, model, provider) DO UPDATE SET
     requests = llm_spending.requests + excluded.requests,
     failed = llm_spending.failed + excluded.failed,
-    input_tokens = llm_spending.input_tokens + excluded.input_tokens,
-    output_tokens = llm_spending.output_tokens + excluded.output_tokens,
-    cost_usd_micros = llm_spending.cost_usd_micros + excluded.cost_usd_micros,
+    input_tokens = {least}(llm_spending.input_tokens + excluded.input_tokens, {most}),
+    output_tokens = {least}(llm_spending.output_tokens + excluded.output_tokens, {most}),
+    cost_usd_micros = {least}(llm_spending.cost_usd_micros + excluded.cost_usd_micros, {most}),
     cached = llm_spending.cached + excluded.cached,
-    saved_usd_micros = llm_spending.saved_usd_micros + excluded.saved_usd_micros
+    saved_usd_micros = {least}(llm_spending.saved_usd_micros + excluded.saved_usd_micros, {most})
 """
 HOUR: Final = 3600
 MODEL_LENGTH: Final = 200
@@ -42,7 +43,8 @@ BILLED: Final = (Call.Status.COMPLETED, Call.Status.LOST)
 def count(calls: Sequence[Row]) -> None:
     """Add finished calls to everything that is kept of them.
 
-    A call is {column: value}, and `at`: when it began, in seconds since 1970.
+    A call is {column: value}, and `at`: when it began, in seconds since 1970. Sums stay at MOST: what providers make up
+    must not stop the books, which are those of everybody.
     """
     _spend(calls)
     _settle(calls)
@@ -61,7 +63,7 @@ def _spend(calls: Iterable[Row]) -> None:
         for subject in _subjects(owner, key, fit(model)):
             for window, start_at, end_at in _spans(day):
                 spent[owner, (subject, "usd_micros", window, start_at), end_at] += micros
-    rows = [(owner, *name, end_at, micros, 0) for (owner, name, end_at), micros in spent.items()]
+    rows = [(owner, *name, end_at, min(micros, MOST), 0) for (owner, name, end_at), micros in spent.items()]
     leases.locked({name for _, name, _ in spent})  # those that are there, in everybody's order; then come new ones
     _insert(_SPENT, sorted(rows, key=lambda row: row[1:5]))
 
@@ -101,8 +103,9 @@ def _settle(calls: Iterable[Row]) -> None:
     held = {row.pk: row for row in BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk")}
     rows = list(BudgetLease.objects.filter(pk__in=wanted, window__in=held))
     for lease in rows:
-        lease.settled += settled[lease.pk]
-        held[lease.window_id].leased -= settled[lease.pk]
+        window = held[lease.window_id]
+        lease.settled = min(lease.settled + settled[lease.pk], MOST)
+        window.leased = max(window.leased - settled[lease.pk], -MOST // 2)  # it never makes up for what was spent
     BudgetLease.objects.bulk_update(rows, ["settled"], batch_size=ROWS)
     BudgetWindow.objects.bulk_update(held.values(), ["leased"], batch_size=ROWS)
 
@@ -119,21 +122,23 @@ def _add_hours(calls: Iterable[Row]) -> None:
         is_billed = cost > 0 or call["status"] in BILLED
         row[0] += is_billed
         row[1] += not is_billed
-        row[2] += max(0, min(call["input_tokens"], MOST))
-        row[3] += max(0, min(call["output_tokens"], MOST))
+        row[2] += max(0, call["input_tokens"])
+        row[3] += max(0, call["output_tokens"])
         row[4] += cost
         row[5] += bool(call["is_cached"])
         row[6] += call["saved_usd_micros"]
     adapt = connection.ops.adapt_datetimefield_value
     found = [((key[0], datetime.fromtimestamp(key[1] * HOUR, UTC), *key[2:]), row) for key, row in hours.items()]
-    _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in sorted(found)])
+    rows = [(key, [min(number, MOST) for number in row]) for key, row in sorted(found)]
+    _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in rows])
 
 
 def _insert(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run the statement for all rows, some at a time, in their order."""
+    least = "LEAST" if connection.vendor == "postgresql" else "MIN"
     with connection.cursor() as cursor:
         for place in range(0, len(rows), ROWS):
             chunk = rows[place : place + ROWS]
             marks = "(" + ", ".join(["%s"] * len(chunk[0])) + ")"
             values = [value for row in chunk for value in row]
-            cursor.execute(statement.format(rows=", ".join([marks] * len(chunk))), values)
+            cursor.execute(statement.format(rows=", ".join([marks] * len(chunk)), least=least, most=MOST), values)

@@ -101,6 +101,8 @@ def _finish(call: Document, end: Document) -> Document:
     at = call["at"]
     call.update(end)
     call["at"], call["finished_at"] = at, _written(end["at"])
+    for name in ("cost_usd_micros", "saved_usd_micros"):
+        call[name] = max(0, min(call[name], rows.MOST))
     return call
 
 

@@ -222,6 +222,29 @@ def test_what_was_made_up_fits_the_columns_and_what_an_older_version_left_out_is
 
 
 @pytest.mark.django_db
+def test_what_a_provider_makes_up_does_not_stop_the_books_of_all(book: Journal) -> None:
+    """An organization's own provider may say any number of tokens, as often as it likes."""
+    ask = Ask("acme", ("org:acme", "usd_micros", "total", 0), 2**40, 10**6, need=10)
+    lease = leases.exchange([ask], holder=book.holder, now=NOON)[ask.name].lease
+    for number in range(1_100):
+        book.begin(begin(f"call_{number}", scope_model="own/m", leases=[lease]))
+        book.end(end(f"call_{number}", cost_usd_micros=2**62, input_tokens=2**53, output_tokens=2**53))
+    draining.drain_folder(book.folder)
+    book.begin(begin("call_last", leases=[lease]))
+    book.end(end("call_last", cost_usd_micros=2**62, input_tokens=2**53))
+    draining.drain_folder(book.folder)
+    assert Call.objects.filter(status="completed", cost_usd_micros=2**53).count() == 1_101
+    assert set(spent().values()) == {2**53}
+    hour = Spending.objects.get()
+    assert (hour.requests, hour.cost_usd_micros, hour.input_tokens, hour.output_tokens) == (1_101, *[2**53] * 3)
+    draining.bury(book.holder)
+    book.begin(begin("call_other", organization_id="globex"))
+    book.end(end("call_other", cost_usd_micros=7))
+    draining.drain_folder(book.folder)
+    assert spent()["org:globex", "day"] == 7
+
+
+@pytest.mark.django_db
 def test_files_that_were_read_are_deleted_and_a_long_call_ends_in_a_later_one(tmp_path: Path) -> None:
     book = Journal(tmp_path, holder="long", rotate_bytes=500)
     book.begin(begin("call_long"))
