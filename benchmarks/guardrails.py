@@ -64,7 +64,7 @@ def _request(body: bytes, guard: Guard | None) -> bytes:
     found = orjson.loads(body)
     chat.check(found)
     if guard is not None:
-        found = bodies.cleaned(found, guard.clean, names=bodies.REQUEST)
+        found = bodies.request(found, guard.clean)
     return orjson.dumps(chat.forward(found, model="m").body)
 
 

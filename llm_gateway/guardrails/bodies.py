@@ -4,7 +4,7 @@ A text is every string of a body's content but for names, ids, kinds, addresses 
 text (the arguments of a tool) stays JSON.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import orjson
@@ -12,18 +12,35 @@ import orjson
 from llm_gateway.reading import Document
 
 Clean = Callable[[str], str]
-# What of a request, and of an answer, holds texts that somebody wrote.
-REQUEST: Final = ("messages", "system", "input", "instructions", "prompt", "suffix", "prediction", "tools", "functions")
+# What of a request holds no text that somebody wrote: who asks, of whom, and how the answer is to come.
+SPARED: Final = frozenset(
+    """model user metadata safety_identifier prompt_cache_key prompt_cache_retention stream stream_options store
+    service_tier tool_choice function_call reasoning reasoning_effort thinking verbosity modalities audio include
+    truncation encoding_format previous_response_id conversation background container betas inference_geo""".split()
+)
+# What of an answer holds such texts.
 ANSWER: Final = ("choices", "content", "output")
 _NAMES: Final = frozenset(
     """role type id tool_call_id tool_use_id call_id item_id name status url data file_data file_id image_url audio
     input_audio detail format media_type signature encrypted_content cache_control finish_reason stop_reason object
     filename model namespace phase""".split()
 )
+_SCHEMAS: Final = frozenset({"format"})  # a name, or an object with the schema of an answer
 _JSON: Final = frozenset({"arguments"})
+_INPUTS: Final = frozenset({"arguments", "input"})
+MAX_ARGUMENTS: Final = 1024 * 1024  # characters of a tool's arguments in a stream
 
 
-def cleaned(body: Document, clean: Clean, *, names: tuple[str, ...]) -> Document:
+class TooLong(Exception):
+    """A text that can be looked at only as a whole, and has no end."""
+
+
+def request(body: Document, clean: Clean) -> Document:
+    """Return a request's body whose texts went through `clean`: the same object when none of them changed."""
+    return cleaned(body, clean, names=[name for name in body if name not in SPARED])
+
+
+def cleaned(body: Document, clean: Clean, *, names: Iterable[str]) -> Document:
     """Return a body whose texts went through `clean`: the same object when none of them changed."""
     more = {name: found for name in names if name in body and (found := walked(body[name], clean)) is not body[name]}
     return body | more if more else body
@@ -46,9 +63,9 @@ def _object(value: Document, clean: Clean) -> Document:
     is_text = value.get("type") == "text"
     more: Document = {}
     for name, item in value.items():
-        if name in _NAMES and not (is_text and name == "data"):
+        if name in _NAMES and not (is_text and name == "data") and not (name in _SCHEMAS and isinstance(item, dict)):
             continue
-        found = json_text(item, clean) if name in _JSON and isinstance(item, str) else walked(item, clean)
+        found = _field(name, item, clean)
         if found is not item:
             more[name] = found
     if not more:
@@ -56,6 +73,13 @@ def _object(value: Document, clean: Clean) -> Document:
     if value.get("logprobs"):  # they tell the text once more, token by token
         more["logprobs"] = [] if isinstance(value["logprobs"], list) else None
     return value | more
+
+
+def _field(name: str, item: Any, clean: Clean) -> Any:
+    """Return what a field holds, cleaned; the arguments of a tool in any form: what they are called says nothing."""
+    if name in _JSON and isinstance(item, str):
+        return json_text(item, clean)
+    return _json(item, clean) if name in _INPUTS and isinstance(item, dict) else walked(item, clean)
 
 
 def json_text(words: str, clean: Clean) -> str:
@@ -86,10 +110,13 @@ class HeldArguments:
     """The arguments of a tool that come in parts: JSON can be cleaned, and stay JSON, only as a whole."""
 
     def __init__(self, clean: Clean) -> None:
-        self._clean, self._parts = clean, list[str]()
+        self._clean, self._parts, self._size = clean, list[str](), 0
 
     def feed(self, part: str) -> str:
-        """Take a part; nothing may be sent on yet."""
+        """Take a part; nothing may be sent on yet. Raises TooLong beyond MAX_ARGUMENTS."""
+        self._size += len(part)
+        if self._size > MAX_ARGUMENTS:
+            raise TooLong
         self._parts.append(part)
         return ""
 

@@ -8,12 +8,12 @@ import orjson
 from llm_gateway.guardrails import bodies
 from llm_gateway.guardrails.guard import Blocked, Guard
 from llm_gateway.guardrails.streams import Cleaner
-from llm_gateway.problems import Problem
+from llm_gateway.problems import Problem, bad_answer
 from llm_gateway.reading import Document
 from llm_gateway.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 HEAVY_BYTES: Final = 64 * 1024
 CODE: Final = "content_blocked"
@@ -22,8 +22,8 @@ CODE: Final = "content_blocked"
 async def request(guard: Guard, body: Document, *, size: int) -> Document:
     """Return a request's body as it may be sent; raises Blocked."""
     if size <= HEAVY_BYTES:
-        return bodies.cleaned(body, guard.clean, names=bodies.REQUEST)
-    return await asyncio.to_thread(bodies.cleaned, body, guard.clean, names=bodies.REQUEST)
+        return bodies.request(body, guard.clean)
+    return await asyncio.to_thread(bodies.request, body, guard.clean)
 
 
 async def answer(guard: Guard, content: bytes) -> bytes:
@@ -61,11 +61,8 @@ class Guarded:
         rest = self._passed(self._inner.finish())
         if self._inner.problem is not None or self._refusal is not None:
             return rest
-        try:
-            return rest + self._cleaner.finish()
-        except Blocked as blocked:
-            self._refusal = refusal(blocked.rule, "answer")
-            return b""
+        left = self._guarded(self._cleaner.finish)
+        return b"" if self._refusal is not None else rest + left
 
     async def parts(self) -> "AsyncIterator[bytes]":
         """Yield what the client is sent, of a provider in this process."""
@@ -106,8 +103,13 @@ class Guarded:
     def _passed(self, data: bytes) -> bytes:
         if not data or self._refusal is not None:
             return b""
+        return self._guarded(lambda: self._cleaner.feed(data))
+
+    def _guarded(self, work: "Callable[[], bytes]") -> bytes:
         try:
-            return self._cleaner.feed(data)
+            return work()
         except Blocked as blocked:
             self._refusal = refusal(blocked.rule, "answer")
-            return b""
+        except bodies.TooLong:
+            self._refusal = bad_answer("The arguments of a tool are too long for the guardrails.")
+        return b""

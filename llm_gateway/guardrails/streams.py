@@ -15,7 +15,8 @@ from llm_gateway.guardrails.guard import Blocked, Guard, Held
 from llm_gateway.reading import Document, document, documents, text
 from llm_gateway.sse import Events, frame, read
 
-_CHAT: Final = ("content", "refusal", "reasoning_content", "reasoning")
+_AGAIN: Final = frozenset({"message", "reasoning_details"})  # tell a text once more, and are left out
+_PARTS: Final = {"function": "arguments", "custom": "input"}  # of a tool's call: what comes in parts
 _BLOCK: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _ARGUMENTS: Final = ("partial_json", "response.function_call_arguments.delta")
 Channel = tuple[Any, ...]
@@ -79,33 +80,62 @@ class Cleaner:
         yield frame(payload | {"choices": choices})
 
     def _choice(self, payload: Document, choice: Document, index: Any) -> Document:
-        def flush(delta: Document) -> Document:
-            return payload | {"choices": [{**choice, "logprobs": None, "finish_reason": None, **delta}]}
+        bare = {name: value for name, value in choice.items() if name in ("index", "finish_reason")}
 
-        is_last = bool(choice.get("finish_reason"))
-        changed: Document = {"logprobs": None} if "logprobs" in choice else {}
-        if isinstance(words := choice.get("text"), str):
-            changed["text"] = self._grown((index, "text"), words, lambda rest: flush({"text": rest}), is_last=is_last)
-        delta = dict(document(choice.get("delta")))
-        for field in _CHAT:
-            if isinstance(words := delta.get(field), str):
+        def flush(more: Document) -> Document:
+            return payload | {"choices": [{**bare, "logprobs": None, "finish_reason": None, **more}]}
+
+        is_last, told = bool(choice.get("finish_reason")), dict(bare)
+        for name, value in choice.items():
+            if name == "delta":
+                told[name] = self._delta(document(value), index, flush, is_last=is_last)
+            elif name == "text" and isinstance(value, str):
+                told[name] = self._grown((index, name), value, lambda rest: flush({"text": rest}), is_last=is_last)
+            elif name == "logprobs":
+                told[name] = None
+            elif name not in bare and name not in _AGAIN:
+                told[name] = bodies.walked(value, self._guard.clean)
+        return told
+
+    def _delta(self, given: Document, index: Any, flush: Callable[[Document], Document], *, is_last: bool) -> Document:
+        delta: Document = {}
+        for field, value in given.items():
+            if field == "tool_calls":
+                delta[field] = [self._call(index, call, flush, is_last=is_last) for call in documents(value)]
+            elif field == "function_call":  # what calls of tools were before
+                delta[field] = self._function(index, document(value), flush, is_last=is_last)
+            elif isinstance(value, str) and field != "role":
                 told = _of_field(flush, field)
-                delta[field] = self._grown((index, field), words, told, is_last=is_last)
-        if calls := documents(delta.get("tool_calls")):
-            delta["tool_calls"] = [self._call(index, call, flush, is_last=is_last) for call in calls]
-        return {**choice, **changed, **({"delta": delta} if "delta" in choice else {})}
+                delta[field] = self._grown((index, field), value, told, is_last=is_last)
+            elif field not in _AGAIN:
+                delta[field] = bodies.walked(value, self._guard.clean)
+        return delta
 
     def _call(self, index: Any, call: Document, flush: Callable[[Document], Document], *, is_last: bool) -> Document:
-        function, place = document(call.get("function")), call.get("index", 0)
-        words = function.get("arguments")
-        if not isinstance(words, str):
-            return call
+        place, told = call.get("index", 0), Document()
+        for field, value in call.items():
+            part = _PARTS.get(field, "")
+            if not part or not isinstance(words := document(value).get(part), str):
+                told |= bodies.walked({field: value}, self._guard.clean)
+                continue
 
-        def told(rest: str) -> Document:
-            return flush({"delta": {"tool_calls": [{"index": place, "function": {"arguments": rest}}]}})
+            def later(rest: str, field: str = field, part: str = part) -> Document:
+                return flush({"delta": {"tool_calls": [{"index": place, field: {part: rest}}]}})
 
-        said = self._grown((index, "tool", place), words, told, is_last=is_last)
-        return call | {"function": function | {"arguments": said}}
+            kind = "tool" if part == "arguments" else field
+            told[field] = value | {part: self._grown((index, kind, place), words, later, is_last=is_last)}
+        return told
+
+    def _function(
+        self, index: Any, function: Document, flush: Callable[[Document], Document], *, is_last: bool
+    ) -> Document:
+        if not isinstance(words := function.get("arguments"), str):
+            return document(bodies.walked(function, self._guard.clean))
+
+        def later(rest: str) -> Document:
+            return flush({"delta": {"function_call": {"arguments": rest}}})
+
+        return function | {"arguments": self._grown((index, "tool", None), words, later, is_last=is_last)}
 
     # --- blocks and items ---------------------------------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ def problem(entry: object) -> str:
     """Return what is wrong with an entry, nothing when it is good."""
     if not isinstance(entry, str) or not entry.strip() or len(entry) > MAX_LENGTH or not entry.isprintable():
         return f"Write a word or a phrase of at most {MAX_LENGTH} characters."
+    if entry.count("*") > 1 and not _is_plain(entry.split()[0][0]):  # it is looked for at every letter
+        return "What begins with a sign, or in a script without blanks between words, has one * at most."
     if any(word.startswith("*") or word.count("*") > 2 or "**" in word for word in entry.split()):
         return "A * stands for the rest of a word or a part of it: not at its beginning, and at most twice."
     return ""

@@ -149,7 +149,7 @@ def test_every_text_of_a_request_is_cleaned_and_nothing_else() -> None:
         "input": [MAIL, {"type": "document", "source": {"type": "text", "data": MAIL}}], "temperature": 1,
     }  # fmt: skip
     before = deepcopy(body)
-    found = bodies.cleaned(body, ALL.clean, names=bodies.REQUEST)
+    found = bodies.request(body, ALL.clean)
     assert (found["model"], found["user"], found["instructions"]) == (MAIL, MAIL, "[EMAIL]")
     assert found["messages"][0]["content"] == [{"type": "text", "text": "[EMAIL]"}, part]
     told = found["messages"][1]["tool_calls"][0]
@@ -161,7 +161,32 @@ def test_every_text_of_a_request_is_cleaned_and_nothing_else() -> None:
 
 def test_a_body_without_finds_is_the_same_object() -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "tools": [{"function": {"description": "x"}}]}
-    assert bodies.cleaned(body, ALL.clean, names=bodies.REQUEST) is body
+    assert bodies.request(body, ALL.clean) is body
+
+
+def test_what_a_field_is_called_lets_no_text_pass() -> None:
+    """Arguments have any names, and a provider may take fields that nobody here has heard of."""
+    used = {"type": "tool_use", "id": "t", "name": "f", "input": {"name": MAIL, "url": [MAIL], "id": {"data": MAIL}}}
+    schema = {
+        "type": "json_schema",
+        "name": "n",
+        "schema": {"description": MAIL, "properties": {"a": {"enum": [MAIL]}}},
+    }
+    body = {
+        "messages": [{"role": "assistant", "content": [used]}], "documents": [{"body": MAIL}], "stop": [MAIL],
+        "response_format": {"type": "json_schema", "json_schema": schema}, "text": {"format": schema},
+        "metadata": {"who": "kept"},
+    }  # fmt: skip
+    found = bodies.request(body, ALL.clean)
+    assert MAIL not in orjson.dumps(found).decode()
+    assert found["messages"][0]["content"][0] == used | {
+        "input": {"name": "[EMAIL]", "url": ["[EMAIL]"], "id": {"data": "[EMAIL]"}}
+    }
+    assert found["metadata"] == {"who": "kept"}
+    assert (
+        bodies.cleaned({"content": [used]}, ALL.clean, names=bodies.ANSWER)["content"]
+        == found["messages"][0]["content"]
+    )
 
 
 def test_arguments_stay_json() -> None:
@@ -217,6 +242,37 @@ def arguments_of(event: dict[str, Any]) -> str:
     return "".join(call["function"].get("arguments", "") for call in calls)
 
 
+def test_a_stream_has_no_field_that_passes_unseen() -> None:
+    """Servers that speak OpenAI's dialect add fields; each would be a way around the guardrails."""
+    half, rest = SAID[:40], SAID[40:]
+    custom = {"index": 1, "id": "c", "type": "custom", "custom": {"name": "f"}}
+    deltas: list[dict[str, Any]] = [
+        {name: words, "function_call": {"arguments": call}, "tool_calls": [{**custom, "custom": {"input": words}}],
+         "reasoning_details": [{"text": words}], "audio": {"transcript": MAIL}}
+        for name, words, call in (("thoughts", half, '{"to": "ann.lee'), ("thoughts", rest, '+x@mail.example.org"}'))
+    ]  # fmt: skip
+    chunks = [openai_chunk(delta) for delta in deltas] + [openai_chunk({}, finish_reason="stop")]
+    for chunk in chunks:
+        chunk["choices"][0]["message"] = {"content": SAID}
+    cleaner = Cleaner(ALL)
+    found = cleaner.feed(sse(*chunks)) + cleaner.finish()
+    told = [event["choices"][0]["delta"] for event in events(found)]
+    assert "".join(delta.get("thoughts", "") for delta in told) == ALL.clean(SAID)
+    inputs = [call["custom"].get("input", "") for delta in told for call in delta.get("tool_calls", ())]
+    assert "".join(inputs) == ALL.clean(SAID)
+    assert "".join(delta.get("function_call", {}).get("arguments", "") for delta in told) == '{"to":"[EMAIL]"}'
+    for secret in ("ann.", "4111", "DE89"):
+        assert secret not in found.decode()
+
+
+def test_arguments_that_do_not_end_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_ARGUMENTS", 100)
+    inner = Echoed(sse(*[openai_chunk(piece(0, "1" * 60)) for _ in range(2)]))
+    guarded = checking.Guarded(ALL, inner)
+    said = guarded.feed(inner.data) + guarded.finish()
+    assert (guarded.problem and guarded.problem.code, guarded.is_refused, said) == ("bad_provider_answer", True, b"")
+
+
 def test_anthropics_own_stream_is_cleaned_with_its_thoughts() -> None:
     thoughts = [{"type": "thinking_delta", "thinking": part} for part in (MAIL[:7], MAIL[7:])]
     delta = [{"type": "content_block_delta", "index": 0, "delta": one} for one in thoughts]
@@ -267,6 +323,7 @@ class Echoed:
     ("rule", "place"),
     [({}, "rules.0.kind"), ("x", "rules.0"), ({"kind": "deny", "name": "a"}, "rules.0.words"),
      ({"kind": "deny", "name": "a", "words": ["*x"]}, "rules.0.words.0"),
+     ({"kind": "deny", "name": "a", "words": ["机*密*x"]}, "rules.0.words.0"),
      ({"kind": "deny", "name": "a", "words": ["x"], "action": "block"}, "rules.0.action"),
      ({"kind": "redact", "name": "", "detect": ["email"]}, "rules.0.name"),
      ({"kind": "redact", "name": "a", "detect": ["shoe size"]}, "rules.0.detect"),
