@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import redis
 from django.conf import settings
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -52,13 +52,15 @@ class Shared:
         self._redis: Any = None
         self._asleep_until = 0.0 if url and settings.LLM_CACHE_SHARED_BYTES else float("inf")
         if url:
-            self._redis = Redis.from_url(
+            pool = BlockingConnectionPool.from_url(  # who finds all of them busy waits for one
                 url,
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 retry=Retry(NoBackoff(), 0),
                 max_connections=64,
+                timeout=TIMEOUT_SECONDS,
             )
+            self._redis = Redis.from_pool(pool)
 
     @property
     def is_awake(self) -> bool:

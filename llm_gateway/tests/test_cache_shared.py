@@ -56,6 +56,15 @@ def test_what_one_process_keeps_another_finds_in_the_same_organization_and_epoch
     assert replace(found[0], stored_at=0.0) == entry(stored_at=0.0)
 
 
+def test_many_calls_at_once_wait_for_a_connection_and_do_not_count_as_redis_away(url: str) -> None:
+    async def scene(ours: Shared, theirs: Shared) -> tuple[int, bool]:
+        await ours.put("k", entry())
+        found = await asyncio.gather(*(theirs.get("k", organization_id="acme", epoch=0) for _ in range(200)))
+        return sum(map(bool, found)), theirs.is_awake
+
+    assert play(url, scene) == (200, True)
+
+
 def test_all_entries_keep_to_their_bytes_and_to_their_time(url: str) -> None:
     async def scene(ours: Shared, theirs: Shared) -> list[bool]:
         for number, seconds in enumerate((60, 30, 90, 120)):
