@@ -52,3 +52,5 @@ def test_the_end_of_a_long_answer_is_bounded() -> None:
     found = tail(*[b"x" * 1000] * 1000, b'{"finish_reason":"length"}')
     assert sum(map(len, found.parts)) <= TAIL_BYTES + 1000
     assert found.reasons() == ["length"]
+    whole = tail(b"x" * 1_000_000 + b'{"finish_reason":"length"}')
+    assert (sum(map(len, whole.parts)), whole.reasons()) == (TAIL_BYTES, ["length"])

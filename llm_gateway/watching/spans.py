@@ -37,8 +37,8 @@ class Tail:
 
     def take(self, part: bytes) -> None:
         """Note what the client is sent."""
-        self.parts.append(part)
-        self.size += len(part)
+        self.parts.append(part[-TAIL_BYTES:])  # of a whole answer its end: many wait, and an answer may be long
+        self.size += len(self.parts[-1])
         while self.size - len(self.parts[0]) >= TAIL_BYTES:
             self.size -= len(self.parts.popleft())
 
