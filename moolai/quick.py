@@ -179,12 +179,12 @@ class QuickCycle(RequestResponseCycle):
 
     def _head(self, status: int, given: list[tuple[bytes, bytes]]) -> bytes:
         fields = [*self.default_headers, *given]
-        length = next((value for name, value in given if name == b"content-length"), None)
+        length = next((value for name, value in given if name.lower() == b"content-length"), None)
         if length is None:
             fields.append((b"transfer-encoding", b"chunked"))
         else:
             self.left = int(length)
-        if CLOSE in given:
+        if any(name.lower() == b"connection" and value.lower() == b"close" for name, value in given):
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append(CLOSE)

@@ -115,6 +115,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         PATH: [(b"content-length", b"%d" % len(message["body"]))],
         "/v1/completions": [(b"x-a", b"b\r\nx-injected: c")],
         "/v1/embeddings": [(b"content-length", b"1")],
+        "/v1/responses": [(b"Content-Length", b"28"), (b"Connection", b"close")] if message["body"][:1] == b"D" else [],
     }.get(scope["path"], [])
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/v1/responses":
@@ -173,6 +174,9 @@ async def answers() -> None:
         head, _, body = answer.partition(b"\r\n\r\n")
         assert b"transfer-encoding: chunked" in head
         assert body == b"4\r\npart\r\n4\r\npart\r\n14\r\n" + b"x" * 20 + b"\r\n0\r\n\r\n"
+        answer = await exchange(port, call("/v1/responses", body=b"D" * 20))  # with headers as Django writes them
+        assert answer.endswith(b"Connection: close\r\n\r\npartpart" + b"D" * 20)
+        assert b"transfer-encoding" not in answer.lower()
         answer = await exchange(port, call("/v1/completions"))
         assert b"x-injected" not in answer
         assert answer.startswith(b"HTTP/1.1 500")
