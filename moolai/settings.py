@@ -154,6 +154,7 @@ CORS_ALLOW_HEADERS = [
     *default_headers, "x-api-key", "x-organization-id", "x-request-id", "idempotency-key", "if-match",
     "last-event-id", "openai-organization", "openai-beta", "anthropic-version", "anthropic-beta", "x-moolai-provider",
     "x-moolai-fallbacks", "x-moolai-no-fallback", "x-moolai-timeout", "x-moolai-retries", "x-moolai-stream-cost",
+    "x-moolai-cache", "x-moolai-cache-ttl",
 ]  # fmt: skip
 CORS_EXPOSE_HEADERS = [
     "etag", "idempotency-replayed", "retry-after", "x-request-id",

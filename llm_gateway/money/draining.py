@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from llm_gateway.models import BudgetLease, JournalCursor
@@ -105,7 +105,7 @@ def _size(path: Path) -> int:
 def adopt(directory: Path) -> list[str]:
     """Finish the books of every process that died: count its calls, end those it left open, give back its slices.
 
-    Returns the names of those processes.
+    Returns the names of those processes. What cannot be read is logged, and the others are finished all the same.
     """
     done = []
     for folder in sorted(path for path in directory.glob("*") if path.is_dir() and not path.name.startswith(".")):
@@ -114,6 +114,10 @@ def adopt(directory: Path) -> list[str]:
                 done.append(folder.name)
         except FileNotFoundError:
             continue  # somebody else has just finished it
+        except (OperationalError, InterfaceError):
+            raise  # none of them can be read now
+        except Exception:
+            logger.exception("the journal of %s cannot be read", folder.name)
     return done
 
 

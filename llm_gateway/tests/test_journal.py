@@ -265,6 +265,19 @@ def test_files_that_were_read_are_deleted_and_a_long_call_ends_in_a_later_one(tm
     assert not book.folder.exists()
 
 
+@pytest.mark.django_db
+def test_a_journal_that_cannot_be_read_keeps_no_other_from_being_finished(tmp_path: Path) -> None:
+    for name in ("a-broken", "b-whole"):
+        book = Journal(tmp_path, holder=name)
+        book.begin(begin(f"call_{name}"))
+        book.close()
+    file = journal.files(tmp_path / "a-broken")[0]
+    file.unlink()
+    file.mkdir()
+    assert draining.adopt(tmp_path) == ["b-whole"]
+    assert list(Call.objects.values_list("call_id", "status")) == [("call_b-whole", "lost")]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_process_loses_nothing_and_two_who_read_what_it_left_count_once(tmp_path: Path) -> None:
     ask = Ask("acme", ("org:acme", "usd_micros", "month", 1_793_491_200), 1_796_083_200, 10**9, need=500_000)
