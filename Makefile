@@ -18,6 +18,9 @@ N ?= 100
 ON ?= sqlite
 ARGS ?=
 
+# Hundreds of processes are started here: each would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test quick check bench faults demo-fleet requirements clean
 
 help: ## List the targets

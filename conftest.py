@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
-from moolai.testing import chromium, totals
+from moolai.testing import choice, chromium, totals
 from moolai.testing import processes as child
 from moolai.testing import world as worlds
 from moolai.testing.postgres import Postgres
@@ -22,17 +26,27 @@ from moolai.testing.proxy import Proxy
 from moolai.testing.redis import Redis
 
 if TYPE_CHECKING:
+    from django.test import Client
     from playwright.sync_api import Browser, BrowserContext, Page
+
+    from orgs.models import Organization, User
 
 if "DJANGO_SETTINGS_MODULE" in os.environ and "PYTEST_XDIST_WORKER" not in os.environ:
     raise pytest.UsageError("unset DJANGO_SETTINGS_MODULE: the tests choose their own database before settings load")
+
+# A crowded machine is slow, and that says nothing about what is tested.
+hypothesis.settings.register_profile(
+    "suite", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 _STACK = ExitStack()
 WORLD = worlds.enter(_STACK)
 DESELECTED = pytest.StashKey[dict[str, int]]()
 OPTIONAL = ("faults", "once", "services", "browser")
-SLOWEST = 25
-ELSEWHERE = {"faults": " (make faults)", "once": " (run in the other world)"}
+SLOWEST = 40
+FILES = "whole files"
+ELSEWHERE = {"faults": " (make faults)", "once": " (run in the other world)", FILES: " (run in the other world)"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     django.setup()
+    from monitoring.metrics import flushing
+
+    flushing.stop()  # a test may call the ASGI application: its counts are not to reach the next test's database
     # In this process only: the server processes hash as the product does.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
     config.stash[DESELECTED] = {}
@@ -54,6 +71,29 @@ def pytest_unconfigure() -> None:
 def pytest_report_header() -> str:
     """Say at the top what this run tests against."""
     return f"world: {WORLD.describe()}"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files of the other world unread, unless one is named: to import them takes long."""
+    if not (collection_path.name.startswith("test_") and collection_path.suffix == ".py"):
+        return None
+    if choice.world_of(collection_path) in (None, WORLD.engine):
+        return None
+    counts = config.stash[DESELECTED]
+    counts[FILES] = counts.get(FILES, 0) + 1
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Migrate the database that all others are copies of while the workers read the tests."""
+    Thread(target=WORLD.make_template, daemon=True).start()
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over the tests and the modules: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -134,16 +174,50 @@ def django_db_keepdb() -> bool:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def django_db_modify_db_settings() -> None:
+    """Give this process a copy of the migrated database, which it keeps."""
+    from django.db import connection
+
+    connection.settings_dict["TEST"]["NAME"] = WORLD.name_of(WORLD.new_database(f"test_{WORLD.worker}"))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, request: pytest.FixtureRequest) -> None:
     """Let tests in the suite's own database clean up audit rows; `test_chain.py` has one that refuses."""
     from django.db import connection
 
+    if not any(item.get_closest_marker("django_db") for item in request.session.items):
+        return  # there is no such database
     statements = ["DROP TRIGGER IF EXISTS audit_log_no_change ON audit_log"]
     if connection.vendor == "sqlite":
         statements = ["DROP TRIGGER IF EXISTS audit_log_no_update", "DROP TRIGGER IF EXISTS audit_log_no_delete"]
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    """A superadmin."""
+    from orgs.models import User
+    from orgs.tests.desk import PASSWORD
+
+    return User.objects.create_superuser("root", password=PASSWORD)
+
+
+@pytest.fixture
+def console(client: Client, root: User) -> Client:
+    """A browser that the superadmin is signed in with."""
+    client.force_login(root)
+    return client
+
+
+@pytest.fixture
+def acme(db: None) -> Organization:
+    """An organization."""
+    from orgs import organizations
+
+    return organizations.create("acme", name="Acme", acting_user=None)
 
 
 @pytest.fixture

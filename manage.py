@@ -12,8 +12,10 @@ def main() -> None:
     from django.core.management import execute_from_command_line
     from django.db import DatabaseError
 
+    from moolai import pipes
+
     try:
-        execute_from_command_line(sys.argv)
+        pipes.run(lambda: execute_from_command_line(sys.argv))
     except DatabaseError as error:
         from moolai import no_database
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from llm_gateway.models import Alias
 from llm_gateway.providers import MODEL
@@ -13,6 +14,7 @@ from orgs.models import Organization, User
 
 MAX_TARGETS: Final = 16
 MAX_WEIGHT: Final = 1_000_000
+A_MODEL: Final = "This is an alias; name a model, as provider/model."
 
 
 def create(organization: Organization | None, *, alias: str, targets: Any, acting_user: User | None) -> Alias:
@@ -60,7 +62,7 @@ def shown(row: Alias) -> dict[str, Any]:
 
 
 def check(row: Alias) -> None:
-    """Raise what `create` would of a row; nothing is written."""
+    """Raise what `create` would of a row; nothing is written. Providers that are not there may come later."""
     try:
         row.full_clean(exclude=["organization", "targets"], validate_unique=False, validate_constraints=False)
     except ValidationError as error:
@@ -71,8 +73,22 @@ def check(row: Alias) -> None:
     for number, target in enumerate(targets):
         if problem := _problem(target):
             raise InvalidInput(fields={f"targets.{number}": problem})
-    if row.alias in {target["model"] for target in targets}:
+    names = [target["model"] for target in targets]
+    if row.alias in names:
         raise InvalidInput(fields={"targets": "An alias does not lead to itself."})
+    known = Alias.objects.exclude(pk=row.pk).filter(Q(organization=row.organization_id) | Q(organization=None))
+    others = set(known.filter(alias__in=names).values_list("alias", flat=True))
+    if found := {f"targets.{number}": A_MODEL for number, name in enumerate(names) if name in others}:
+        raise InvalidInput(fields=found)
+    _check_name(row)
+
+
+def _check_name(row: Alias) -> None:
+    """Refuse a name that another alias of the same place has for a target: it would seem to lead to this one."""
+    others = Alias.objects.exclude(pk=row.pk).filter(organization=row.organization_id)
+    for name, targets in others.values_list("alias", "targets"):
+        if row.alias in {target["model"] for target in targets}:
+            raise InvalidInput(fields={"alias": f"The alias {name} leads to a model of this name."})
 
 
 def _problem(target: Any) -> str:

@@ -1,18 +1,23 @@
 """REST doors of the ledger: an organization's calls, and one of them with its attempts and what was kept of it."""
 
+import logging
 from typing import Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from llm_gateway.models import Attempt, Call
+from llm_gateway.models import Attempt, Call, CallContent
 from llm_gateway.watching import contents
-from orgs import access, rest, spending
+from orgs import access, rest, spending, vault
 from orgs.models import Organization
 
-EXACT: Final = {"status": "status", "provider": "provider", "model": "model", "api_key": "key_id", "surface": "surface"}
+logger = logging.getLogger(__name__)
+NOT_KEPT: Final = "not_kept"
+ADMINS_ONLY: Final = "admins_only"
+UNREADABLE: Final = "unreadable"
+EXACT: Final = {"status": "status", "provider": "provider", "api_key": "key_id", "surface": "surface"}
 
 
 class CallRow(serializers.ModelSerializer[Call]):
@@ -39,7 +44,17 @@ class AttemptRow(serializers.ModelSerializer[Attempt]):
 
     class Meta:
         model = Attempt
-        fields = ["number", "provider", "model", "http_status", "error", "latency_ms", "first_token_ms", "started_at"]
+        fields = [
+            "number",
+            "provider",
+            "model",
+            "http_status",
+            "error",
+            "provider_request_id",
+            "latency_ms",
+            "first_token_ms",
+            "started_at",
+        ]
 
 
 class ContentRow(serializers.Serializer[Any]):
@@ -57,10 +72,14 @@ class CallDetail(CallRow):
 
     tries = AttemptRow(many=True)
     has_content = serializers.BooleanField(help_text="Whether prompt and answer were kept.")
-    content = ContentRow(allow_null=True, help_text="null: nothing was kept, or the caller is no admin.")
+    content = ContentRow(allow_null=True, help_text="null: `content_reason` says why.")
+    content_reason = serializers.ChoiceField(
+        choices=["", NOT_KEPT, ADMINS_ONLY, UNREADABLE],
+        help_text="Why there is no content: nothing was kept, the caller is no admin, or no key opens it any more.",
+    )
 
     class Meta(CallRow.Meta):
-        fields = [*CallRow.Meta.fields, "tries", "has_content", "content"]
+        fields = [*CallRow.Meta.fields, "tries", "has_content", "content", "content_reason"]
 
 
 class Calls(rest.View):
@@ -71,10 +90,12 @@ class Calls(rest.View):
         shape=rest.Shape.PAGE,
         parameters={
             "status": rest.one_of(list(Call.Status.values), "Only calls that stand so."),
-            "provider": rest.Parameter("Only calls that this provider answered."),
-            "model": rest.Parameter("Only calls of this model, by the provider's name for it."),
+            "provider": rest.Parameter("Only calls that this provider answered, or failed last."),
+            "model": rest.Parameter(
+                "Only calls of this model: as asked for (also an alias), as its provider names it, or provider/model."
+            ),
             "api_key": rest.Parameter("Only calls with this key (its key_id)."),
-            "surface": rest.Parameter("Only calls of this surface, such as messages."),
+            "surface": rest.Parameter("Only calls of this surface, such as chat/completions or messages."),
             "since": rest.Parameter("From this moment on.", "date-time"),
             "until": rest.Parameter("Until before this moment.", "date-time"),
         },
@@ -85,6 +106,9 @@ class Calls(rest.View):
         rows = _rows(organization).filter(
             **{field: self.query[name] for name, field in EXACT.items() if self.query[name]}
         )
+        if model := self.query["model"]:
+            provider, _, name = model.partition("/")
+            rows = rows.filter(Q(requested_model=model) | Q(model=model) | Q(provider=provider, model=name))
         if since := self.query["since"]:
             rows = rows.filter(started_at__gte=since)
         if until := self.query["until"]:
@@ -103,8 +127,19 @@ class OneCall(rest.View):
         kept = contents.find(organization.pk, call_id)
         row.has_content = kept is not None
         is_admin = access.caller(request).may_write(organization.pk)
-        row.content = contents.opened(kept) if kept is not None and is_admin else None
+        row.content, row.content_reason = _content(kept, is_admin=is_admin)
         return rest.answer(CallDetail(row).data)
+
+
+def _content(kept: CallContent | None, *, is_admin: bool) -> tuple[contents.Opened | None, str]:
+    """Return what a reader sees of a call's content, and why that is nothing."""
+    if kept is None or not is_admin:
+        return None, NOT_KEPT if kept is None else ADMINS_ONLY
+    try:
+        return contents.opened(kept), ""
+    except vault.Unreadable:
+        logger.error("the content of call %s cannot be opened: ENCRYPTION_KEY is another one", kept.pk)
+        return None, UNREADABLE
 
 
 def _rows(organization: Organization) -> QuerySet[Call]:

@@ -6,7 +6,9 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import transaction
 
-from llm_gateway.models import CallContent, GatewayPolicy
+from llm_gateway.models import CallContent, GatewayPolicy, PromptContent
+from llm_gateway.workflows import contents
+from orchestrators.work import board
 from orgs import audit
 from orgs.models import Organization, User
 
@@ -28,7 +30,7 @@ def days(row: GatewayPolicy) -> int:
 def put(organization: Organization, *, acting_user: User | None, **wanted: Any) -> GatewayPolicy:
     """Replace the policy; what is left out is off. Calls keep to it within two seconds.
 
-    An organization that becomes private loses at once what was kept of its calls.
+    An organization that becomes private loses at once what was kept of its calls and prompts.
     """
     Organization.objects.select_for_update().get(pk=organization.pk)
     row = of(organization)
@@ -37,7 +39,7 @@ def put(organization: Organization, *, acting_user: User | None, **wanted: Any) 
     row.keeps_content = bool(wanted.get("keeps_content"))
     row.content_days = wanted.get("content_days")
     row.save()
-    gone = CallContent.objects.filter(organization=organization).delete()[0] if row.is_private else 0
+    gone = _forget(organization) if row.is_private else 0
     audit.record(
         "llm_policy.set",
         acting_user=acting_user,
@@ -47,6 +49,14 @@ def put(organization: Organization, *, acting_user: User | None, **wanted: Any) 
         after=told(row) | ({"contents_deleted": gone} if gone else {}),
     )
     return row
+
+
+def _forget(organization: Organization) -> int:
+    """Delete what was kept of its calls and prompts, and what its workflows came to; return how many texts."""
+    kept = (CallContent, PromptContent)
+    count = sum(model._default_manager.filter(organization=organization).delete()[0] for model in kept)
+    count += board.forget_texts(organization, task_type="prompt")
+    return count + contents.forget_organization(organization.pk)
 
 
 @transaction.atomic

@@ -55,6 +55,13 @@ def arguments(value: object) -> Document | None:
     return found if type(found) is dict and not is_deep(found) else None
 
 
+def may_be_deep(written: str | bytes, *, limit: int = MAX_DEPTH) -> bool:
+    """Say whether JSON text has brackets enough to be nested deeper than `limit`: a count is all that most need."""
+    if isinstance(written, str):
+        return written.count("{") + written.count("[") > limit
+    return written.count(b"{") + written.count(b"[") > limit
+
+
 def is_deep(value: object, *, limit: int = MAX_DEPTH) -> bool:
     """Say whether `value` is nested deeper than `limit`, looking at each level once."""
     level = [value]

@@ -31,6 +31,11 @@ class Events:
         self._has_returns = False
         self.is_overflown = False
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether nothing is left over from before, and lines ended with line feeds only."""
+        return not self._pending and not self._has_returns and not self.is_overflown
+
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes."""
         return [read(raw) for raw in self.cut(data)]
@@ -40,7 +45,7 @@ class Events:
         if self.is_overflown:
             return []
         self._has_returns = self._has_returns or b"\r" in data
-        if not self._pending and not self._has_returns and len(data) <= MAX_EVENT_BYTES:
+        if self.is_simple and len(data) <= MAX_EVENT_BYTES:
             return self._split(data)
         self._pending += data
         events: list[bytes] = []

@@ -31,9 +31,9 @@ class ChannelRow(serializers.ModelSerializer[Channel]):
     class Meta:
         model = Channel
         fields = [
-            "channel_id", "organization_id", "kind", "name", "min_severity", "is_enabled", "url", "has_secret",
-            "recipients", "sender", "username", "failures", "parked_until", "last_ok_at", "last_error", "last_error_at",
-            "created_at", "updated_at",
+            "channel_id", "organization_id", "kind", "name", "min_severity", "is_enabled", "takes_approvals", "url",
+            "has_secret", "recipients", "sender", "username", "failures", "parked_until", "last_ok_at", "last_error",
+            "last_error_at", "created_at", "updated_at",
         ]  # fmt: skip
 
     def get_url(self, row: Channel) -> str:
@@ -72,6 +72,9 @@ class ChannelChange(serializers.Serializer[Any]):
     name = serializers.CharField(required=False, max_length=100)
     min_severity = serializers.ChoiceField(Severity.choices, required=False)
     is_enabled = serializers.BooleanField(required=False)
+    takes_approvals = serializers.BooleanField(
+        required=False, help_text="Whether its readers may decide approvals by links. Not for PagerDuty."
+    )
     url = serializers.CharField(required=False, allow_blank=True, max_length=2000)
     secret = serializers.CharField(required=False, allow_blank=True, max_length=500, trim_whitespace=False)
     recipients = serializers.ListField(child=serializers.EmailField(), required=False, max_length=50)

@@ -46,6 +46,7 @@ def report(wish: Wish, *, now: datetime, with_forecast: bool) -> dict[str, Any]:
         "start_date": wish.period.start_at,
         "end_date": wish.period.end_at,
         "total_cost": usd(whole.cost_usd_micros),
+        "saved_by_cache": usd(whole.saved_usd_micros),
         "currency": "USD",
         "request_count": whole.requests,
         "failed_count": whole.failed,

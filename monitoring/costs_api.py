@@ -54,6 +54,7 @@ class CostsRow(serializers.Serializer[Any]):
     start_date = serializers.DateTimeField()
     end_date = serializers.DateTimeField()
     total_cost = serializers.FloatField(help_text="US dollars, exact to the micro-dollar; calls are rounded half up.")
+    saved_by_cache = serializers.FloatField(help_text="What answers had cost that the cache gave again.")
     currency = serializers.CharField()
     request_count = serializers.IntegerField(help_text="Calls that were billed.")
     failed_count = serializers.IntegerField(help_text="The others.")

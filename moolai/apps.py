@@ -6,6 +6,10 @@ from django.apps import AppConfig
 from django.db import connections
 from django.db.models.signals import post_migrate, pre_migrate
 
+from moolai import memory
+
+memory.load_lean()  # before the models of any app are loaded
+
 
 class MoolaiConfig(AppConfig):
     """Runs once per process, after all models are loaded."""

@@ -1,4 +1,4 @@
-"""Every async door: `/ws` sockets, the gateway's data plane, the streams of events, and Django for the rest of HTTP."""
+"""Every async door: `/ws` sockets, the gateway's data plane, prompts, streams of events, and Django for the rest."""
 
 import os
 from typing import Any
@@ -10,6 +10,7 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
+from llm_gateway.prompts import endpoint as prompts
 from monitoring.metrics import flushing
 from monitoring.streams import endpoint as streams
 from moolai import daphne_close, gateway, ws
@@ -27,6 +28,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif scope["type"] == "http" and streams.is_stream(scope):
         flushing.start()
         await streams.serve(django_application, scope, receive, send)
+    elif scope["type"] == "http" and prompts.is_ours(scope):
+        flushing.start()
+        await prompts.serve(django_application, scope, receive, send)
     else:
         flushing.start()
         await django_application(scope, receive, send)

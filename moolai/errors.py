@@ -43,7 +43,10 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "unsupported_media_type": (415, "Send `Content-Type: application/json`."),
     "locked_out": (429, "Too many failed sign-ins; wait as long as Retry-After says."),
     "rate_limited": (429, "Wait as long as Retry-After says."),
-    "insufficient_quota": (429, "The budget is spent; wait for its next window, or have it raised."),
+    "insufficient_quota": (
+        429,
+        "Too little of the budget is left; send a smaller max_tokens, wait for its next window, or have it raised.",
+    ),
     "internal_error": (500, "Something broke on our side; quote the request_id."),
     "provider_error": (502, "The model's provider failed, or refused its key; try again or ask another one."),
     "overloaded": (503, "Too many connections; try again in a few seconds."),

@@ -4,12 +4,15 @@ None of them changes anything, so a wrong method is told so (405) before a missi
 """
 
 import json
+from typing import Any
 
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from moolai import dependencies
+from orchestrators.work import counts
 
 
 @csrf_exempt
@@ -32,12 +35,22 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """Answer the health of the controller; unhealthy (503) only when it cannot serve. Redis is optional always."""
-    is_serving = dependencies.database().is_well
-    body = {"status": "healthy" if is_serving else "unhealthy", "redis": dependencies.redis_server().word}
-    return _spaced(body, status=200 if is_serving else 503)
+    queue = _queue() if dependencies.database().is_well else None
+    body: dict[str, Any] = {"status": "unhealthy" if queue is None else "healthy"}
+    body["redis"] = dependencies.redis_server().word
+    body |= {} if queue is None else {"queue_stats": queue}
+    return _spaced(body, status=503 if queue is None else 200)
 
 
-def _spaced(body: dict[str, str], *, status: int = 200) -> HttpResponse:
+def _queue() -> dict[str, int] | None:
+    """Return the queue's numbers, the last ones when they cannot be counted just now, None when they never were."""
+    try:
+        return counts.queue()
+    except (DatabaseError, InterfaceError):
+        return counts.newest()
+
+
+def _spaced(body: dict[str, Any], *, status: int = 200) -> HttpResponse:
     """Serialise with a space after the colon: uptime checks match the text `"status": "healthy"`."""
     response = HttpResponse(json.dumps(body), content_type="application/json", status=status)
     response["Cache-Control"] = "no-store"

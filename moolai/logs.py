@@ -25,7 +25,7 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 _SECRETS: Final = re.compile(
     r"""(\bBearer\s+|\bX-API-Key["':=\s]+)[^\s"'\\]{12,}  # what a header carries; a shorter word is prose
     |(://[^\s/:@]*:)[^\s/@]+(?=@)                       # the password of a URL
-    |(\bmk_|\bmr_)[0-9A-Za-z_-]{16,}                     # an API key, a refresh token
+    |(\bmk_|\bmr_|\bapl_)[0-9A-Za-z_-]{16,}             # an API key, a refresh token, the link of an approval
     |(\beyJ)[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?            # a JWT
     """,
     re.IGNORECASE | re.VERBOSE,

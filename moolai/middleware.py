@@ -9,11 +9,11 @@ from whitenoise.middleware import WhiteNoiseFileResponse
 
 from monitoring.metrics import requests, routes
 from moolai import errors, logs, parser
-from moolai.console.lost import LostPage
+from moolai.console import lost
 from orgs import audit
 
 logger = logging.getLogger("moolai.requests")
-_PAGES = ("/admin/", "/static/")
+_PAGES = ("/admin/", "/static/", "/decide/")
 
 
 class RequestLogMiddleware:
@@ -30,7 +30,7 @@ class RequestLogMiddleware:
         address = request.META.get("REMOTE_ADDR", "")
         try:
             with audit.origin("anonymous", remote_address=address, request_id=request_id):
-                response = self._refused(request) or self.get_response(request)
+                response = lost.instead_of(request, self._refused(request) or self.get_response(request))
             response = self._as_json(request, response)
             response["X-Request-ID"] = request_id
             elapsed_ms = round((time.monotonic() - started) * 1000, 1)
@@ -56,7 +56,7 @@ class RequestLogMiddleware:
 
     def _as_json(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Replace an HTML error page of Django's by the one error object, except in the console."""
-        if response.status_code < 400 or request.path.startswith(_PAGES) or isinstance(response, LostPage):
+        if response.status_code < 400 or request.path.startswith(_PAGES) or isinstance(response, lost.LostPage):
             return response
         if response.get("Content-Type", "").startswith("application/json"):
             return response

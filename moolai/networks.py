@@ -9,7 +9,7 @@ from typing import Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from moolai import errors
+from moolai.console import lost
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 CONSOLE: Final = "/admin"
@@ -28,7 +28,7 @@ class AllowedNetworksMiddleware:
         if not is_console or is_allowed(request.META.get("REMOTE_ADDR", ""), settings.ADMIN_ALLOWED_CIDRS):
             return self.get_response(request)
         logger.warning("denied %s %s: address not in ADMIN_ALLOWED_CIDRS", request.method, request.path)
-        return errors.respond(request, "forbidden", "The console is not reached from this network.")
+        return lost.outside(request)
 
 
 def parse(text: str) -> Network:

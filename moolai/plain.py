@@ -1,10 +1,12 @@
 """Plain requests: calls of the gateway that can be read in one way only, without a parser of all of HTTP. Pure.
 
-`read` takes what every client library sends: a POST to one of five paths, HTTP/1.1, headers in printable ASCII, each
-once, a length. Everything else is not plain, and left to moolai/parser.py, which decides whether it is right.
+`read` takes what every client library sends: a POST to one of five paths, HTTP/1.1, headers in printable ASCII, those
+that say how it is read at most once, a length. Everything else is not plain, and left to moolai/parser.py, which
+decides whether it is right.
 """
 
 import re
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from moolai.parser import HEAD_LIMIT_BYTES, HEAD_LIMIT_FIELDS
@@ -13,7 +15,8 @@ MAX_BODY_BYTES: Final = 256 * 1024  # larger ones are read as they come
 _LINE: Final = re.compile(rb"POST (/v1/(?:chat/completions|completions|embeddings|responses|messages)) HTTP/1\.1\r\n")
 _FIELDS: Final = re.compile(rb"(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*\r\n)+")
 _LENGTH: Final = re.compile(rb"[0-9]{1,7}")
-# What says how the request or its connection is to be read.
+# What says how the request or its connection is to be read: at most once, and what is not plain at all.
+_ONCE: Final = (b"content-length", b"host", b"connection")
 _TELLING: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer", b"http2-settings"})
 Fields = list[tuple[bytes, bytes]]
 
@@ -35,7 +38,9 @@ def read(data: bytes) -> Plain | None:
         return None
     fields = [_field(one) for one in data[line.end() : end - 4].split(b"\r\n")]
     found = dict(fields)
-    if len(found) != len(fields) or len(fields) > HEAD_LIMIT_FIELDS or not found.keys().isdisjoint(_TELLING):
+    if len(fields) > HEAD_LIMIT_FIELDS or not found.keys().isdisjoint(_TELLING):
+        return None
+    if len(found) != len(fields) and any(name in _ONCE for name in _repeated(fields)):
         return None
     length = found.get(b"content-length", b"")
     if not found.get(b"host") or not _LENGTH.fullmatch(length) or int(length) > MAX_BODY_BYTES:
@@ -43,6 +48,11 @@ def read(data: bytes) -> Plain | None:
     if found.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
     return Plain(line[1], fields, end, end + int(length))
+
+
+def _repeated(fields: Fields) -> list[bytes]:
+    names = sorted(name for name, _ in fields)
+    return [name for name, following in pairwise(names) if name == following]
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ from moolai.wire import RequestProtocol
 
 CLOSE: Final = (b"connection", b"close")
 Message = dict[str, Any]
+_line: Final = b": ".join
 
 
 class QuickProtocol(RequestProtocol):
@@ -47,6 +48,12 @@ class QuickProtocol(RequestProtocol):
             self._leave_to_h11()
         else:
             super().expire()
+
+    def shutdown(self) -> None:
+        """End in order: a call whose body is on its way is h11's, which waits for it and closes after the answer."""
+        if self.awaited is not None:
+            self._leave_to_h11()
+        super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the call that its client left."""
@@ -89,7 +96,7 @@ class QuickProtocol(RequestProtocol):
     def _leave_to_h11(self) -> None:
         data, self.held, self.awaited = bytes(self.held), bytearray(), None
         self.begin("")
-        super().data_received(data)  # counts from the first byte, and is too late
+        super().data_received(data)  # counts from the first byte
 
     def _answer(self, found: plain.Plain, data: bytes) -> None:
         if self.phase:
@@ -178,18 +185,17 @@ class QuickCycle(RequestResponseCycle):
             self._complete()
 
     def _head(self, status: int, given: list[tuple[bytes, bytes]]) -> bytes:
-        fields = [*self.default_headers, *given]
-        length = next((value for name, value in given if name.lower() == b"content-length"), None)
+        fields, known = [*self.default_headers, *given], {name.lower(): value for name, value in given}
+        length = known.get(b"content-length")
         if length is None:
             fields.append((b"transfer-encoding", b"chunked"))
         else:
             self.left = int(length)
-        if any(name.lower() == b"connection" and value.lower() == b"close" for name, value in given):
+        if known.get(b"connection", b"").lower() == b"close":
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append(CLOSE)
-        lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status])]
-        lines += [b"%b: %b" % field for field in fields]
+        lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status]), *map(_line, fields)]
         head = b"\r\n".join(lines)
         if head.count(b"\n") != len(fields) or head.count(b"\r") != len(fields) or b"\0" in head:
             raise RuntimeError("A header of the answer holds the end of a line.")
@@ -206,6 +212,7 @@ class QuickCycle(RequestResponseCycle):
 
     def _complete(self) -> None:
         self.response_complete = True
+        self.scope["extensions"].clear()  # they hold this object, which would wait for the collector
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()

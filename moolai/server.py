@@ -1,7 +1,6 @@
 """The web server: uvicorn with what our clients need beyond it (see docs/decisions/0002-web-server.md)."""
 
 import asyncio
-import gc
 import socket as sockets
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
@@ -11,10 +10,10 @@ from django.conf import settings
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
-from llm_gateway.plane import planes
+from llm_gateway.plane import inside, planes
 from monitoring.metrics import flushing
 from monitoring.streams import desk as streams
-from moolai import quick, wire, ws
+from moolai import memory, quick, wire, ws
 from orchestrators import hub
 from orchestrators.limiter import Limiter
 
@@ -123,6 +122,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
         """Announce this process before it takes sockets: what a killed one left open is cleared first."""
         hub.current()
+        inside.install(asyncio.get_running_loop())
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -167,12 +167,5 @@ def run(*, host: str, port: int, fd: int | None = None) -> None:
         **options,
     )
     config.load()
-    _calm_collector()
+    memory.settle()
     Server(config).run()
-
-
-def _calm_collector() -> None:
-    """Spare the garbage collector what lives as long as the process: a storm of sockets is a fifth cheaper."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)

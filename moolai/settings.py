@@ -165,11 +165,20 @@ ALLOWED_HOSTS = items("ALLOWED_HOSTS") or ([] if IS_PRODUCTION else ["localhost"
 TRUSTED_PROXIES = items("TRUSTED_PROXIES")
 ADMIN_ALLOWED_CIDRS = items("ADMIN_ALLOWED_CIDRS")
 OUTBOUND_ALLOWED_CIDRS = items("OUTBOUND_ALLOWED_CIDRS")
+CSRF_FAILURE_VIEW = "moolai.console.lost.forged"
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
 STREAMS_MAX = number("STREAMS_MAX", default=5_000)  # open event streams of a web process (monitoring/streams)
 STREAMS_PER_CALLER = number("STREAMS_PER_CALLER", default=20)  # … and of one credential's owner in it
-RATE_LIMITS = {"API": first("RATE_LIMIT_API", default="600/minute")}  # per credential and route; orgs/rates.py
+RATE_LIMITS = {  # per credential (or address) and route; orgs/rates.py
+    "API": first("RATE_LIMIT_API", default="600/minute"),
+    "TASKS_CREATE": first("RATE_LIMIT_TASKS_CREATE", default="10/minute"),
+    "TASKS_READ": first("RATE_LIMIT_TASKS_READ", default="30/minute"),
+    "TASKS_UPDATE": first("RATE_LIMIT_TASKS_UPDATE", default="10/minute"),
+    "EVENTS": first("RATE_LIMIT_EVENTS", default="20/minute"),
+    "APPROVALS": first("RATE_LIMIT_APPROVALS", default="5/minute"),
+    "STATS": first("RATE_LIMIT_STATS", default="30/minute"),
+}
 
 # --- Transport security ------------------------------------------------------------------------------------------
 TLS_ENABLED = flag("TLS_ENABLED")
@@ -208,6 +217,8 @@ LLM_FIRST_BYTE_SECONDS = number("LLM_FIRST_BYTE_SEC", default=120)
 LLM_IDLE_SECONDS = number("LLM_IDLE_SEC", default=60)
 LLM_TOTAL_SECONDS = number("LLM_TOTAL_SEC", default=600)
 LLM_RETRIES = number("LLM_RETRIES", default=2)
+LLM_DEFAULT_MODEL = first("LLM_DEFAULT_MODEL")
+LLM_DEFAULT_EMBEDDING_MODEL = first("LLM_DEFAULT_EMBEDDING_MODEL")
 LLM_CACHE_BYTES = number("LLM_CACHE_BYTES", default=64 * 1024 * 1024)
 LLM_CACHE_SHARED_BYTES = number("LLM_CACHE_SHARED_BYTES", default=256 * 1024 * 1024)
 
@@ -236,6 +247,16 @@ RECONNECT_MIN_MS, RECONNECT_MAX_MS = 1_000, 30_000
 SHUTDOWN_SPREAD_MS = number("SHUTDOWN_SPREAD_MS", default=5_000)
 INDEPENDENCE_ENV_FILE = Path(first("INDEPENDENCE_ENV_FILE", default=str(DATA_DIR / "independence.env")))
 INDEPENDENCE_JSON_FILE = Path(first("INDEPENDENCE_JSON_FILE", default=str(DATA_DIR / "orchestrator_independence.json")))
+
+# --- Tasks (docs/tasks.md); 0 days keeps them, 0 hours or minutes is never -----------------------------------------
+TASK_LEASE_SEC = number("TASK_LEASE_SEC", default=60)
+TASK_MAX_ATTEMPTS = number("TASK_MAX_ATTEMPTS", default=3)
+TASK_WINDOW = number("TASK_WINDOW", default=8)
+TASK_THREADS = number("TASK_THREADS", default=4)
+TASK_RETENTION_DAYS = number("TASK_RETENTION_DAYS", default=30)
+APPROVAL_EXPIRES_HOURS = number("APPROVAL_EXPIRES_HOURS", default=24)
+APPROVAL_ESCALATION_MINUTES = number("APPROVAL_ESCALATION_MINUTES", default=15)
+APPROVAL_LINK_HOURS = number("APPROVAL_LINK_HOURS", default=24)
 
 # --- Measurements (docs/monitoring.md); 0 days keeps them ---------------------------------------------------------
 AUTO_COLLECT = flag("AUTO_COLLECT", default=True)
@@ -293,6 +314,11 @@ CELERY_BEAT_SCHEDULE = {
     "prune": {"task": "orchestrators.prune", "schedule": 600, "options": {"expires": 600}},
     "jobs": {
         "task": "orchestrators.jobs",
+        "schedule": SWEEP_INTERVAL_SECONDS,
+        "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
+    },
+    "tasks": {
+        "task": "orchestrators.work",
         "schedule": SWEEP_INTERVAL_SECONDS,
         "options": {"expires": SWEEP_INTERVAL_SECONDS * 2},
     },
@@ -400,7 +426,11 @@ UNFOLD = {
             "950": "oklch(25.7% .09 281.288)",
         },
     },
-    "STYLES": ["moolai.console.navigation.styles", "moolai.console.navigation.gateway_styles"],
+    "STYLES": [
+        "moolai.console.navigation.styles",
+        "moolai.console.navigation.gateway_styles",
+        "moolai.console.navigation.work_styles",
+    ],
     "SCRIPTS": ["moolai.console.navigation.live"],
     "DASHBOARD_CALLBACK": "moolai.console.front_page.context",
     "ENVIRONMENT": "moolai.console.navigation.environment_badge",

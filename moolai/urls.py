@@ -12,6 +12,9 @@ from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
+from llm_gateway.prompts import api as prompts
+from llm_gateway.workflows import api as workflows
+from llm_gateway.workflows import templates_api as workflow_templates
 from monitoring import activity_api as activity
 from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
@@ -24,6 +27,7 @@ from monitoring import system_api as system
 from monitoring.alerts import api as alerts
 from monitoring.alerts import rules_api as alert_rules
 from monitoring.alerts import silences_api as silences
+from monitoring.approvals import page as decisions
 from monitoring.exports import api as exports
 from monitoring.streams import api as streams
 from moolai import console, errors, health, health_api
@@ -38,6 +42,9 @@ from orchestrators import overrides_api as overrides
 from orchestrators import plain_http_api as plain_http
 from orchestrators import recommendations_api as recommendations
 from orchestrators import rollouts_api as rollouts
+from orchestrators.work import api as work
+from orchestrators.work import approvals_api as approvals
+from orchestrators.work import flat_api as flat_work
 from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 from orgs import auth_api as auth
@@ -48,6 +55,7 @@ from orgs import users_api as users
 admin.autodiscover()
 ONE = "api/v1/controller/orchestrators/(?P<orchestrator_id>[^/]+)"
 OWN = "api/v1/orchestrators/(?P<organization_id>[^/]+)"
+FLOWS = "v1/ai-orchestration"
 
 urlpatterns = [
     path("", health.root),
@@ -56,6 +64,17 @@ urlpatterns = [
     re_path(r"^readyz/?$", health.readyz),
     re_path(r"^metrics/?$", metrics.Scrape.as_view()),
     re_path(r"^auth/token/?$", flat_auth.TokenDoor.as_view()),
+    re_path(r"^stats/?$", flat_work.StatsDoor.as_view()),
+    re_path(r"^tasks/?$", flat_work.Tasks.as_view()),
+    re_path(r"^tasks/(?P<task_id>[^/]+)/?$", flat_work.OneTask.as_view()),
+    re_path(r"^tasks/(?P<task_id>[^/]+)/status/?$", flat_work.TaskStatus.as_view()),
+    re_path(r"^events/publish/?$", flat_work.Publishing.as_view()),
+    re_path(r"^approvals/pending/?$", approvals.PendingApprovals.as_view()),
+    re_path(r"^approvals/history/?$", approvals.ApprovalHistory.as_view()),
+    re_path(r"^approvals/(?P<approval_id>[^/]+)/?$", approvals.OneApproval.as_view()),
+    re_path(r"^approvals/(?P<approval_id>[^/]+)/approve/?$", approvals.Approving.as_view()),
+    re_path(r"^approvals/(?P<approval_id>[^/]+)/reject/?$", approvals.Rejecting.as_view()),
+    re_path(r"^decide/(?P<token>[^/]+)/?$", decisions.view),
     re_path(r"^api/schema/?$", openapi.Schema.as_view()),
     re_path(r"^api/docs/?$", openapi.Docs.as_view()),
     re_path(r"^api/v1/internal/auth/login/?$", auth.Login.as_view()),
@@ -84,6 +103,13 @@ urlpatterns = [
     re_path(r"^v1/performance/optimize/?$", performance.Optimization.as_view()),
     re_path(r"^v1/performance/activity/summary/?$", activity.ActivitySummary.as_view()),
     re_path(r"^v1/performance/activity/track/?$", activity.Tracking.as_view()),
+    re_path(rf"^{FLOWS}/workflows/?$", workflows.Workflows.as_view()),
+    re_path(rf"^{FLOWS}/workflows/batch/?$", workflows.Batches.as_view()),
+    re_path(rf"^{FLOWS}/workflows/types/?$", workflows.Types.as_view()),
+    re_path(rf"^{FLOWS}/workflows/optimize/?$", workflows.Optimization.as_view()),
+    re_path(rf"^{FLOWS}/workflows/(?P<workflow_id>[^/]+)/?$", workflows.OneWorkflow.as_view()),
+    re_path(rf"^{FLOWS}/workflows/(?P<workflow_id>[^/]+)/status/?$", workflows.OneStatus.as_view()),
+    re_path(rf"^{FLOWS}/services/health/?$", workflows.ServicesHealth.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
     re_path(r"^api/v1/controller/performance/?$", analytics.Performance.as_view()),
     re_path(r"^api/v1/analytics/performance/?$", analytics.Performance.as_view()),
@@ -123,6 +149,14 @@ urlpatterns = [
     re_path(r"^api/v1/stream/system/health/?$", streams.Health.as_view()),
     re_path(r"^api/v1/stream/metrics/organization/?$", streams.Metrics.as_view()),
     re_path(rf"^{OWN}/health/?$", tenants.OrganizationHealth.as_view()),
+    re_path(rf"^{OWN}/tasks/?$", work.Tasks.as_view()),
+    re_path(rf"^{OWN}/tasks/(?P<task_id>[^/]+)/?$", work.OneTask.as_view()),
+    re_path(rf"^{OWN}/tasks/(?P<task_id>[^/]+)/cancel/?$", work.Cancellation.as_view()),
+    re_path(rf"^{OWN}/agents/?$", work.Agents.as_view()),
+    re_path(rf"^{OWN}/agents/(?P<agent_id>[^/]+)/status/?$", work.AgentStatus.as_view()),
+    re_path(rf"^{OWN}/prompts/?$", prompts.Prompts.as_view()),
+    re_path(rf"^{OWN}/prompts/(?P<prompt_id>[^/]+)/?$", prompts.OnePrompt.as_view()),
+    re_path(rf"^{OWN}/prompts/(?P<prompt_id>[^/]+)/stream/?$", prompts.PromptStream.as_view()),
     re_path(r"^api/v1/system/channels/?$", channels.Channels.as_view()),
     re_path(r"^api/v1/system/channels/(?P<channel_id>[^/]+)/?$", channels.OneChannel.as_view()),
     re_path(r"^api/v1/system/channels/(?P<channel_id>[^/]+)/test/?$", channels.Test.as_view()),
@@ -181,6 +215,8 @@ urlpatterns = [
     re_path(rf"^{OWN}/providers/(?P<provider_id>[^/]+)/test/?$", providers.Test.as_view()),
     re_path(rf"^{OWN}/aliases/?$", aliases.Aliases.as_view()),
     re_path(rf"^{OWN}/aliases/(?P<alias_id>[^/]+)/?$", aliases.OneAlias.as_view()),
+    re_path(rf"^{OWN}/workflow-templates/?$", workflow_templates.Templates.as_view()),
+    re_path(rf"^{OWN}/workflow-templates/(?P<template_id>[^/]+)/?$", workflow_templates.OneTemplate.as_view()),
     *console.urlpatterns,
     path("admin", lambda request: HttpResponsePermanentRedirect("/admin/")),
     path("admin/", admin.site.urls),
@@ -205,5 +241,5 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer a denied request."""
-    return errors.respond(request, "forbidden")
+    """Answer a denied request: a person with a page, a program with the error object."""
+    return lost.denied(request)

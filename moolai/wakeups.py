@@ -7,7 +7,7 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 BURST_SECONDS: Final = 0.1
-_is_pending = threading.Event()
+_pending: dict[str, threading.Event] = {}
 
 
 def jobs() -> None:
@@ -17,14 +17,24 @@ def jobs() -> None:
 
 def deliveries() -> None:
     """Ask a worker to look at what channels are to be told; a burst of alerts is one wake-up."""
-    if not _is_pending.is_set():
-        _is_pending.set()
-        threading.Thread(target=_send_soon, args=("monitoring.deliveries",), daemon=True).start()
+    _soon("monitoring.deliveries")
 
 
-def _send_soon(task: str) -> None:
+def tasks() -> None:
+    """Ask a worker to look at the tasks; a burst of them is one wake-up."""
+    _soon("orchestrators.work")
+
+
+def _soon(task: str) -> None:
+    is_pending = _pending.setdefault(task, threading.Event())
+    if not is_pending.is_set():
+        is_pending.set()
+        threading.Thread(target=_send_soon, args=(task, is_pending), daemon=True).start()
+
+
+def _send_soon(task: str, is_pending: threading.Event) -> None:
     time.sleep(BURST_SECONDS)
-    _is_pending.clear()
+    is_pending.clear()
     _send(task)
 
 

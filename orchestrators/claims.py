@@ -23,6 +23,7 @@ class Claim:
     remote_address: str
     session_id: str
     node: str
+    running_tasks: frozenset[str] | None = None
 
 
 def read(frame: dict[str, Any], *, secret: str, remote_address: str, session_id: str, node: str) -> Claim:
@@ -50,6 +51,7 @@ def read(frame: dict[str, Any], *, secret: str, remote_address: str, session_id:
             name=protocol.text_field(extra, "name", limit=200),
             version=protocol.text_field(extra, "version", limit=100),
             capabilities=tuple(capabilities[:100]),
+            running_tasks=_running_tasks(source),
             is_legacy=is_handshake or "capabilities" not in frame,
             config_hash=protocol.text_field(source, "config_hash", limit=200),
             metadata=metadata,
@@ -60,3 +62,13 @@ def read(frame: dict[str, Any], *, secret: str, remote_address: str, session_id:
     except FrameError as problem:
         problem.close = problem.close or POLICY
         raise
+
+
+def _running_tasks(source: dict[str, Any]) -> frozenset[str] | None:
+    """Return the ids of the tasks a client works on, None when it does not say."""
+    named = source.get("running_tasks")
+    if named is None:
+        return None
+    if type(named) is not list or len(named) > 1000 or not all(type(item) is str for item in named):
+        raise FrameError("invalid_field", "running_tasks must be a list of task ids.", path="running_tasks")
+    return frozenset(named)

@@ -19,6 +19,7 @@ from orchestrators import configuration, database, limits, mirror, nodes, notice
 from orchestrators.messages import outbox
 from orchestrators.presence import Sighting
 from orchestrators.session import Session
+from orchestrators.work import handout
 from orgs import counters, events
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class Clock:
                 return
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("the database does not answer yet: %s", database.reason(error))
-                await asyncio.sleep(1)
+            except Exception:
+                logger.exception("the books of this process could not be opened yet")
+            await asyncio.sleep(1)
 
     def _open_cursor(self) -> None:
         self._cursor = events.Cursor()
@@ -118,6 +121,7 @@ class Clock:
             await self._beat()
         works: list[Callable[[], Any]] = [self._flush_now()]
         if ticks % DELIVERY_SWEEP_TICKS == 0:
+            self.hub.dispatch.give_up()
             works.append(self._find_overdue)
         if counters.is_pending():
             works.append(counters.flush)
@@ -172,6 +176,9 @@ class Clock:
 
     def _find_overdue(self) -> None:
         if self.hub.sessions:
+            if organizations := self.hub.dispatch.organizations():
+                found = handout.waited_for(organizations, now=timezone.now())
+                self.hub.apply_soon([notices.Offer(organization_id) for organization_id in found])
             waiting = outbox.awaiting(self.hub.node_id, now=timezone.now())
             self.hub.apply_soon([notices.Delivery(orchestrator_id) for orchestrator_id in waiting])
             self.hub.apply_soon(self._missed_configs())

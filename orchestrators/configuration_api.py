@@ -166,9 +166,12 @@ class Version(rest.View):
 class Rollback(rest.View):
     """`/api/v1/orchestrators/{organization_id}/config/rollback`."""
 
-    @rest.operation(VersionDocument, body=Target, errors=("conflict",))
+    @rest.operation(VersionDocument, body=Target, errors=("conflict", "precondition_failed"))
     def post(self, request: Request, organization_id: str) -> Response:
-        """Publish the content of an older version as a new one; one that was halted only with `force`."""
+        """Publish the content of an older version as a new one; one that was halted only with `force`.
+
+        `If-Match` keeps from undoing what another one just wrote.
+        """
         organization, who = administered(request, organization_id)
         wish = rest.body(request, Target)
         row = configuration.rollback(
@@ -177,5 +180,6 @@ class Rollback(rest.View):
             acting_user=who.user,
             comment=wish.get("comment", ""),
             is_forced=wish.get("force", False),
+            expected=version_in(request),
         )
         return answer(row)

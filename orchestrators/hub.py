@@ -18,6 +18,7 @@ from orchestrators import database, nodes, notices, presence, protocol, registra
 from orchestrators.batcher import Batcher
 from orchestrators.claims import Claim
 from orchestrators.clock import Clock
+from orchestrators.dispatch import Dispatch
 from orchestrators.messages import outbox
 from orchestrators.presence import Ended
 from orchestrators.protocol import FrameError
@@ -32,12 +33,15 @@ T = TypeVar("T")
 class FrameHandler:
     """What one frame type needs: `check` validates on the event loop, `store` writes a batch in a thread.
 
-    `weigh` says how many bytes of memory an item takes while it waits for its batch.
+    `weigh` says how many bytes of memory an item takes while it waits for its batch; `stored(session, item)` and
+    `lost(session, item)` are called on the loop once it is committed, or was refused for good.
     """
 
     check: Callable[[Any, dict[str, Any]], Any]
     store: Callable[[Any], Any]
     weigh: Callable[[Any], int] | None = None
+    stored: Callable[[Any, Any], None] | None = None
+    lost: Callable[[Any, Any], None] | None = None
 
 
 class Hub:
@@ -68,6 +72,7 @@ class Hub:
         # Sessions between their row and their place in `sessions`, with the notices of that time.
         self._opening: dict[str, tuple[str, list[notices.Notice]]] = {}
         self._clock_text, self._clock_at = "", 0.0
+        self.dispatch = Dispatch(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Hub:
             self.supersede(older)
         for notice in self._opening.pop(session.session_id, ("", []))[1]:
             notice.apply(self)
+        self.dispatch.add(session)
 
     def remove(self, session: Session) -> None:
         """Forget a session whose socket is over, and clear its row within a moment."""
@@ -135,6 +141,7 @@ class Hub:
             del self.sessions[session.orchestrator_id]
         for task in list(session.tasks):
             task.cancel()
+        self.dispatch.remove(session, is_goodbye=session.farewell == "goodbye")
         self._delivering.pop(session.session_id, None)  # a task cancelled before its first step cleans nothing up
         if not self.is_stopping:
             is_goodbye = session.farewell == "goodbye"

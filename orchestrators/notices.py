@@ -95,6 +95,34 @@ class Delivery(Notice):
 
 
 @dataclass(frozen=True, slots=True)
+class Offer(Notice):
+    """Tasks of an organization may be taken."""
+
+    organization_id: str
+
+    def apply(self, hub: "Hub") -> None:
+        """Give them to who can do them."""
+        hub.dispatch.look_soon(self.organization_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal(Notice):
+    """A task is no longer an orchestrator's: it is over, or somebody else may take it."""
+
+    organization_id: str
+    orchestrator_id: str
+    task_id: str
+    lease: int
+    is_over: bool
+
+    def apply(self, hub: "Hub") -> None:
+        """Take it off the session's hands."""
+        session = hub.sessions.get(self.orchestrator_id)
+        if session is not None and session.organization_id == self.organization_id:
+            hub.dispatch.withdraw(session, self.task_id, self.lease, is_over=self.is_over)
+
+
+@dataclass(frozen=True, slots=True)
 class Config(Notice):
     """A desired configuration: `body` is what both frames it may travel in have in common, put together when sent."""
 
@@ -160,6 +188,7 @@ def _meaning(rows: Sequence[Event], *, held: set[str], node_id: str) -> list[Not
     flags: set[str] = set()
     organizations: set[str] = set()
     changed: set[str] = set()
+    offered: set[str] = set()
     for row in rows:
         if row.kind == "independence.changed":
             (flags if row.orchestrator_id else organizations).add(row.orchestrator_id or row.organization_id)
@@ -167,8 +196,14 @@ def _meaning(rows: Sequence[Event], *, held: set[str], node_id: str) -> list[Not
             changed.add(row.orchestrator_id)
         elif row.kind in ("orchestrator.registered", "orchestrator.created", "organization.created"):
             found.append(Registered())
+        elif row.kind.startswith("task."):
+            if row.data.get("status") == "assigned":
+                offered.add(row.organization_id)
+            if row.orchestrator_id in held:
+                found += _withdrawals(row)
         elif row.orchestrator_id in held or not row.orchestrator_id:
             found += _plain(row, node_id)
+    found += [Offer(organization_id) for organization_id in sorted(offered)]
     found += _flags(flags & held, organizations)
     found += configs(changed & held)
     return found
@@ -194,6 +229,14 @@ def _plain(row: Event, node_id: str) -> list[Notice]:
             detail = "The key was revoked; register with another one."
             return [Closing(protocol.UNAUTHENTICATED, "unauthenticated", detail, credential_id=row.data["key_id"])]
     return []
+
+
+def _withdrawals(row: Event) -> list[Notice]:
+    """Return what the event of a task means for the one who took it last."""
+    status, task_id, lease = row.data.get("status"), row.data.get("task_id"), row.data.get("lease")
+    if status == "in_progress" or type(task_id) is not str or type(lease) is not int:
+        return []
+    return [Withdrawal(row.organization_id, row.orchestrator_id, task_id, lease, is_over=status != "assigned")]
 
 
 def _deleted(orchestrator_id: str) -> Closing:

@@ -11,6 +11,7 @@ from moolai.errors import Forbidden
 from orchestrators import tenants
 from orgs import access, rest
 from orgs.models import Organization
+from orgs.models.organization import validate_identifier
 from orgs.names import NameText
 
 GOVERNED: Final = {"status", "is_active"}  # what only a superadmin changes
@@ -49,7 +50,7 @@ class OrganizationReplacement(OrganizationChange):
 class NewOrganization(OrganizationReplacement):
     """The body that makes an organization."""
 
-    organization_id = serializers.CharField(max_length=50)
+    organization_id = serializers.CharField(max_length=50, validators=[validate_identifier])
 
 
 class Organizations(rest.View):

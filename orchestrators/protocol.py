@@ -19,6 +19,8 @@ MAX_STRING_BYTES: Final = 64 * 1024
 MAX_INTEGER: Final = 2**63
 MAX_STRIKES: Final = 10
 STRIKE_WINDOW_SECONDS: Final = 60.0
+PARSED_PER_BYTE: Final = 8  # bytes of memory that a byte of JSON becomes, roughly
+ITEM_BYTES: Final = 1000  # of what stands around a value while it waits, roughly
 MAX_MESSAGE_ID_LENGTH: Final = 100
 MAX_MESSAGE_TYPE_LENGTH: Final = 50
 
@@ -67,6 +69,11 @@ def parse(text: str) -> dict[str, Any]:
             _walk(frame, text)
             break
     return frame
+
+
+def weight(value: Any) -> int:
+    """Return how many bytes of memory a parsed value takes while it waits to be stored, roughly."""
+    return ITEM_BYTES + (PARSED_PER_BYTE * len(orjson.dumps(value)) if value is not None else 0)
 
 
 def _explain(text: str, error: orjson.JSONDecodeError) -> Never:

@@ -36,6 +36,7 @@ class Grant:
     is_organization_independent: bool
     expires_at: datetime | None
     provisioning: str | None
+    running_tasks: frozenset[str] | None = None
 
 
 def register(claims: Sequence[Claim]) -> list[Grant | FrameError]:
@@ -131,6 +132,7 @@ def _open(item: Claim, world: _World) -> Grant:
         organization.is_independent,
         credential.expires_at if credential else None,
         None if is_current else configuration.frame(instance, is_update=False),
+        item.running_tasks,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
-from orchestrators.models import Job, Message
+from orchestrators.models import Job, Message, Task
 from orgs import leases, retention
 from orgs.retention import Rule
 
@@ -39,6 +39,9 @@ def rules(*, now: datetime) -> list[Rule]:
     if settings.EVENT_RETENTION_DAYS:
         cutoff = now - timedelta(days=settings.EVENT_RETENTION_DAYS)
         found.append(Rule("jobs", Job.objects.filter(finished_at__lt=cutoff), "finished_at"))
+    if settings.TASK_RETENTION_DAYS:
+        cutoff = now - timedelta(days=settings.TASK_RETENTION_DAYS)
+        found.append(Rule("tasks", Task.objects.filter(completed_at__lt=cutoff), "completed_at"))
     return [*found, *retention.rules(now=now)]
 
 

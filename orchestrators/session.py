@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings
 
 from orchestrators import protocol
+from orchestrators.dispatch import Workload
 from orchestrators.limiter import Limiter
 from orchestrators.messages.outbox import Parcel
 from orchestrators.nodes import Held
@@ -19,7 +20,7 @@ from orchestrators.registration import Grant
 from orgs import counters
 
 if TYPE_CHECKING:
-    from orchestrators.hub import Hub
+    from orchestrators.hub import FrameHandler, Hub
 
 logger = logging.getLogger(__name__)
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -29,6 +30,8 @@ LOG_EVERY_SECONDS: Final = 10.0
 MAX_UNSETTLED: Final = 256
 MAX_CONFIG_PAUSE_SECONDS: Final = 300
 MAX_PLAIN_BYTES: Final = 1024  # a heartbeat above this takes the long way
+OURS: Final = frozenset({"overloaded", "database_unavailable", "internal_error"})  # errors that are not the client's
+BLAMELESS: Final = frozenset({"lease_lost"})  # nor one that no client can foresee
 ANSWERS: Final = frozenset({"ack", "config_status", "task_result"})  # free of the rate limit when outstanding
 
 
@@ -49,11 +52,12 @@ class Session:
         "credential_id", "epoch", "expires_at", "farewell", "has_been_poked", "has_been_warned", "health", "hub",
         "in_flight", "instance_pk", "is_acknowledging", "is_closing", "is_dark", "is_organization_independent",
         "is_own_independent", "last_log", "limiter", "orchestrator_id", "organization_id", "remote_address", "seen",
-        "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled",
+        "seen_at", "send", "sending", "sending_since", "session_id", "tasks", "unsettled", "work",
     )  # fmt: skip
 
     def __init__(self, hub: "Hub", grant: Grant, *, send: Send, limiter: Limiter, is_legacy: bool, drop: Any) -> None:
         row = grant.instance
+        self.work = Workload(row.capabilities, running=grant.running_tasks)
         self.hub, self.send, self.limiter, self._push = hub, send, limiter, drop
         self.instance_pk, self.orchestrator_id, self.organization_id = row.pk, row.orchestrator_id, row.organization_id
         self.session_id, self.epoch = row.session_id, row.epoch
@@ -187,7 +191,8 @@ class Session:
             self.config_answers -= 1
             return self.config_answers >= 0
         reference = frame.get("message_id")
-        return type(reference) is str and reference in self.in_flight
+        is_message = kind == "ack" and type(reference) is str and reference in self.in_flight
+        return is_message or self.work.owes(frame)
 
     def _check_heartbeat(self, frame: dict[str, Any]) -> None:
         named = frame.get("orchestrator_id")
@@ -235,27 +240,34 @@ class Session:
             self.hub.dirty[self.instance_pk] = self
             self.has_been_poked = False
 
-    async def _hand_over(self, handler: Any, frame: dict[str, Any]) -> None:
+    async def _hand_over(self, handler: "FrameHandler", frame: dict[str, Any]) -> None:
         """Validate the frame, queue it for its handler's next batch and answer when that is committed."""
         if self.unsettled >= MAX_UNSETTLED:
             detail = "Too many frames of yours wait to be stored; slow down and resend this one."
             raise FrameError("rate_limited", detail, retry_after_ms=1000)
-        reference = frame.get("message_id")
         item = handler.check(self, frame)
         self.unsettled += 1
         answer = self.hub.submit(handler, item)
-        self.spawn(self._settle(answer, frame["type"], reference if type(reference) is str else None))
+        self.spawn(self._settle(answer, handler, item, frame))
 
-    async def _settle(self, answer: "asyncio.Future[Any]", kind: str, reference: str | None) -> None:
+    async def _settle(
+        self, answer: "asyncio.Future[Any]", handler: "FrameHandler", item: Any, frame: dict[str, Any]
+    ) -> None:
+        reference = frame.get("message_id")
         try:
             # What nobody sends again counts once it arrived, also when its socket ends before the batch runs.
-            text = await (asyncio.shield(answer) if kind in ANSWERS else answer)
+            text = await (asyncio.shield(answer) if frame["type"] in ANSWERS else answer)
         except FrameError as problem:
-            is_ours = problem.code in ("overloaded", "database_unavailable", "internal_error")
-            await self.refuse(problem, now=time.monotonic(), reference=reference, is_free=is_ours)
+            if handler.lost is not None and problem.code not in OURS:
+                handler.lost(self, item)
+            if frame["type"] == "task_result" and problem.code in OURS:
+                self.work.unsettled(str(frame.get("task_id")))
+            is_free = problem.code in OURS or problem.code in BLAMELESS
+            named = reference if type(reference) is str else None
+            await self.refuse(problem, now=time.monotonic(), reference=named, is_free=is_free)
         else:
-            if kind == "ack" and reference is not None and self.in_flight.pop(reference, None) is not None:
-                self.hub.deliver_soon(self.orchestrator_id)
+            if handler.stored is not None:
+                handler.stored(self, item)
             if text is not None:
                 await self.write(text)
         finally:

@@ -9,15 +9,17 @@ from django.utils import timezone
 from orchestrators import jobs, nodes, presence, retention
 from orchestrators.configuration import rollouts
 from orchestrators.messages import outbox
+from orchestrators.work import running, sweeping
 
 
 @shared_task(name="orchestrators.sweep")
 def sweep() -> None:
-    """Declare who went dark, clear killed nodes, expire messages, advance rollouts; no fault stops the other parts."""
+    """Declare who went dark, clear killed nodes, and move what waits; no fault stops the other parts."""
     parts: list[Callable[[], Any]] = [
         lambda: presence.sweep(holder=nodes.process()),
         lambda: outbox.expire(now=timezone.now()),
         lambda: rollouts.sweep(now=timezone.now()),
+        lambda: sweeping.sweep(now=timezone.now()),
     ]
     errors: list[Exception] = []
     for part in parts:
@@ -33,6 +35,12 @@ def sweep() -> None:
 def work() -> None:
     """Do the jobs that nobody holds: new ones, and those whose worker was killed."""
     jobs.drain()
+
+
+@shared_task(name="orchestrators.work")
+def do_tasks() -> None:
+    """Do the tasks that workers can do, in threads of their own: what the clock asks for must not wait behind them."""
+    running.start()
 
 
 @shared_task(name="orchestrators.prune")

@@ -120,7 +120,12 @@ class ConsoleSessionAuthentication(SessionAuthentication):
             raise AppError("csrf_failed") from None
 
 
+def caller_id(user: User) -> str:
+    """Return what a person's session and tokens count under."""
+    return f"user:{user.pk}"
+
+
 def _of_user(user: User) -> Caller:
     """Return a person as a caller, with the roles of this moment in organizations that are open."""
     roles = dict(user.memberships.open().values_list("organization_id", "role"))
-    return Caller(user.get_username(), f"user:{user.pk}", user.is_superuser, roles, user)
+    return Caller(user.get_username(), caller_id(user), user.is_superuser, roles, user)

@@ -12,6 +12,8 @@ from orgs import access, external, names, rest
 from orgs.authentication import ConsoleSessionAuthentication
 from orgs.models import Organization
 
+ORGANIZATION = rest.Parameter("Where the token acts, where the body names none; the default one without.")
+
 
 class Wish(serializers.Serializer[Any]):
     """Who the token is for."""
@@ -34,13 +36,15 @@ class TokenDoor(rest.View):
 
     authentication_classes = (external.FlatAuthentication, ConsoleSessionAuthentication)
 
-    @rest.operation(Token, body=Wish, shape=rest.Shape.FLAT)
+    @rest.operation(Token, body=Wish, shape=rest.Shape.FLAT, parameters={"organization_id": ORGANIZATION})
     def post(self, request: Request) -> Response:
         """Make a token that acts in one organization on the flat paths (superadmin)."""
         who = access.require_superadmin(request)
         wish = rest.body(request, Wish)
         user_id = names.require(wish["user_id"], field="user_id")
-        organization_id = wish.get("organization_id", settings.DEFAULT_ORGANIZATION_ID)
+        organization_id = (
+            wish.get("organization_id") or self.query["organization_id"] or settings.DEFAULT_ORGANIZATION_ID
+        )
         access.get(request, Organization.objects.all(), field="pk", pk=organization_id)
         token, lifetime = external.issue(
             user_id,

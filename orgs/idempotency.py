@@ -8,9 +8,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework.renderers import JSONRenderer
@@ -24,6 +25,7 @@ from orgs.models import IdempotencyKey
 KEPT: Final = timedelta(hours=24)
 MAX_LENGTH: Final = 200
 REPEATED: Final = ("ETag", "Location")
+TASK: Final = "moolai_task_id"  # of a response: the task whose texts it holds
 
 
 def once(
@@ -46,10 +48,21 @@ def once(
         except IntegrityError:
             return _again(IdempotencyKey.objects.get(caller=caller_id, key=key), fingerprint)
         response = write()
-        row.status = response.status_code
+        row.status, row.task_id = response.status_code, getattr(response, TASK, "")
         sealed.put(row, "response", _text(response))
-        row.save(update_fields=["status", "response"])
+        row.save(update_fields=["status", "response", "task_id"])
     return response
+
+
+def about(response: Response, task_id: str) -> Response:
+    """Say that an answer holds a task's texts: `forget` finds what is stored of it."""
+    setattr(response, TASK, task_id)
+    return response
+
+
+def forget(task_ids: QuerySet[Any]) -> int:
+    """Delete the stored answers that hold texts of these tasks (a query of their ids); return how many went."""
+    return IdempotencyKey.objects.filter(task_id__in=task_ids).delete()[0]
 
 
 def _text(response: Response) -> str:

@@ -90,7 +90,7 @@ class Person(rest.View):
         if User.normalize_username(wish.pop("username", row.user.username)) != row.user.username:
             raise InvalidInput(fields={"username": "A user name stays for good."})
         is_shared = row.user.memberships.exclude(pk=row.pk).exists()
-        if is_shared and set(wish) - {"role"} and not who.is_superadmin:
+        if is_shared and _changed(row.user, wish) - {"role"} and not who.is_superadmin:
             raise Forbidden(detail="This account belongs to other organizations too: only its role here is yours.")
         return rest.answer(UserRow(users.update(row, acting_user=who.user, **wish)).data)
 
@@ -101,6 +101,11 @@ class Person(rest.View):
         who = access.require_admin(request, organization_id)
         users.remove(row, acting_user=who.user)
         return Response(status=204)
+
+
+def _changed(user: User, wish: dict[str, Any]) -> set[str]:
+    """Return what a body would change of an account; what is sent back as it was read does not count."""
+    return {name for name, value in wish.items() if name == "password" or value != getattr(user, name, None)}
 
 
 def _members(organization_id: str) -> Any:

@@ -16,6 +16,9 @@ from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
+from llm_gateway.prompts import rows as prompts
+from llm_gateway.workflows import rows as flows
+from llm_gateway.workflows import templates_api as templates
 from monitoring import activity_api as activity
 from monitoring import analytics_api as analytics
 from monitoring import channels_api as channels
@@ -34,6 +37,9 @@ from orchestrators import instances_api as registry
 from orchestrators import jobs_api as jobs
 from orchestrators import organizations_api as tenants
 from orchestrators import recommendations_api as recommendations
+from orchestrators.work import api as work
+from orchestrators.work import flat_api as flat_work
+from orchestrators.work import rows as work_rows
 from orgs import api_keys_api as api_keys
 from orgs import audit_api as audit
 
@@ -79,7 +85,14 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
      aliases.AliasRow, aliases.AliasTarget, cache.CacheState, cache.CacheWish,
      guardrails.GuardrailsState, guardrails.GuardrailRule,
-     policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow],
+     policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow,
+     prompts.PromptWish, prompts.PromptDocument,
+     flat_work.NewTask, flat_work.NewEvent, work.TaskWish, work.AgentWish,
+     flows.WorkflowWish, flows.BatchWish, flows.BatchRow, flows.RunDocument, flows.RunStepRow, flows.TypeRow,
+     flows.WorkflowOptimizationRow, flows.MeasuredRow, flows.RunCounts, flows.WorkflowAdviceRow, flows.AdviceWish,
+     templates.TemplateRow, templates.TemplateStep, templates.NewTemplate,
+     flows.ServicesRow, flows.ServiceProvider, flows.ServiceQueue, flows.ServiceWorker,
+     work_rows.FlatTask, work_rows.TaskDocument, work_rows.ApprovalRow, work_rows.AgentStatusRow],
 )  # fmt: skip
 def test_every_field_is_named(serializer: type[BaseSerializer[object]]) -> None:
     form = serializer()

@@ -61,50 +61,58 @@ def manage(tmp_path: Path, *arguments: str, **env: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("name", UNSAFE)
-def test_check_refuses_what_is_unsafe_in_one_line(tmp_path: Path, name: str) -> None:
-    change, text = UNSAFE[name]
-    done = manage(tmp_path, "check", **SAFE | change)
+# Each starts a process, so what is about different variables goes together.
+TOGETHER = [
+    "debug no-secret no-encryption-key no-hosts well-known-token short-metrics-token weak-password anonymous "
+    "all-origins no-certificate no-rate key-without-role short-key short-jwt-secret heartbeats",
+    "short-secret short-encryption-key all-hosts short-token key-of-superadmin",
+    "djangos-secret",
+    "misspelt",
+]
+
+
+@pytest.mark.parametrize("names", TOGETHER)
+def test_check_refuses_what_is_unsafe_in_one_line_each(tmp_path: Path, names: str) -> None:
+    changes = {name: UNSAFE[name] for name in names.split()}
+    env = {name: value for change, _ in changes.values() for name, value in change.items()}
+    assert len(env) == sum(len(change) for change, _ in changes.values())  # none hides another
+    done = manage(tmp_path, "check", **SAFE | env)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if "(moolai.E" in line]
-    assert any(text in line for line in lines), done.stderr
-    if name != "no-certificate":
-        assert len(lines) == 1, lines
-    secret = next(iter(change.values()))
-    assert len(secret) < 10 or secret not in done.stdout + done.stderr
+    for _, text in changes.values():
+        assert any(text in line for line in lines), (text, done.stderr)
+    assert len(lines) == len(changes) + ("no-certificate" in changes), lines  # which names two files
+    secrets = [next(iter(change.values())) for change, _ in changes.values()]
+    assert [secret for secret in secrets if len(secret) >= 10 and secret in done.stdout + done.stderr] == []
+
+
+def test_everything_unsafe_is_tried() -> None:
+    assert sorted(" ".join(TOGETHER).split()) == sorted(UNSAFE)
 
 
 @pytest.mark.parametrize(
-    ("command", "name"),
+    ("command", "names"),
     [
-        ("serve", "debug"),
+        ("serve", "debug no-secret no-encryption-key all-hosts well-known-token no-certificate"),
         ("serve", "no-secret"),
-        ("serve", "no-encryption-key"),
-        ("serve", "all-hosts"),
-        ("serve", "well-known-token"),
-        ("serve", "no-certificate"),
         ("worker", "weak-password"),
         ("beat", "misspelt"),
     ],
 )
-def test_no_process_starts_with_what_is_unsafe(tmp_path: Path, command: str, name: str) -> None:
-    change, text = UNSAFE[name]
-    done = manage(tmp_path, command, **SAFE | change)
+def test_no_process_starts_with_what_is_unsafe(tmp_path: Path, command: str, names: str) -> None:
+    changes = [UNSAFE[name] for name in names.split()]
+    done = manage(tmp_path, command, **SAFE | {name: text for change, _ in changes for name, text in change.items()})
     assert done.returncode not in (0, -9)
-    assert text in done.stderr
+    assert [text for _, text in changes if text not in done.stderr] == []
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "moolai.sqlite3").exists()
 
 
 def test_safe_production_settings_pass_also_djangos_own_checks(tmp_path: Path) -> None:
-    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **SAFE)
+    good = {"DEV_BEARER_TOKEN": "t" * 24, "MOOLAI_ADMIN_PASSWORD": "correct horse"}
+    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **SAFE, **good)
     assert done.returncode == 0, done.stderr
-
-
-def test_good_tokens_and_passwords_pass(tmp_path: Path) -> None:
-    given = {"DEV_BEARER_TOKEN": "t" * 24, "MOOLAI_ADMIN_PASSWORD": "correct horse"}
-    assert manage(tmp_path, "check", **SAFE, **given).returncode == 0
 
 
 def test_development_may_do_it(tmp_path: Path) -> None:
@@ -113,21 +121,20 @@ def test_development_may_do_it(tmp_path: Path) -> None:
     assert manage(tmp_path, "check", **env).returncode == 0
 
 
-def test_tls_needs_both_files(tmp_path: Path) -> None:
+def test_tls_needs_both_files(tmp_path: Path, settings: Any) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificate.write_text("")
-    given = {"TLS_ENABLED": "true", "TLS_CERT_PATH": str(certificate), "TLS_KEY_PATH": str(key)}
-    done = manage(tmp_path, "check", **given)
-    assert "TLS_KEY_PATH to name a readable file" in done.stderr
-    assert "TLS_CERT_PATH" not in done.stderr
+    settings.TLS_ENABLED, settings.TLS_CERT_PATH, settings.TLS_KEY_PATH = True, certificate, key
+    [problem] = checks.tls_files_exist(None)
+    assert "TLS_KEY_PATH to name a readable file" in problem.msg
     key.write_text("")
-    assert manage(tmp_path, "check", **given).returncode == 0
+    assert checks.tls_files_exist(None) == []
 
 
-@pytest.mark.parametrize(("ttl", "interval", "fits"), [("60", "30", True), ("60", "31", False), ("60", "0", False)])
-def test_a_heartbeat_may_be_missed_once(tmp_path: Path, ttl: str, interval: str, fits: bool) -> None:
-    done = manage(tmp_path, "check", HEARTBEAT_TTL_SEC=ttl, HEARTBEAT_INTERVAL_SEC=interval)
-    assert (done.returncode == 0) is fits
+@pytest.mark.parametrize(("ttl", "interval", "fits"), [(60, 30, True), (60, 31, False), (60, 0, False)])
+def test_a_heartbeat_may_be_missed_once(settings: Any, ttl: int, interval: int, fits: bool) -> None:
+    settings.HEARTBEAT_TTL_SEC, settings.HEARTBEAT_INTERVAL_SEC = ttl, interval
+    assert (checks.heartbeats_fit(None) == []) is fits
 
 
 @pytest.mark.parametrize(

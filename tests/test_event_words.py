@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
-from orchestrators.models import Message, Review
+from orchestrators.models import Message, Review, TaskStep
 from orgs.admin import sentences
 from tests.source import called, texts, trees
 
@@ -13,6 +13,7 @@ ENDINGS: Final = {
     "job.": {"queued", "progress", "completed", "failed", "cancelled"},
     "message.": set(Message.Status.values) - {"pending", "sent"},
     "recommendation.": set(Review.Status.values),
+    "task.": set(TaskStep.Kind.values) - {"event"},
     "rollout.": {"started", "advanced", "paused", "resumed", "completed", "halted", "cancelled"},
 }
 """What a kind that is put together at run time may end with."""

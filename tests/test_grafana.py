@@ -54,9 +54,9 @@ def offered(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> dict[st
     return scrape.labels(Client().get(scrape.PATH).content.decode()) | {"up": {"job", "instance"}}
 
 
-def test_there_are_dashboards_for_the_fleet_the_api_the_gateway_and_the_system() -> None:
-    assert [path.stem for path in BOARDS] == ["api", "fleet", "gateway", "system"]
-    assert len({board(path)["uid"] for path in BOARDS}) == 4
+def test_there_are_dashboards_for_the_fleet_the_api_the_gateway_tasks_and_the_system() -> None:
+    assert [path.stem for path in BOARDS] == ["api", "fleet", "gateway", "system", "tasks"]
+    assert len({board(path)["uid"] for path in BOARDS}) == 5
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
@@ -84,16 +84,14 @@ def test_no_two_panels_lie_over_each_other() -> None:
             taken |= cells
 
 
-@pytest.mark.parametrize(("where", "expression"), expressions())
-def test_every_query_names_metrics_and_labels_that_there_are(
-    where: str, expression: str, offered: dict[str, set[str]]
-) -> None:
-    names = set(re.findall(r"\b(?:moolai_\w+|up)\b", expression))
-    assert names
-    assert sorted(names - set(offered)) == []
-    labels = set(SELECTED.findall(expression))
-    labels |= {name.strip() for group in GROUPED.findall(expression) for name in group.split(",")}
-    assert sorted(labels - set().union(*(offered[name] for name in names))) == []
+def test_every_query_names_metrics_and_labels_that_there_are(offered: dict[str, set[str]]) -> None:
+    for where, expression in expressions():
+        names = set(re.findall(r"\b(?:moolai_\w+|up)\b", expression))
+        assert names, where
+        assert sorted(names - set(offered)) == [], where
+        labels = set(SELECTED.findall(expression))
+        labels |= {name.strip() for group in GROUPED.findall(expression) for name in group.split(",")}
+        assert sorted(labels - set().union(*(offered[name] for name in names))) == [], where
 
 
 def test_a_metric_that_is_not_there_would_be_found(offered: dict[str, set[str]]) -> None:

@@ -15,6 +15,7 @@ from moolai.testing.processes import free_port, wait_until
 from moolai.testing.product import Installation
 from moolai.testing.redis import Redis
 from moolai.testing.world import World
+from orchestrators.work import counts
 
 PUBLIC = ["/health", "/healthz", "/readyz"]
 
@@ -85,6 +86,22 @@ def test_without_the_database_we_live_but_are_neither_ready_nor_healthy(no_datab
 
 
 @pytest.mark.django_db
+def test_a_queue_that_cannot_be_counted_just_now_has_its_last_numbers() -> None:
+    body = get("/health").content
+
+    def fail(execute: Any, sql: str, *rest: Any) -> Any:
+        if '"tasks"' in sql:
+            raise OperationalError("canceling statement due to statement timeout")
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(fail):
+        answer = get("/health")
+        assert (answer.status_code, answer.content) == (200, body)
+        counts.forget()
+        assert get("/health").status_code == 503
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("path", PUBLIC)
 def test_they_are_public_tolerate_a_slash_and_only_answer_reads(path: str) -> None:
     assert get(path).content == get(f"{path}/").content
@@ -102,9 +119,11 @@ def test_a_wrong_credential_does_not_matter_here(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_liveness_asks_nobody(path: str, django_assert_num_queries: Any, db: None) -> None:
-    with django_assert_num_queries(0 if path == "/healthz" else 1):
-        get(path)
+def test_a_check_asks_for_no_more_than_it_says(path: str, django_assert_num_queries: Any, db: None) -> None:
+    counts.forget()
+    for number in {"/healthz": (0, 0), "/readyz": (1, 1), "/health": (3, 2)}[path]:
+        with django_assert_num_queries(number):
+            get(path)
 
 
 def test_a_browser_is_sent_to_the_console() -> None:

@@ -2,11 +2,13 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from moolai.testing.product import manage
+from moolai.testing.product import MANAGE, manage
 
 
 @pytest.fixture
@@ -23,6 +25,15 @@ def test_what_a_command_writes_is_for_its_own_user_only(empty: dict[str, str]) -
     paths = [Path(empty["DATA_DIR"]), *Path(empty["DATA_DIR"]).rglob("*")]
     assert Path(empty["DATA_DIR"], "moolai.sqlite3") in paths
     assert [path.name for path in paths if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+@pytest.mark.parametrize("words", [["help"], ["diffsettings", "--all"]], ids=["at its end", "on its way"])
+def test_a_command_ends_without_a_word_where_its_reader_has_gone(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as out:
+        ended = subprocess.run([sys.executable, str(MANAGE), *words], stdout=out, stderr=subprocess.PIPE, check=False)
+    assert (ended.stderr.decode(), ended.returncode) == ("", 141)
 
 
 @pytest.mark.parametrize("command", ["verify_audit", "fleet_status"])

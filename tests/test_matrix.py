@@ -1,4 +1,9 @@
-"""The tenant matrix over HTTP: every route and method, for every caller, good, revoked and expired."""
+"""The tenant matrix over HTTP: every route and method, for every caller, good, revoked and expired.
+
+Every role plays every row with a good credential, whose kinds take turns where they decide nothing: see `people.roles`.
+What a role does not decide (that a dead credential opens nothing, that HEAD is GET, that a method is not served) is
+asked by some, who take turns, too: see `people.some`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +14,14 @@ from django.urls import resolve
 
 from orgs.models import AuditEntry
 from tests.matrix import routes, stage
-from tests.matrix.people import DEAD, GOOD, PARTS, Part
+from tests.matrix.people import DEAD, GOOD, IS_WHOLE, PARTS, ROLES, Part, roles, some
 from tests.matrix.rows import HIDING, ROWS, Row
 from tests.matrix.stage import Stage
 
 pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]
 READS = [row for row in ROWS if row.method == "GET"]
 STREAMS = [row for row in READS if row.path.startswith("/api/v1/stream")]
+REFUSED = list(routes.refused())
 CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
 
 
@@ -83,17 +89,17 @@ def test_no_table_of_routes_hangs_below_another_prefix_than_the_consoles() -> No
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_good_credential_is_answered_as_its_role_may(world_stage: Stage, row: Row) -> None:
-    assert wrong_cells(world_stage, row, GOOD) == {}
+    assert wrong_cells(world_stage, row, roles(row.answer, turn=ROWS.index(row))) == {}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_dead_credential_opens_nothing(world_stage: Stage, row: Row) -> None:
-    assert wrong_cells(world_stage, row, DEAD) == {}
+    assert wrong_cells(world_stage, row, some(DEAD, turn=ROWS.index(row))) == {}
 
 
 @pytest.mark.parametrize("row", [row for row in READS if row not in STREAMS], ids=str)
 def test_head_is_answered_like_get(world_stage: Stage, row: Row) -> None:
-    assert wrong_cells(world_stage, row, PARTS, method="HEAD") == {}
+    assert wrong_cells(world_stage, row, some(PARTS, turn=READS.index(row)), method="HEAD") == {}
 
 
 @pytest.mark.parametrize("row", STREAMS, ids=str)
@@ -103,14 +109,33 @@ def test_a_stream_has_no_head(world_stage: Stage, row: Row) -> None:
         assert (answer.status_code, answer["Allow"]) == (405, "GET")
 
 
-@pytest.mark.parametrize(("path", "method"), list(routes.refused()))
+def test_who_takes_turns_leaves_nobody_out() -> None:
+    everywhere = set(some(PARTS, turn=0))
+    for turn in range(7):
+        assert {(part.kind, part.state) for part in some(PARTS, turn=turn)} == {(p.kind, p.state) for p in PARTS}
+        everywhere |= set(some(PARTS, turn=turn))
+    assert everywhere == set(PARTS)
+    everybody = set[Part]()
+    for turn in range(3):
+        asked = roles(lambda part: part.role == "MV" and part.kind == "jwt", turn=turn)
+        assert {part.role for part in asked} == set(ROLES)
+        assert {part.kind for part in asked} >= {"none", "key", "jwt", "session"}
+        assert Part("MV", "jwt") in asked
+        everybody |= set(asked)
+    assert everybody == set(GOOD)
+
+
+@pytest.mark.parametrize(("path", "method"), REFUSED)
 def test_a_method_a_route_does_not_serve_is_refused_for_everybody(world_stage: Stage, path: str, method: str) -> None:
     wrong = {}
+    turn = REFUSED.index((path, method))
+    nobody, *others = some(GOOD, turn=turn)
+    parts = [nobody, *(others if IS_WHOLE else others[turn % 2 :: 2])]
     path = world_stage.a.fill(path)
     is_open = any(not row.needs_caller for row in ROWS if row.key[0] == resolve(path).route)
-    for part in GOOD:
+    for part in parts:
         want = 401 if part.role == "AN" and not is_open else 405
         answer = world_stage.callers[part].call(method, path)
-        if found(answer) != (want, CODES[want]):
+        if found(answer) != (want, CODES[want]) or (want == 405 and method in answer["Allow"]):
             wrong[str(part)] = (want, answer.status_code)
     assert wrong == {}

@@ -3,14 +3,16 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 from django.core.management import call_command
 from django.test import Client
 from django.urls import URLPattern, resolve
-from drf_spectacular.validation import validate_schema
+from drf_spectacular import validation
 
 from llm_gateway.plane import app
 from moolai.console import navigation
@@ -28,6 +30,9 @@ pytestmark = pytest.mark.once
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FLEET = "/api/v1/controller/orchestrators"
+SPECIFICATION = Path(validation.__file__).parent / "openapi_3_1_schema.json"
+OPENAPI = jsonschema_rs.validator_for(json.loads(SPECIFICATION.read_text()))  # in Python it takes a quarter of a minute
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where there is the library
 ALL = [(method.upper(), path, call) for path, calls in document()["paths"].items() for method, call in calls.items()]
 CALLS = [call for call in ALL if call[1] not in gateway.PATHS]  # Django serves these
 
@@ -93,20 +98,22 @@ def test_every_described_path_resolves_with_and_without_its_slash(path: str) -> 
 
 def test_the_document_is_valid_openapi_3_1_without_a_warning(tmp_path: Any) -> None:
     target = tmp_path / "openapi.json"
-    call_command("spectacular", "--validate", "--fail-on-warn", "--format", "openapi-json", "--file", str(target))
+    call_command("spectacular", "--fail-on-warn", "--format", "openapi-json", "--file", str(target))
     made = json.loads(target.read_text())
     assert made["openapi"] == "3.1.0"
     assert made == json.loads(json.dumps(document()))
-    validate_schema(made)  # type: ignore[no-untyped-call]
+    OPENAPI.validate(made)
 
 
-def test_a_document_that_is_wrong_is_not_valid() -> None:
-    from jsonschema import ValidationError
-
-    broken = json.loads(json.dumps(document()))
-    broken["paths"]["/health"]["get"]["responses"]["200"] = {"content": {}}
-    with pytest.raises(ValidationError):
-        validate_schema(broken)  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize(
+    "wrong",
+    [{"openapi": "3.0.0"}, {"info": {}}, {"paths": {"health": {}}},
+     {"paths": {"/health": {"get": {"responses": {"200": {"content": {}}}}}}}],
+)  # fmt: skip
+def test_a_document_that_is_wrong_is_not_valid(wrong: dict[str, Any]) -> None:
+    made = json.loads(json.dumps(document()))
+    assert OPENAPI.is_valid(made)
+    assert not OPENAPI.is_valid({**made, **wrong})
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -229,13 +236,12 @@ def test_any_credential_reads_the_document(cast: Cast, name: str) -> None:
     assert answer.json() == json.loads(json.dumps(document()))
 
 
-@pytest.mark.parametrize(
-    ("query", "accept"), [("?format=yaml", "*/*"), ("", "application/yaml"), ("", "application/vnd.oai.openapi")]
-)
-def test_the_document_is_yaml_for_who_asks(cast: Cast, query: str, accept: str) -> None:
-    answer = cast.vera.get(f"/api/schema/{query}", Accept=accept)
-    assert answer["Content-Type"] == "application/yaml"
-    assert yaml.safe_load(answer.content) == json.loads(json.dumps(document()))
+def test_the_document_is_yaml_for_who_asks(cast: Cast) -> None:
+    asked = [("?format=yaml", "*/*"), ("", "application/yaml"), ("", "application/vnd.oai.openapi")]
+    answers = [cast.vera.get(f"/api/schema/{query}", Accept=accept) for query, accept in asked]
+    assert {answer["Content-Type"] for answer in answers} == {"application/yaml"}
+    [text] = {answer.content for answer in answers}
+    assert yaml.load(text, Loader=LOADER) == json.loads(json.dumps(document()))
     assert cast.vera.get("/api/schema/?format=xml").json()["error"] == "invalid_parameter"
 
 

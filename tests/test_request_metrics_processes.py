@@ -1,5 +1,6 @@
 """Calls that real web processes answered are in the table: of all processes, after their end, after an outage."""
 
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,23 @@ def call(web: ServerProcess, times: int) -> None:
             assert answer.status == 200
 
 
+def share_a_limit(webs: list[ServerProcess]) -> None:
+    """Ask two processes in turn, by one address: what is left falls from call to call, and both refuse the next."""
+    left = []
+    for number in range(30):
+        with urllib.request.urlopen(webs[number % 2].url("/stats"), timeout=5) as answer:
+            assert answer.headers["X-RateLimit-Limit"] == "30"
+            left.append(int(answer.headers["X-RateLimit-Remaining"]))
+    assert left == list(reversed(range(30)))
+    for web in webs:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(web.url("/stats"), timeout=5)
+        assert refused.value.code == 429
+        assert 0 < int(refused.value.headers["Retry-After"]) <= 60
+        assert refused.value.headers["X-RateLimit-Remaining"] == "0"
+        refused.value.close()
+
+
 def is_well(web: ServerProcess) -> bool:
     try:
         with urllib.request.urlopen(web.url("/health"), timeout=5) as answer:
@@ -43,8 +61,9 @@ def counted(place: Installation) -> str:
 def test_two_processes_count_apart_and_nothing_is_lost_when_they_end(
     installation: Callable[..., Installation],
 ) -> None:
-    place = installation()
+    place = installation({"RATE_LIMIT_STATS": "30/minute"})
     webs = [place.serve(), place.serve()]
+    share_a_limit(webs)
     for web, times in zip(webs, (7, 5), strict=True):
         call(web, times)
     assert [web.terminate() for web in webs] == [0, 0]

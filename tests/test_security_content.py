@@ -20,7 +20,7 @@ from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from llm_gateway import aliases, policies, providers
-from llm_gateway.models import Call, CallContent
+from llm_gateway.models import Attempt, Call, CallContent, Prompt, PromptContent
 from llm_gateway.tests import collector as collectors
 from llm_gateway.tests.collector import Collector, attributes
 from llm_gateway.tests.provider import TEXT
@@ -30,6 +30,7 @@ from moolai.testing.redis import Redis
 from moolai.testing.world import World
 from orchestrators import jobs
 from orchestrators.tests.live import DEV_TOKEN, eventually
+from orchestrators.work import agents
 from orgs import networks
 from orgs.models import User
 from tests import searching
@@ -85,6 +86,7 @@ def _set_up(stage: Stage, name: str) -> None:
     url, key = f"{stage.provider.url}/v1", f"{OWN_KEY}-{name}"
     providers.create(organization, name="ours", dialect="openai", base_url=url, api_key=key, acting_user=None)
     targets = [{"model": "openai/gpt-4o-mini"}, {"model": "anthropic/claude-3-5-haiku-latest"}]
+    agents.create(organization, name="Speaker", agent_id="speaker", model=MODELS[1], acting_user=None)
     aliases.create(organization, alias="smart", targets=targets, acting_user=None)
 
 
@@ -129,7 +131,30 @@ def call_everything(scene: Scene, name: str) -> int:
     for more in ({}, {"stream": True}):
         assert ask(scene, name, "/v1/chat/completions", cached | more, **{"x-moolai-cache": "on"}) == 200
     leave(scene, name, word)
+    ask_prompts(scene, name)
     return good
+
+
+def ask_prompts(scene: Scene, name: str) -> None:
+    """Send prompts well and badly, whole and as streams, to a model and to an agent."""
+    word, base = SENTINELS[name], f"/api/v1/orchestrators/{name}/prompts"
+    for number, wish in enumerate((
+        {"model": MODELS[0]}, {"agent_id": "speaker"}, {"model": word}, {"model": MODELS[0], "temperature": word},
+        {"prompt": f"[parrot] {word}", "model": MODELS[0]}, {"prompt": f"[garbage] {word}", "model": MODELS[0]},
+    )):  # fmt: skip
+        body = {"prompt": word, "context": [word], **wish}
+        ask(scene, name, base, body, **{"Idempotency-Key": f"sentinel-{number}"})
+        told = scene.stage.call(base, {**body, "stream": True}, key=scene.keys[name])[1]
+        if told["success"]:
+            assert (
+                "event: start"
+                in scene.stage.call(f"{base}/{told['data']['prompt_id']}/stream", key=scene.keys[name])[1]
+            )
+    told = scene.stage.call(base, {"prompt": word, "model": MODELS[0], "stream": True}, key=scene.keys[name])[1]
+    assert told["data"]["status"] == "pending"  # until its stream is read
+    if name == PRIVATE:  # a task is stored
+        task = {"task_type": "prompt", "parameters": {"prompt": word, "model": MODELS[0]}}
+        assert ask(scene, name, base.replace("/prompts", "/tasks"), task, **{"Idempotency-Key": "sentinel-task"}) == 409
 
 
 def ask(scene: Scene, name: str, path: str, body: Any, **headers: str) -> int:
@@ -159,9 +184,13 @@ def places(scene: Scene) -> dict[str, str]:
     paths = [
         f"{base}/{name}/{door}"
         for name in SENTINELS
-        for door in ("llm/calls?page_size=1000", "llm-policy", "providers")
+        for door in ("llm/calls?page_size=1000", "llm-policy", "providers", "prompts?page_size=1000")
     ]
     paths += [f"{base}/{row.organization_id}/llm/calls/{row.pk}" for row in calls]
+    prompts = [row for name in SENTINELS for row in Prompt.objects.filter(organization_id=name)[:DETAILS]]
+    paths += [
+        f"{base}/{row.organization_id}/prompts/{row.prompt_id}{door}" for row in prompts for door in ("", "/stream")
+    ]
     paths += ["/api/v1/internal/audit?page_size=1000", "/api/v1/controller/overview", "/api/v1/controller/costs"]
     found = {
         "tables, every column": searching.tables(),
@@ -227,6 +256,10 @@ def test_content_is_where_it_is_to_be_kept_and_a_private_one_is_nowhere(scene: S
         assert holding(found, key) == {}
     assert set(holding(found, OWN_KEY)) == {"sealed columns, opened"}
     assert not CallContent.objects.filter(organization_id=PRIVATE).exists()
+    named = Attempt.objects.exclude(provider_request_id="")  # by providers, who could write anything there
+    assert [named.filter(organization_id=name).exists() for name in (PRIVATE, KEEPING)] == [False, True]
+    assert not PromptContent.objects.filter(organization_id=PRIVATE).exists()
+    assert Prompt.objects.filter(organization_id=PRIVATE, status="completed").count() == 5  # one as it was read
 
 
 def kept_of(scene: Scene, path: str, body: Any) -> dict[str, Any]:

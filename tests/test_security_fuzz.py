@@ -1,22 +1,28 @@
 """Nonsense at every door of the API: the answer is an error object, never a 500 and never a traceback."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
 from orgs.tests import cast
 from orgs.tests.cast import Person
+from tests.matrix import stage
 from tests.test_security_doors import API
 
 pytestmark = pytest.mark.once("postgres")
 
 METHODS = ("get", "post", "put", "patch", "delete")
 BODIES: list[Any] = [
-    "", "{", "[]", "null", "7", '"x"', "{}", b"\xff\xfe", '{"a": NaN}', '{"a": 1e999}', "[" * 50_000, "{\"a\":" * 50,
-    '{"a": "\\u0000"}', '{"a": "\\ud800"}', '{"a": %s}' % ("9" * 5000), {"": 1}, {"__class__": {}}, {"id": "x"},
+    "{", "7", '"x"', b"\xff\xfe", '{"a": NaN}', '{"a": 1e999}', "[" * 50_000, "{\"a\":" * 50,
+    '{"a": "\\u0000"}', '{"a": "\\ud800"}', '{"a": %s}' % ("9" * 5000), {"": 1}, {"__class__": {}},
 ]  # fmt: skip
+ALWAYS: list[Any] = ["", "[]", "null", "{}", {"id": "x"}]  # what is looked at by each route itself
+TURNS = 4
 # Values of every kind under every name that some body of the API has.
 VALUES: list[Any] = [None, -1, 2**63, "", "x" * 70_000, "\u202e{{7*7}}%s' OR 1=1 --", [["x"]], {"a": {"b": []}}]
 NAMES = [
@@ -29,9 +35,16 @@ QUERIES = ["page=-1", "page=99999999999999999999", "page=1&page=2", "status=%00"
 SEGMENTS = ["0", "-1", "9" * 18, "x" * 3000, quote("' OR 1=1 --"), quote("ü😀"), "%0a", "..", "a%20b", "%ff"]
 
 
+@pytest.fixture(scope="module")
+def ground(django_db_setup: None, django_db_blocker: Any) -> Iterator[Person]:
+    """Everybody, made once: what a test does to them is undone with its transaction."""
+    with django_db_blocker.unblock(), override_settings(), stage.undone():
+        yield cast.make(settings).root
+
+
 @pytest.fixture
-def root(db: None, settings: Any) -> Person:
-    return cast.make(settings).root
+def root(ground: Person, db: None) -> Person:
+    return ground
 
 
 def judge(person: Person, method: str, path: str, body: Any = None) -> None:
@@ -56,7 +69,8 @@ def test_no_query_is_a_fault_of_ours(root: Person, path: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
 def test_no_body_is_a_fault_of_ours(root: Person, method: str, path: str) -> None:
-    for body in BODIES:
+    turn = WRITES.index((method, path)) % TURNS  # one parser reads all of them: each meets every fourth route
+    for body in [*ALWAYS, *BODIES[turn::TURNS]]:
         judge(root, method, path, body)
     said = root.call(method.upper(), path, '{"no such field": 1}').content  # nothing, where a body is not looked at
     accepted = json.loads(said or "{}").get("detail", "")
@@ -67,10 +81,10 @@ def test_no_body_is_a_fault_of_ours(root: Person, method: str, path: str) -> Non
 
 @pytest.mark.parametrize("segment", SEGMENTS)
 def test_no_id_is_a_fault_of_ours(root: Person, segment: str) -> None:
-    for path, _ in API:
+    for number, (path, _) in enumerate(API):
         parts = path.split("/")
         for place, part in enumerate(parts):
-            if part in ("org-001", "orch-001", "1"):
+            if part in ("org-001", "orch-001", "1") and (number + SEGMENTS.index(segment)) % TURNS == 0:
                 nonsense = "/".join([*parts[:place], segment, *parts[place + 1 :]])
                 judge(root, "get", nonsense)
                 judge(root, "put", nonsense, "{}")

@@ -34,6 +34,16 @@ def test_tokens_are_blotted_out_by_their_shape(text: str) -> None:
         assert part not in scrubbed
 
 
+@pytest.mark.django_db
+def test_the_link_of_an_approval_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    token = f"apl_{'canary-_' * 12}"
+    with caplog.at_level(logging.DEBUG):
+        assert Client().get(f"/decide/{token}").status_code == 404
+    written = [logs.scrub(record.getMessage()) for record in caplog.records]
+    assert {"GET /decide/apl_*** 404", "Not Found: /decide/apl_***"} <= set(written)
+    assert "canary" not in "".join(written)
+
+
 def test_what_the_settings_hold_is_blotted_out_by_value(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ENCRYPTION_KEY = "first-canary-key,second-canary-key"
     settings.REDIS_URL = "redis://:redis-canary@127.0.0.1:6379/0"

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.once
 TEXT = (PROJECT / "docs" / "walkthrough.md").read_text()
 BLOCKS = re.findall(r"```sh run\n(.*?)```(?:\s*```(?:json|text) (\d+)\n(.*?)```)?", TEXT, re.DOTALL)
 TOKEN = "a-superadmin-token-for-the-walkthrough"
+LIMITS = {  # as the product has them; tests lift them elsewhere
+    "TASKS_CREATE": "10/minute", "TASKS_READ": "30/minute", "TASKS_UPDATE": "10/minute", "EVENTS": "20/minute",
+    "APPROVALS": "5/minute", "STATS": "30/minute",
+}  # fmt: skip
 WRAPPER = 'curl() { command curl -D "$OUT/headers" "$@"; }\n'
 
 
@@ -48,6 +52,18 @@ def assert_like(shown: Any, answered: Any, path: str = "answer") -> None:
         assert type(answered) is int, path
     else:
         assert shown == answered, path
+
+
+def assert_limited(block: str, head: str) -> None:
+    """Compare the limit that an answer tells with the one of its route, where that has one of its own."""
+    last = re.findall(r"\$MOOLAI/(tasks|events|approvals|stats)\b(\S*)", block)
+    if not last or "cat " in block:
+        return
+    (route, rest), method = last[-1], "PATCH" if "PATCH" in block else "POST" if " -d " in block else "GET"
+    name = {"tasks": {"POST": "TASKS_CREATE", "GET": "TASKS_READ", "PATCH": "TASKS_UPDATE"}[method]}.get(route, route)
+    told = dict(re.findall(r"(?im)^(x-ratelimit-\w+): (\d+)", head.lower()))
+    assert told["x-ratelimit-limit"] == LIMITS[name.upper()].partition("/")[0], block + rest
+    assert int(told["x-ratelimit-remaining"]) < int(told["x-ratelimit-limit"])
 
 
 def wait_for_the_demo_fleet(up: ServerProcess) -> None:
@@ -81,7 +97,7 @@ def test_the_comparison_can_fail(shown: Any, answered: Any) -> None:
 def test_every_call_answers_as_shown(installation: Callable[..., Installation], tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    home = installation({"DEV_BEARER_TOKEN": TOKEN})
+    home = installation({"DEV_BEARER_TOKEN": TOKEN} | {f"RATE_LIMIT_{name}": rate for name, rate in LIMITS.items()})
     up = home.process("up", "--demo").start()
     env = {"MOOLAI": f"http://127.0.0.1:{up.port}", "DEV_BEARER_TOKEN": TOKEN, "PATH": "/usr/local/bin:/usr/bin:/bin"}
     wait_for_the_demo_fleet(up)
@@ -93,6 +109,7 @@ def test_every_call_answers_as_shown(installation: Callable[..., Installation], 
     for number, (block, status, shown) in enumerate(BLOCKS):
         if not status:
             continue
+        assert_limited(block, (tmp_path / f"{number}.headers").read_text())
         said = (tmp_path / f"{number}.out").read_text()
         code = (tmp_path / f"{number}.headers").read_text().split()[1]
         assert code == status, f"{block}{said}"

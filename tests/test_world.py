@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from moolai.testing import totals
+from moolai.testing import choice, totals
 from moolai.testing.databases import Databases
 from moolai.testing.postgres import Postgres
 from moolai.testing.postgres_wheel import is_reachable, open_directory
@@ -398,3 +398,21 @@ def test_totals_add_up_over_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "postgres: 4 passed, 2 failed",
         "total: 7 passed, 2 failed, 1 skipped",
     ]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("pytestmark = pytest.mark.once", "sqlite"),
+        ('pytestmark = [pytest.mark.once("postgres"), pytest.mark.django_db]', "postgres"),
+        ("pytestmark = [pytest.mark.django_db, pytest.mark.once]", "sqlite"),
+        ("pytestmark = pytest.mark.django_db\n\n\n@pytest.mark.once\ndef test_one(): ...", None),
+    ],
+)
+def test_a_file_belongs_to_a_world_by_the_mark_of_its_module_alone(
+    tmp_path: Path, mark: str, expected: str | None
+) -> None:
+    path = tmp_path / "test_some.py"
+    path.write_text(f"import pytest\n\n{mark}\n")
+    assert choice.world_of(path) == expected

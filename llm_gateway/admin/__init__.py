@@ -1,5 +1,21 @@
-"""The console's pages of the gateway: calls, playground, providers, models, prices, aliases, budgets, what is kept."""
+"""The console's pages of the gateway: calls, prompts, playground, providers, prices, aliases, budgets, what is kept."""
 
-from llm_gateway.admin import aliases, budgets, cache, calls, guardrails, keys, policies, prices, providers
+from llm_gateway.admin import (
+    aliases,
+    budgets,
+    cache,
+    calls,
+    guardrails,
+    keys,
+    policies,
+    prices,
+    prompts,
+    providers,
+    workflow_runs,
+    workflow_templates,
+)
 
-__all__ = ["aliases", "budgets", "cache", "calls", "guardrails", "keys", "policies", "prices", "providers"]
+__all__ = [
+    "aliases", "budgets", "cache", "calls", "guardrails", "keys", "policies", "prices", "prompts", "providers",
+    "workflow_runs", "workflow_templates",
+]  # fmt: skip

@@ -73,10 +73,16 @@ class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.errors:
             return cleaned
         try:
-            aliases.check(Alias(alias=cleaned["alias"], targets=cleaned["targets"]))
+            aliases.check(self._row(cleaned))
         except AppError as problem:
             for name, text in problem.fields.items():
                 place, _, number = name.partition(".")
                 words = f"Target {int(number) + 1}: {text}" if number else text
                 self.add_error(place if place in self.fields else None, words)
         return cleaned
+
+    def _row(self, cleaned: dict[str, Any]) -> Alias:
+        """Return the alias as it would be; one that is there stays in its organization."""
+        row: Alias = self.instance
+        organization = row.organization if row.pk else cleaned.get("organization")
+        return Alias(pk=row.pk, organization=organization, alias=cleaned["alias"], targets=cleaned["targets"])

@@ -18,7 +18,7 @@ from llm_gateway import aliases
 from llm_gateway.admin import flows, health
 from llm_gateway.admin.alias_forms import AliasForm
 from llm_gateway.models import Alias
-from orgs.admin.base import ConsoleAdmin, ago, user
+from orgs.admin.base import ConsoleAdmin, ago, badge, user
 
 
 class AliasList(ChangeList):  # type: ignore[misc]
@@ -29,8 +29,8 @@ class AliasList(ChangeList):  # type: ignore[misc]
         super().get_results(request)
         self.result_list: Any = list(self.result_list)
         found, breakers = health.recent(now=timezone.now()), flows.breakers_of(self.result_list)
-        for row in self.result_list:
-            row.steps = flows.steps(row, found, breakers)
+        for row, lost in zip(self.result_list, flows.lost_of(self.result_list), strict=True):
+            row.steps = flows.steps(row, found, breakers, lost)
 
 
 @admin.register(Alias)
@@ -66,11 +66,6 @@ class AliasAdmin(ConsoleAdmin):
         """Delete the alias by its room's function."""
         aliases.delete(obj, acting_user=user(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
-        """Delete the chosen ones, one by one."""
-        for row in queryset:
-            aliases.delete(row, acting_user=user(request))
-
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Use the list whose rows know their targets."""
         return AliasList
@@ -87,10 +82,11 @@ class AliasAdmin(ConsoleAdmin):
         row = self.get_object(request, object_id) if object_id else None
         extra = dict(extra_context or {})
         if row is not None:
-            found = health.recent(now=timezone.now())
+            found, lost = health.recent(now=timezone.now()), flows.lost_of([row])[0]
             asked = urlencode({"model": row.alias, "organization": row.organization_id or ""})
             extra |= {
-                "flow": flows.draw(row, found, flows.breakers_of([row])),
+                "flow": flows.draw(row, found, flows.breakers_of([row]), lost),
+                "lost": _marked(len(lost), len(row.targets)),
                 "try_url": f"{reverse('admin:llm_gateway_call_playground')}?{asked}",
                 "log_url": f"{reverse('admin:llm_gateway_call_changelist')}?{urlencode({'model': row.alias})}",
             }
@@ -106,9 +102,14 @@ class AliasAdmin(ConsoleAdmin):
         """Show each target with its share, and a dot for how it has been."""
         chip = '<span class="gw-chip{}" title="{}"><i class="gw-mark-{}"></i>{} <b>{}</b></span>'
         found = [(" is-fallback" if s.is_fallback else "", s.said, s.tone, s.short, s.share) for s in row.steps]
-        return format_html('<span class="gw-chips">{}</span>', format_html_join("", chip, found))
+        lost = _marked(sum(step.is_lost for step in row.steps), len(row.steps))
+        return format_html('<span class="gw-chips">{}{}</span>', format_html_join("", chip, found), lost)
 
     @display(description="Changed", ordering="updated_at")
     def changed(self, row: Alias) -> SafeString:
         """Show when it was changed."""
         return ago(row.updated_at)
+
+
+def _marked(lost: int, targets: int) -> str:
+    return badge("amber", "▲", f"{lost} of {targets} lead nowhere") if lost else ""

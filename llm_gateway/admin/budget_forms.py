@@ -6,6 +6,7 @@ from typing import Any, Final
 from django import forms
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from llm_gateway.admin import words
 from llm_gateway.models.price import MODEL_PATTERN
 from orgs import spending
 from orgs.models import SpendingLimit
@@ -53,8 +54,7 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_allowed_models(self) -> list[str]:
         """Read one name a line."""
-        names = re.split(r"[\s,]+", str(self.cleaned_data["allowed_models"]))
-        return list(dict.fromkeys(name for name in names if name))
+        return words.names(str(self.cleaned_data["allowed_models"]))
 
     def clean(self) -> dict[str, Any]:
         """Limit one thing at a time, and an organization's own key."""

@@ -110,11 +110,6 @@ class SpendingLimitAdmin(ConsoleAdmin):
         """Lift the limits by their room's function."""
         spending.lift(obj, acting_user=user(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[SpendingLimit]) -> None:
-        """Lift the chosen ones, one by one."""
-        for row in queryset:
-            spending.lift(row, acting_user=user(request))
-
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name what goes: what was spent stays counted."""
         rows = [str(obj) for obj in objs]

@@ -1,6 +1,5 @@
 """Caches in the console: of which models an organization's answers are kept, for how long, and what that saved."""
 
-import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from llm_gateway import caching
+from llm_gateway.admin import words
 from llm_gateway.cache import policy
 from llm_gateway.models import CacheRule, Spending
 from moolai.errors import InvalidInput
@@ -43,9 +43,8 @@ class CacheForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_names(self) -> list[str]:
         """Read one name a line, as the room takes them."""
-        found = list(dict.fromkeys(name for name in re.split(r"[\s,]+", self.cleaned_data["names"]) if name))
         try:
-            return caching.names(found)
+            return caching.names(words.names(self.cleaned_data["names"]))
         except InvalidInput as problem:
             raise forms.ValidationError(list(problem.fields.values())) from None
 

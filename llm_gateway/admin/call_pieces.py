@@ -13,8 +13,9 @@ from django.utils.safestring import SafeString
 from llm_gateway.admin import words
 from llm_gateway.models import Attempt, Call
 from llm_gateway.watching import contents
-from llm_gateway.watching.contents import Opened
 from orgs import vault
+from orgs.admin import bars
+from orgs.admin.bars import Bar
 from orgs.admin.base import exact
 from orgs.models import ApiKey
 
@@ -25,20 +26,6 @@ SOURCES: Final = {
     "estimate": "estimated: nobody knows the price",
     "local": "local: free",
 }
-LEAST_PERCENT: Final = 0.6  # a bar that is shorter than that is not seen
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One line of the picture; `left` and `width` are percent of the whole time, `first` too (None: no token)."""
-
-    label: str
-    note: str
-    tone: str
-    left: str
-    width: str
-    first: str | None
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,53 +68,70 @@ def shown(row: Call, *, now: datetime) -> dict[str, Any]:
     return {
         "call": row,
         "badge": words.state(row),
-        "facts": _facts(row),
-        "bars": bars(row, attempts, now=now),
+        "facts": [*_facts(row), *_ids(attempts)],
+        "bars": draw(row, attempts, now=now),
         "whole": words.ms(row.latency_ms),
         "lines": lines,
         "cost": words.usd(row.cost_usd_micros),
         "source": SOURCES.get(row.price.get("source", ""), row.price.get("source", "")),
         "is_tiered": bool(lines) and _sum(row) != row.cost_usd_micros,
         "reserved": words.usd(row.reserved_usd_micros),
-        "content": _content(row),
+        **_content(row),
     }
 
 
-def _content(row: Call) -> Opened | None:
-    """Return what was asked and answered, where it was kept and can be read."""
+def _ids(attempts: list[Attempt]) -> list[tuple[str, Any]]:
+    """Return the providers' own ids, which is what their support asks for."""
+    many = len(attempts) > 1
+    return [
+        (
+            f"Id of attempt {one.number} at {one.provider}" if many else f"Id at {one.provider}",
+            _code(one.provider_request_id),
+        )
+        for one in attempts
+        if one.provider_request_id
+    ]
+
+
+def _code(text: str) -> SafeString:
+    return format_html("<code>{}</code>", text)
+
+
+def _content(row: Call) -> dict[str, Any]:
+    """Return what was asked and answered, where it was kept, and whether that cannot be read any more."""
     kept = contents.find(row.organization_id, row.pk)
     try:
-        return contents.opened(kept) if kept is not None else None
+        return {"content": contents.opened(kept) if kept is not None else None, "is_unreadable": False}
     except vault.Unreadable:
-        return None
+        return {"content": None, "is_unreadable": True}
 
 
-def bars(row: Call, attempts: list[Attempt], *, now: datetime) -> list[Bar]:
-    """Return the call and its attempts on one line of time."""
+def draw(row: Call, attempts: list[Attempt], *, now: datetime) -> list[Bar]:
+    """Return the call and its attempts on one line of time, with its first token."""
     ends = [_offset_ms(row, one) + (one.latency_ms or 0.0) for one in attempts]
-    running_ms = (now - row.started_at).total_seconds() * 1000
-    whole = max([row.latency_ms or running_ms, *ends, 0.01])
+    length = row.latency_ms or (now - row.started_at).total_seconds() * 1000
+    whole, first = max([length, *ends, 0.01]), row.first_token_ms
     tone = {"completed": "blue", "failed": "red", "running": "blue", "lost": "amber"}.get(row.status, "gray")
-    found = [_bar("Call", row.requested_model, tone, 0.0, row.latency_ms or running_ms, row.first_token_ms, whole)]
-    for one in attempts:
-        result = one.error or (f"HTTP {one.http_status}" if one.http_status else "answered")
-        status = f" · HTTP {one.http_status}" if one.error and one.http_status else ""
-        label, left = f"{one.number}. {one.provider}", _offset_ms(row, one)
-        first = row.first_token_ms if not one.error else None
-        bar = _bar(label, one.model, "red" if one.error else "green", left, one.latency_ms or 0.0, first, whole)
-        text = f"{result}{status} · {words.ms(one.latency_ms)}"
-        found.append(Bar(bar.label, bar.note, bar.tone, bar.left, bar.width, bar.first, text))
-    return found
+    text = words.ms(length) + (f" · first token {words.ms(first)}" if first is not None else "")
+    call = bars.draw(
+        "Call", row.requested_model, tone=tone, text=text, start=0.0, length=length, whole=whole, mark=first
+    )
+    return [call, *(_attempt(row, one, whole) for one in attempts)]
 
 
-def _bar(
-    label: str, note: str, tone: str, left_ms: float, length_ms: float, first_ms: float | None, whole_ms: float
-) -> Bar:
-    left = min(100 - LEAST_PERCENT, left_ms / whole_ms * 100)
-    width = max(LEAST_PERCENT, min(100 - left, length_ms / whole_ms * 100))
-    first = f"{min(99.6, first_ms / whole_ms * 100):.2f}" if first_ms is not None else None
-    text = words.ms(length_ms) + (f" · first token {words.ms(first_ms)}" if first_ms is not None else "")
-    return Bar(label, note, tone, f"{left:.2f}", f"{width:.2f}", first, text)
+def _attempt(row: Call, one: Attempt, whole_ms: float) -> Bar:
+    result = one.error or (f"HTTP {one.http_status}" if one.http_status else "answered")
+    status = f" · HTTP {one.http_status}" if one.error and one.http_status else ""
+    return bars.draw(
+        f"{one.number}. {one.provider}",
+        one.model,
+        tone="red" if one.error else "green",
+        text=f"{result}{status} · {words.ms(one.latency_ms)}",
+        start=_offset_ms(row, one),
+        length=one.latency_ms or 0.0,
+        whole=whole_ms,
+        mark=row.first_token_ms if not one.error else None,
+    )
 
 
 def _offset_ms(row: Call, attempt: Attempt) -> float:

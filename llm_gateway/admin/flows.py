@@ -10,10 +10,13 @@ from django.utils.safestring import SafeString
 from llm_gateway.admin import health, words
 from llm_gateway.admin.health import Health, Key
 from llm_gateway.models import Alias, Provider
+from llm_gateway.plane import catalog, routing
+from llm_gateway.plane.catalog import Catalog
 
 ROW, BOX, GAP = 52, 40, 12
 LEFT, PILL, RIGHT, WIDTH = 150, 262, 350, 640
 SHOWN: Final = 36  # characters of a model in its box
+NONE_LOST: Final[Mapping[str, str]] = {}
 TONES: Final = {"red": "failing", "amber": "some errors", "green": "healthy", "gray": "no calls in the last hour"}
 
 
@@ -31,10 +34,16 @@ class Step:
     top: int
     curve: str
     stroke: str
+    is_lost: bool
 
 
-def steps(row: Alias, found: Mapping[Key, Health], breakers: Mapping[str, Mapping[str, str]]) -> list[Step]:
-    """Return the targets in their order; `breakers` are {provider's name: {model: state}}."""
+def steps(
+    row: Alias,
+    found: Mapping[Key, Health],
+    breakers: Mapping[str, Mapping[str, str]],
+    lost: Mapping[str, str] = NONE_LOST,
+) -> list[Step]:
+    """Return the targets in their order; `breakers` are {provider's name: {model: state}}, `lost` {model: why}."""
     targets: list[dict[str, Any]] = row.targets
     whole = sum(float(target.get("weight") or 0) for target in targets)
     start = (len(targets) * ROW - GAP) / 2
@@ -43,7 +52,8 @@ def steps(row: Alias, found: Mapping[Key, Health], breakers: Mapping[str, Mappin
         weight = float(target.get("weight") or 0)
         turn += not weight
         one, state = _health(row, target["model"], found), _state(target["model"], breakers)
-        tone = {"open": "red", "half_open": "amber"}.get(state, one.tone)
+        nowhere = lost.get(target["model"], "")
+        tone = "red" if nowhere else {"open": "red", "half_open": "amber"}.get(state, one.tone)
         top = number * ROW
         middle = top + BOX // 2
         bend = (LEFT + PILL) / 2
@@ -54,22 +64,54 @@ def steps(row: Alias, found: Mapping[Key, Health], breakers: Mapping[str, Mappin
                 f"{weight / whole * 100:.0f} %" if weight else _turn(turn, has_weights=whole > 0),
                 not weight and (whole > 0 or turn > 1),
                 tone,
-                _said(one, state, tone),
+                nowhere or _said(one, state, tone),
                 middle,
                 top,
                 f"M{LEFT},{start:.1f} C{bend:.0f},{start:.1f} {bend:.0f},{middle} {PILL},{middle} H{RIGHT}",
                 f"{1.5 + 6 * (weight / whole if whole else 0.2):.1f}",
+                bool(nowhere),
             )
         )
     return result
 
 
-def draw(row: Alias, found: Mapping[Key, Health], breakers: Mapping[str, Mapping[str, str]]) -> SafeString:
+def draw(
+    row: Alias,
+    found: Mapping[Key, Health],
+    breakers: Mapping[str, Mapping[str, str]],
+    lost: Mapping[str, str] = NONE_LOST,
+) -> SafeString:
     """Draw an alias."""
-    shown = steps(row, found, breakers)
+    shown = steps(row, found, breakers, lost)
     height = len(shown) * ROW - GAP
     context = {"alias": row.alias, "steps": shown, "height": max(height, BOX), "middle": height / 2, "width": WIDTH}
     return render_to_string("admin/llm_gateway/alias/flow.html", context)
+
+
+def lost_of(rows: Collection[Alias]) -> list[dict[str, str]]:
+    """Return of each alias the targets that lead nowhere, and why; the catalog is read once."""
+    snapshot = catalog.read_routes()
+    return [
+        {model: why for target in row.targets if (why := _why(snapshot, row, model := target["model"]))} for row in rows
+    ]
+
+
+def _why(snapshot: Catalog, row: Alias, model: str) -> str:
+    """Return why a target leads nowhere, nothing where it leads somewhere: of everybody's alias, for somebody."""
+    homes = [row.organization_id] if row.organization_id else ["", *snapshot.sources]
+    reasons = []
+    for home in homes:
+        view = snapshot.view(home)
+        try:
+            routing.place(view, model)
+        except routing.Unconfigured as error:
+            reasons.append(f"leads nowhere: {error.variable} is not set")
+        except routing.Unknown:
+            is_alias = model in view.aliases
+            reasons.append("leads nowhere: it is an alias" if is_alias else "leads nowhere: no provider has it")
+        else:
+            return ""
+    return reasons[0]
 
 
 def breakers_of(rows: Collection[Alias]) -> dict[str, dict[str, str]]:

@@ -1,58 +1,24 @@
-"""Guardrails in the console: an organization's rules, in the form that the API has."""
+"""Guardrails in the console: an organization's rules, and a box to try them on a text."""
 
-import json
 from typing import Any, Final
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import display
-from django.http import HttpRequest
+from django.forms import ValidationError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from llm_gateway import guarding
-from llm_gateway.guardrails.detectors import DETECTORS
+from llm_gateway.admin.guardrail_forms import GuardrailsForm, RulesField, RulesWidget
+from llm_gateway.guardrails import rules
+from llm_gateway.guardrails.guard import Blocked, Guard
 from llm_gateway.models import Guardrails
-from moolai.errors import InvalidInput
+from moolai import errors
 from orgs.admin.base import ConsoleAdmin, ago, user
 from orgs.models import Organization
 
-EXAMPLE: Final = [
-    {"name": "privacy", "kind": "redact", "on": ["request", "answer"], "detect": list(DETECTORS), "action": "redact"},
-    {"name": "project names", "kind": "deny", "on": ["request"], "words": ["moon shot", "acme*"]},
-]
-HELP: Final = (
-    "A list of rules. “redact” finds what “detect” names and replaces it, or refuses the text with “action”: “block”; "
-    "“deny” refuses texts with one of its “words” (* is the rest of a word). “on” is request, answer, or both. "
-    "Who is refused is told the name of the rule, never the text."
-)
-
-
-class GuardrailsForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The rules of one organization."""
-
-    written = forms.CharField(
-        label="Rules", help_text=HELP,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 24, "spellcheck": "false", "style": "font-family: monospace"}),
-    )  # fmt: skip
-
-    class Meta:
-        model = Guardrails
-        fields = ["organization"]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        found = EXAMPLE if self.instance._state.adding else self.instance.rules
-        self.initial["written"] = json.dumps(found, indent=2, ensure_ascii=False)
-
-    def clean_written(self) -> list[Any]:
-        """Read the rules, and say of each what is wrong with it."""
-        try:
-            return guarding.checked(json.loads(self.cleaned_data["written"]))
-        except (ValueError, RecursionError) as error:
-            raise forms.ValidationError(f"This is not JSON: {error}") from None
-        except InvalidInput as problem:
-            raise forms.ValidationError([f"{place}: {text}" for place, text in problem.fields.items()]) from None
+MAX_TEXT: Final = 20_000
 
 
 @admin.register(Guardrails)
@@ -60,7 +26,7 @@ class GuardrailsAdmin(ConsoleAdmin):
     """Guardrails; what is set holds within two seconds."""
 
     form = GuardrailsForm
-    fields = ["organization", "written"]
+    fields = ["organization", "rules"]
     may_delete = False  # an empty list of rules does the same
     list_display = ["organization", "told", "changed"]
     list_filter = [("organization", AutocompleteSelectFilter)]
@@ -76,8 +42,26 @@ class GuardrailsAdmin(ConsoleAdmin):
     def save_model(self, request: HttpRequest, obj: Guardrails, form: Any, change: bool) -> None:
         """Set the rules by their room's function."""
         organization = Organization.objects.get(pk=obj.organization_id)
-        row = guarding.put(organization, rules=form.cleaned_data["written"], acting_user=user(request))
+        row = guarding.put(organization, rules=form.cleaned_data["rules"], acting_user=user(request))
         obj.__dict__.update(row.__dict__)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the box for trying asks."""
+        view = self.admin_site.admin_view(self.try_view)
+        return [path("try/", view, name="llm_gateway_guardrails_try"), *super().get_urls()]
+
+    def try_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer what the rules of a form, which are not saved, make of a text (POST)."""
+        if request.method != "POST" or not self.has_change_permission(request):
+            return HttpResponse(status=405 if request.method != "POST" else 403)
+        try:
+            found = RulesField().clean(RulesWidget().value_from_datadict(request.POST, {}, "rules"))
+        except ValidationError as problem:
+            fields = dict(enumerate(problem.messages))
+            return errors.respond(request, "invalid_field", fields={str(place): text for place, text in fields.items()})
+        guards, text = rules.compiled(found), request.POST.get("text", "")[:MAX_TEXT]
+        sides = {"request": guards.request, "answer": guards.answer} if guards else {}
+        return JsonResponse({side: _tried(sides.get(side), text) for side in rules.SIDES})
 
     @display(description="Rules")
     def told(self, row: Guardrails) -> str:
@@ -88,3 +72,10 @@ class GuardrailsAdmin(ConsoleAdmin):
     def changed(self, row: Guardrails) -> Any:
         """Show when they were changed."""
         return ago(row.updated_at)
+
+
+def _tried(guard: Guard | None, text: str) -> dict[str, str]:
+    try:
+        return {"text": guard.clean(text) if guard else text, "blocked": ""}
+    except Blocked as blocked:
+        return {"text": "", "blocked": blocked.rule}

@@ -81,7 +81,7 @@ def breakers(source_key: str) -> dict[str, str]:
 def show(one: Health, *, failing: dict[str, str]) -> SafeString:
     """Show a health as a badge with its numbers below."""
     if "open" in failing.values():
-        found = badge("red", "✖", "Breaker open")
+        found = badge("red", "✖", "Breaker open here")
     elif failing:
         found = badge("amber", "◔", "Tried again")
     elif not one.requests:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import display
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
@@ -48,11 +47,6 @@ class PolicyAdmin(ConsoleAdmin):
     def delete_model(self, request: HttpRequest, obj: GatewayPolicy) -> None:
         """Forget it by its room's function."""
         policies.delete(obj, acting_user=user(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[GatewayPolicy]) -> None:
-        """Forget the chosen ones, one by one."""
-        for row in queryset:
-            policies.delete(row, acting_user=user(request))
 
     # --- columns ----------------------------------------------------------------------------------------------------
 

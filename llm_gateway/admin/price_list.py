@@ -85,16 +85,9 @@ def _models(source: Source) -> Iterator[tuple[str, str]]:
     if source.models:
         yield from ((model, "") for model in sorted(source.models))
     elif source.base_url == hosts.OWNERS.get(source.dialect):
-        yield from ((model, "published") for model in _published(source.dialect))
+        yield from ((model, "published") for model in prices.models(source.dialect))
     else:
         yield "…", "names none: any may be asked for"
-
-
-def _published(dialect: str) -> list[str]:
-    from genai_prices import data_snapshot  # a second and 30 MB, needed where prices are shown alone
-
-    found = (one for one in data_snapshot.get_snapshot().providers if one.id == dialect)
-    return sorted({model.id for one in found for model in one.models})
 
 
 def _line(
@@ -137,6 +130,8 @@ def _way(
         owner = organization_id if price.source == "organization" else None
         pk = rows.get((owner, name)) or rows.get((owner, model))
         return reverse("admin:llm_gateway_price_change", args=[pk]), "Change"
+    if price is not None and price.source == "local":
+        return "", ""  # what is entered does not count
     given: dict[str, Any] = {"model": name, "organization": organization_id} if model != "…" else {}
     if price is not None:
         given |= {"input_usd_per_million": price.input, "output_usd_per_million": price.output}

@@ -37,7 +37,11 @@ class PriceAdmin(ConsoleAdmin):
     fieldsets = [
         (
             None,
-            {"fields": ["organization", "model"], "description": "provider/model, or a bare name for any provider."},
+            {
+                "fields": ["organization", "model"],
+                "description": "provider/model, or a bare name for any provider. Local providers cost nothing, "
+                "whatever is entered.",
+            },
         ),
         (
             "US dollars per million tokens",
@@ -62,11 +66,6 @@ class PriceAdmin(ConsoleAdmin):
     def delete_model(self, request: HttpRequest, obj: Price) -> None:
         """Forget the price by its room's function."""
         prices.delete(obj, acting_user=user(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Price]) -> None:
-        """Forget the chosen ones, one by one."""
-        for row in queryset:
-            prices.delete(row, acting_user=user(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         """Read the organization along."""

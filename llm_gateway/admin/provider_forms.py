@@ -1,12 +1,12 @@
 """The form of a provider. Its key is written here and never shown; an empty one stays what it is."""
 
-import re
 from typing import Any, Final
 
 from django import forms
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from llm_gateway import providers
+from llm_gateway.admin import words
 from llm_gateway.models import Provider
 from moolai.errors import AppError
 
@@ -32,7 +32,8 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     )
     known_models = forms.CharField(
         label="Models", required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
-        help_text="One name a line, as the provider calls it. Empty: any; then only provider/model leads here.",
+        help_text="One name a line, as the provider calls it. Empty: any; then only provider/model leads here, "
+        "and bare names (gpt-…, claude-…, gemini-…) to OpenAI, Anthropic and Google themselves.",
     )  # fmt: skip
 
     class Meta:
@@ -62,8 +63,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_known_models(self) -> list[str]:
         """Read one name a line; commas and spaces part names, too."""
-        names = re.split(r"[\s,]+", str(self.cleaned_data["known_models"]))
-        return list(dict.fromkeys(name for name in names if name))
+        return words.names(str(self.cleaned_data["known_models"]))
 
     def clean(self) -> dict[str, Any]:
         """Say what its room would refuse beside the field it is about."""

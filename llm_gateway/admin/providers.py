@@ -111,11 +111,6 @@ class ProviderAdmin(ConsoleAdmin):
         """Delete the provider by its room's function."""
         providers.delete(obj, acting_user=user(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Provider]) -> None:
-        """Delete the chosen ones, one by one."""
-        for row in queryset:
-            providers.delete(row, acting_user=user(request))
-
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name what goes: the rows of calls stay."""
         rows = [str(obj) for obj in objs]
@@ -274,7 +269,7 @@ def _facts(row: Provider, found: Health, failing: dict[str, str]) -> list[tuple[
         ("Address", hosts.of(row.dialect, row.base_url) or "in the process itself"),
         ("Key", key(providers.shown(row)["api_key"])),
         *((f"{name}, last hour", value) for name, value in health.facts(found)),
-        ("Breakers here", states or "all closed"),
+        ("Breakers of this process", f"{states or 'all closed'}; other web processes have their own"),
         ("Its calls", format_html('<a class="mo-link" href="{}?provider={}">in the log</a>', logged, row.name)),
         ("Changed", ago(row.updated_at)),
         ("Id", format_html("<code>{}</code>", row.provider_id)),

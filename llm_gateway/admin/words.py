@@ -1,5 +1,6 @@
-"""Numbers of the gateway as people read them: money, tokens, times; and the states of calls as badges."""
+"""Numbers of the gateway as people read them: money, tokens, times; states of calls as badges; names as written."""
 
+import re
 from decimal import Decimal
 from typing import Any, Final
 
@@ -18,6 +19,11 @@ STATES: Final = {
     "cancelled": ("gray", "○", "Left by the client"),
     "lost": ("amber", "▲", "Lost with its process"),
 }
+
+
+def names(text: str) -> list[str]:
+    """Read what was written one name a line; commas and spaces part names, too."""
+    return list(dict.fromkeys(name for name in re.split(r"[\s,]+", text) if name))
 
 
 def usd(micros: int | None) -> str:

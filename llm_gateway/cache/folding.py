@@ -17,9 +17,9 @@ def fold(surface: str, data: bytes, *, usage: Usage | None) -> bytes | None:
     """Return the whole answer that the events in `data` tell of; `usage` is for streams that do not say it."""
     try:
         found = _FOLDS[surface](_events(data), usage)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return orjson.dumps(found) if found else None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # what is too deep to write: a TypeError
         return None
-    return orjson.dumps(found) if found else None
 
 
 def _events(data: bytes) -> list[Document]:

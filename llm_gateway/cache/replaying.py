@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from llm_gateway.reading import Document, document, documents, encode, text
+from llm_gateway.reading import Document, document, documents, encode, is_deep, may_be_deep, text
 from llm_gateway.sse import frame
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -15,6 +15,14 @@ PIECE: Final = 200  # characters of a text that come in one event
 def replay(surface: str, content: bytes, *, wants_usage: bool) -> bytes:
     """Return the stream of an answer that this surface gave as a whole, or that was folded to one."""
     return b"".join(_REPLAYS[surface](orjson.loads(content), wants_usage))
+
+
+def may_replay(content: bytes) -> bool:
+    """Say whether an answer can be told as a stream: one that is nested too deep can be read, but not written."""
+    try:
+        return not may_be_deep(content) or not is_deep(orjson.loads(content))
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _pieces(words: str) -> Iterator[str]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from llm_gateway.cache import folding, keys, policy, replaying
 from llm_gateway.cache.entries import MAX_BYTES, Entry
+from llm_gateway.plane.accounts import COMPLETED
+from llm_gateway.plane.calls import COST, PROVIDER
+from llm_gateway.plane.exchange import EVENTS, JSON
 
 if TYPE_CHECKING:
     from llm_gateway.plane.accounts import Account
@@ -81,18 +84,18 @@ async def serve(
     try:
         account.first_token()
         headers = [
-            (b"x-moolai-provider", entry.provider.encode()),
+            (PROVIDER, entry.provider.encode()),
             (b"x-moolai-cached", b"true"),
-            (b"x-moolai-cost-usd", b"0.000000"),
+            (COST, b"0.000000"),
         ]
         if order.asked.is_stream:
             told = await _aside(len(entry.content), lambda: _told(order, entry))
-            await exchange.begin(200, [(b"content-type", b"text/event-stream; charset=utf-8"), *headers])
+            await exchange.begin(200, [EVENTS, *headers])
             await exchange.write(told)
             await exchange.end()
         else:
             content = entry.content if envelop is None else envelop(entry.content, target)
-            await exchange.answer(200, content, [(b"content-type", b"application/json"), *headers])
+            await exchange.answer(200, content, [JSON, *headers])
     except BaseException:
         account.fail("interrupted")
         raise
@@ -101,9 +104,9 @@ async def serve(
 
 
 async def keep(plane: "Plane", wish: Wish, order: "Order", account: "Account") -> None:
-    """Keep the answer that a client was just given, when it is whole and its call ended well."""
+    """Keep the answer that a client was just given, when it is whole, can be told again, and its call ended well."""
     target, content = account.target, order.recording.content if order.recording else None
-    if account.status != "completed" or target is None or content is None:
+    if account.status != COMPLETED or target is None or content is None:
         return
     if order.asked.is_stream:
         usage = None if account.is_estimated else account.usage
@@ -112,6 +115,8 @@ async def keep(plane: "Plane", wish: Wish, order: "Order", account: "Account") -
         if folded is None or len(folded) > MAX_BYTES:
             return
         content = folded
+    if not replaying.may_replay(content):
+        return
     entry = Entry(
         organization_id=wish.organization_id,
         epoch=wish.epoch,

@@ -8,8 +8,8 @@ import orjson
 from llm_gateway.guardrails import bodies
 from llm_gateway.guardrails.guard import Blocked, Guard
 from llm_gateway.guardrails.streams import Cleaner
-from llm_gateway.problems import Problem, bad_answer
-from llm_gateway.reading import Document
+from llm_gateway.problems import Problem, Refused, bad_answer
+from llm_gateway.reading import Document, is_deep, may_be_deep
 from llm_gateway.usage import Usage
 
 if TYPE_CHECKING:
@@ -17,24 +17,35 @@ if TYPE_CHECKING:
 
 HEAVY_BYTES: Final = 64 * 1024
 CODE: Final = "content_blocked"
+TOO_DEEP: Final = "The answer is nested too deep for the guardrails, or the arguments of a tool are too long."
 
 
 async def request(guard: Guard, body: Document, *, size: int) -> Document:
-    """Return a request's body as it may be sent; raises Blocked."""
-    if size <= HEAVY_BYTES:
-        return bodies.request(body, guard.clean)
-    return await asyncio.to_thread(bodies.request, body, guard.clean)
+    """Return a request's body as it may be sent; raises Blocked, and Refused for what cannot be looked at."""
+    try:
+        if size <= HEAVY_BYTES:
+            return bodies.request(body, guard.clean)
+        return await asyncio.to_thread(bodies.request, body, guard.clean)
+    except bodies.TooLong:
+        raise Refused(None, "The arguments of a tool are nested too deep for the guardrails.") from None
 
 
-async def answer(guard: Guard, content: bytes) -> bytes:
-    """Return a whole answer in its surface's form as it may be given; raises Blocked."""
-    if len(content) <= HEAVY_BYTES:
-        return _answer(guard, content)
-    return await asyncio.to_thread(_answer, guard, content)
+async def answer(guard: Guard, content: bytes) -> bytes | Problem:
+    """Return a whole answer in its surface's form as it may be given, or the problem that keeps it back."""
+    try:
+        if len(content) <= HEAVY_BYTES:
+            return _answer(guard, content)
+        return await asyncio.to_thread(_answer, guard, content)
+    except Blocked as blocked:
+        return refusal(blocked.rule, "answer")
+    except bodies.TooLong:
+        return bad_answer(TOO_DEEP)
 
 
 def _answer(guard: Guard, content: bytes) -> bytes:
     payload = orjson.loads(content)
+    if may_be_deep(content) and is_deep(payload):
+        raise bodies.TooLong
     found = bodies.cleaned(payload, guard.clean, names=bodies.ANSWER)
     return content if found is payload else orjson.dumps(found)
 
@@ -111,5 +122,5 @@ class Guarded:
         except Blocked as blocked:
             self._refusal = refusal(blocked.rule, "answer")
         except bodies.TooLong:
-            self._refusal = bad_answer("The arguments of a tool are too long for the guardrails.")
+            self._refusal = bad_answer(TOO_DEEP)
         return b""

@@ -1,11 +1,14 @@
-"""A guard: all rules that hold on one side of a call; and texts that are held back while they come. Pure."""
+"""A guard: all rules that hold on one side of a call; and texts that are held back while they come.
+
+Pure, but that a guard with a `side` counts what it does.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from llm_gateway.guardrails import detectors
+from llm_gateway.guardrails import counts, detectors
 from llm_gateway.guardrails.detectors import MAX_BLOCK, MAX_RUN, MAX_SPACED
 from llm_gateway.guardrails.words import Words
 
@@ -23,12 +26,16 @@ class Blocked(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What is replaced (`redacts`), which finds block (`blocks`: kind → rule), and the lists of words, by rule."""
+    """What is replaced (`redacts`), which finds block (`blocks`: kind → rule), and the lists of words, by rule.
+
+    `side` is where it guards calls, one of `counts.SIDES`; one that only shows what it would do has none.
+    """
 
     redacts: frozenset[str] = frozenset()
     blocks: Mapping[str, str] | None = None
     denies: Sequence[tuple[str, Words]] = ()
     reach: int = 0  # characters of the longest entry of a list
+    side: str = ""
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
@@ -51,16 +58,23 @@ class Guard:
         """Return the text up to `cut` as it may pass, and where that ends: before a find that goes on."""
         for rule, words in self.denies:
             if words.are_in(text):
-                raise Blocked(rule)
+                raise self._blocked(rule)
         blocks = self.blocks or {}
         kinds = [kind for kind in detectors.DETECTORS if kind in self.redacts or kind in blocks]
         spans = detectors.find(text, kinds) if kinds else []
         for _, _, kind in spans:
             if kind in blocks:
-                raise Blocked(blocks[kind])
+                raise self._blocked(blocks[kind])
         whole = [span for span in spans if span[1] <= cut]
         cut = min([cut, *(start for start, end, _ in spans if start < cut < end)])
+        if whole and self.side:
+            counts.add(self.side, counts.REDACTED, len(whole))
         return detectors.replaced(text[:cut], whole), cut
+
+    def _blocked(self, rule: str) -> Blocked:
+        if self.side:
+            counts.add(self.side, counts.BLOCKED)
+        return Blocked(rule)
 
 
 class Held:

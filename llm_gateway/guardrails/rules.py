@@ -19,7 +19,8 @@ from llm_gateway.guardrails.words import Words
 
 Rule = Mapping[str, Any]
 MAX_RULES: Final = 20
-MAX_WORDS: Final = 500
+MAX_WORDS: Final = 500  # of one list
+MAX_ALL_WORDS: Final = 1_000  # of all lists of an organization: every text of its calls is compared with them
 MAX_NAME: Final = 60
 SIDES: Final = ("request", "answer")
 ACTIONS: Final = ("redact", "block")
@@ -44,10 +45,12 @@ def normal(wanted: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, str]]
     for place, given in enumerate(wanted):
         rule = _filled(given) if isinstance(given, dict) else {}
         problems = _problems(rule)
-        if rule and rule["name"] in {other["name"] for other in found}:
-            problems["name"] = "Another rule has this name."
+        if rule and rule["name"] in [other.get("name") for other in found]:  # anything, as yet: not all have a hash
+            problems.setdefault("name", "Another rule has this name.")
         wrong |= {f"rules.{place}.{name}" if name else f"rules.{place}": text for name, text in problems.items()}
         found.append(rule)
+    if not wrong and (count := sum(len(rule.get("words", ())) for rule in found)) > MAX_ALL_WORDS:
+        wrong["rules"] = f"Write at most {MAX_ALL_WORDS} words and phrases in all lists together; these are {count}."
     return found, wrong
 
 
@@ -106,9 +109,4 @@ def _guard(found: Sequence[Rule], side: str) -> Guard:
     blocks = {kind: str(rule["name"]) for rule in reversed(blocking) for kind in rule["detect"]}
     denies = [(str(rule["name"]), Words(rule["words"])) for rule in here if rule["kind"] == "deny"]
     entries = [entry for rule in here if rule["kind"] == "deny" for entry in rule["words"]]
-    return Guard(frozenset(redacts), blocks, denies, max(map(_reach, entries), default=0))
-
-
-def _reach(entry: str) -> int:
-    """Return how many characters of text an entry may match at most."""
-    return len(entry) + entry.count("*") * words.MAX_STAR + entry.count(" ") * words.MAX_BLANKS + 1
+    return Guard(frozenset(redacts), blocks, denies, max(map(words.reach, entries), default=0))

@@ -12,7 +12,7 @@ import orjson
 from llm_gateway.guardrails import bodies
 from llm_gateway.guardrails.bodies import HeldArguments
 from llm_gateway.guardrails.guard import Blocked, Guard, Held
-from llm_gateway.reading import Document, document, documents, text
+from llm_gateway.reading import Document, document, documents, is_deep, may_be_deep, text
 from llm_gateway.sse import Events, frame, read
 
 _AGAIN: Final = frozenset({"message", "reasoning_details"})  # tell a text once more, and are left out
@@ -52,6 +52,8 @@ class Cleaner:
             yield raw
         else:
             payload = orjson.loads(event.data)
+            if may_be_deep(event.data) and is_deep(payload):
+                raise bodies.TooLong
             yield from self._told(payload, event.name.decode())
 
     def _told(self, payload: Document, name: str) -> Iterator[bytes]:

@@ -9,10 +9,13 @@ from llm_gateway.models.guardrail import Guardrails
 from llm_gateway.models.journal_cursor import JournalCursor
 from llm_gateway.models.policy import GatewayPolicy
 from llm_gateway.models.price import Price
+from llm_gateway.models.prompt import Prompt, PromptContent
 from llm_gateway.models.provider import Provider
 from llm_gateway.models.spending import Spending
+from llm_gateway.models.workflow import WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep, WorkflowTemplate
 
 __all__ = [
     "Alias", "Attempt", "BudgetLease", "BudgetWindow", "CacheRule", "Call", "CallContent", "GatewayPolicy",
-    "Guardrails", "JournalCursor", "Price", "Provider", "Spending",
+    "Guardrails", "JournalCursor", "Price", "Prompt", "PromptContent", "Provider", "Spending",
+    "WorkflowCall", "WorkflowContent", "WorkflowRun", "WorkflowStep", "WorkflowTemplate",
 ]  # fmt: skip

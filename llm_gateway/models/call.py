@@ -74,6 +74,9 @@ class Attempt(models.Model):
     model = models.CharField(max_length=200)
     http_status = models.PositiveSmallIntegerField(null=True)
     error = models.CharField(max_length=100, blank=True, help_text="A code, never a text.")
+    provider_request_id = models.CharField(
+        max_length=128, blank=True, default="", db_default="", help_text="The provider's own id of it."
+    )
     latency_ms = models.FloatField(null=True)
     first_token_ms = models.FloatField(null=True)
     started_at = models.DateTimeField()

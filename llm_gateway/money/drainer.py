@@ -69,6 +69,8 @@ class Drainer:
             self.journal.sync()
         except OSError as error:
             logger.error("the disk does not keep the journal of calls: %s", error)
+        except Exception:
+            logger.exception("the journal of calls could not be kept")
 
     def _guarded(self, work: Callable[[], Any]) -> bool:
         try:

@@ -8,6 +8,7 @@ plain dictionaries of columns: this runs beside the event loop that serves, for 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from django.db.models import F
@@ -22,6 +23,7 @@ ENDED: Final = (
     "cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "cost_usd_micros", "saved_usd_micros", "price",
     "latency_ms", "first_token_ms", "finished_at", "attempts",
 )  # fmt: skip
+LOST: Final = ("status", "finished_at", "is_estimated", "cost_usd_micros", "provider", "model")
 BLANK: Final = rows.blank(Call)  # what records of an older version may leave out
 BLANK_ATTEMPT: Final = rows.blank(Attempt)
 
@@ -57,7 +59,9 @@ def lose(holder: str, *, now: datetime) -> int:
     for call in lost:
         call.status, call.finished_at, call.is_estimated = Call.Status.LOST, now, True
         call.cost_usd_micros = call.reserved_usd_micros
-    Call.objects.bulk_update(lost, ["status", "finished_at", "is_estimated", "cost_usd_micros"], batch_size=200)
+        if "/" in call.scope_model:  # whom it was to ask first
+            call.provider, _, call.model = call.scope_model.partition("/")
+    Call.objects.bulk_update(lost, LOST, batch_size=200)
     books.count([_columns(call) for call in lost])
     return len(lost)
 
@@ -134,4 +138,13 @@ def _attempt(found: Document, organization_id: str) -> Document:
 
 def _written(seconds: float) -> str:
     """Return seconds since 1970 as `rows.moment` writes them, to the microsecond."""
-    return str(_EPOCH + timedelta(seconds=seconds))
+    second = int(seconds)
+    micros = round((seconds - second) * 1_000_000)
+    if micros == 1_000_000:
+        second, micros = second + 1, 0
+    return f"{_second(second)}.{micros:06}" if micros else _second(second)
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    return str(_EPOCH + timedelta(seconds=second))

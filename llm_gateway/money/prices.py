@@ -1,18 +1,18 @@
 """Prices: what a model's tokens cost, and one call's cost; pure, from the offline data of genai-prices.
 
-Money is micro-dollars: tokens times dollars per million of them. Each call is rounded once, half up, from exact
-decimals. A price that nobody knows is refused or estimated, never nothing.
+Money is micro-dollars: tokens times dollars per million of them. Each call is rounded once, half up, from whole
+numbers: those of a price over one denominator. A price that nobody knows is refused or estimated, never nothing.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
 DEFAULT_OUTPUT_TOKENS: Final = 16_384  # what a call may answer that does not say, where the model's size is unknown
-_EXACT: Final = Context(prec=60)
 
 
 class Used(Protocol):
@@ -36,6 +36,15 @@ class Rates:
     output: Decimal
     cached_input: Decimal
     cache_write: Decimal
+    whole: tuple[int, int, int, int, int] = field(init=False, repr=False, compare=False)
+    """The four times the fifth, which makes whole numbers of them."""
+
+    def __post_init__(self) -> None:
+        """Bring the rates to one denominator, for exact sums that are quick."""
+        ratios = [rate.as_integer_ratio() for rate in (self.input, self.output, self.cached_input, self.cache_write)]
+        scale = math.lcm(*(below for _, below in ratios))
+        whole = tuple(above * (scale // below) for above, below in ratios)
+        object.__setattr__(self, "whole", (*whole, scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +101,31 @@ def find(
 ) -> UnitPrice | None:
     """Return what a model of a provider costs, None when nobody knows.
 
-    An override counts first, by `provider/model`, then by the model alone; a local provider costs nothing; then comes
-    what genai-prices knows of the provider at `base_url` (the dialect's own without one). The first call loads its
-    data, which takes a second: not on an event loop.
+    A local provider costs nothing, whatever is entered. Then an override counts, by `provider/model`, then by the model
+    alone; then comes what genai-prices knows of the provider at `base_url` (the dialect's own without one). The first
+    call loads its data, which takes a second: not on an event loop.
     """
+    if is_local:
+        return LOCAL
     override = overrides.get(f"{provider}/{model}") or overrides.get(model)
-    if override is not None:
-        return override
-    return LOCAL if is_local else _published(dialect, model, base_url, datetime.now(UTC).date().toordinal())
+    return override if override is not None else _published(dialect, model, base_url, _today())
+
+
+def models(dialect: str) -> tuple[str, ...]:
+    """Return the models that genai-prices knows of a dialect's owner, by name; loads its data as `find` does."""
+    return _models(dialect, _today())
+
+
+@lru_cache(maxsize=16)
+def _models(dialect: str, day: int) -> tuple[str, ...]:
+    from genai_prices import data_snapshot  # as in `_published`
+
+    found = (one for one in data_snapshot.get_snapshot().providers if one.id == dialect)
+    return tuple(sorted({model.id for one in found for model in one.models}))
+
+
+def _today() -> int:
+    return datetime.now(UTC).date().toordinal()
 
 
 @lru_cache(maxsize=4096)
@@ -161,17 +187,11 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
 
 def cost(usage: Used, price: UnitPrice) -> int:
     """Return what a call cost in micro-dollars, rounded half up once."""
-    rates = price.at(usage.input_tokens + usage.cache_write_tokens)
+    plain, output, cached_input, cache_write, scale = price.at(usage.input_tokens + usage.cache_write_tokens).whole
     cached = min(usage.cached_input_tokens, usage.input_tokens)
-    exact = _EXACT.multiply(rates.input, Decimal(usage.input_tokens - cached))
-    for rate, tokens in (
-        (rates.cached_input, cached),
-        (rates.cache_write, usage.cache_write_tokens),
-        (rates.output, usage.output_tokens),
-    ):
-        if tokens:
-            exact = _EXACT.add(exact, _EXACT.multiply(rate, Decimal(tokens)))
-    return int(exact.to_integral_value(ROUND_HALF_UP, context=_EXACT))
+    exact = plain * (usage.input_tokens - cached) + output * usage.output_tokens
+    exact += cached_input * cached + cache_write * usage.cache_write_tokens
+    return (2 * exact + scale) // (2 * scale)
 
 
 def bound(body_bytes: int, max_output_tokens: int | None, price: UnitPrice) -> int:
@@ -182,12 +202,13 @@ def bound(body_bytes: int, max_output_tokens: int | None, price: UnitPrice) -> i
     output = max_output_tokens
     if output is None:
         output = min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
-    reachable = [price, *(rates for start, rates in price.tiers if body_bytes > start)]
-    exact = max(
-        _EXACT.add(
-            _EXACT.multiply(max(rates.input, rates.cached_input, rates.cache_write), Decimal(body_bytes)),
-            _EXACT.multiply(rates.output, Decimal(output)),
-        )
-        for rates in reachable
-    )
-    return int(exact.to_integral_value("ROUND_CEILING", context=_EXACT))
+    most = _bound(price, body_bytes, output)
+    for start, rates in price.tiers:
+        if body_bytes > start:
+            most = max(most, _bound(rates, body_bytes, output))
+    return most
+
+
+def _bound(rates: Rates, input_tokens: int, output_tokens: int) -> int:
+    plain, output, cached_input, cache_write, scale = rates.whole
+    return -(-(max(plain, cached_input, cache_write) * input_tokens + output * output_tokens) // scale)

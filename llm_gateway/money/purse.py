@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from llm_gateway.money import journal, windows
+from llm_gateway.money import journal, windows, words
 from llm_gateway.money.limits import Limit, Scopes
 from llm_gateway.money.records import Begin
 from llm_gateway.money.rounds import MAX_AGE_SECONDS, Exchange, Rounds
@@ -21,10 +21,10 @@ TRIES: Final = 4  # rounds that a call takes part in: others may be quicker to w
 
 
 class BudgetSpent(Exception):
-    """A budget is spent: 429 `insufficient_quota`, and trying again does not help before `ends_at`."""
+    """A call does not fit into a budget: 429 `insufficient_quota`; the very same one will not before `ends_at`."""
 
-    def __init__(self, limit: Limit, ends_at: float) -> None:
-        super().__init__(f"The budget of {limit.subject} for this {limit.window} is spent.")
+    def __init__(self, limit: Limit, ends_at: float, *, text: str) -> None:
+        super().__init__(text)
         self.limit, self.ends_at = limit, ends_at
 
 
@@ -34,8 +34,8 @@ class RateLimited(Exception):
     `may_retry` is false where one call is larger than what a whole minute allows.
     """
 
-    def __init__(self, limit: Limit, unit: str, *, retry_after_seconds: int, may_retry: bool = True) -> None:
-        super().__init__(f"{limit.subject} is over its limit of {unit}.")
+    def __init__(self, limit: Limit, unit: str, *, retry_after_seconds: int, text: str, may_retry: bool = True) -> None:
+        super().__init__(text)
         self.limit, self.unit = limit, unit
         self.retry_after_seconds, self.may_retry = retry_after_seconds, may_retry
 
@@ -168,7 +168,7 @@ class Purse:
                 return reservation
             if not is_well:
                 raise Unavailable
-            self._refuse(self._short(scopes, needs, self.clock()), is_last=attempt == TRIES - 1)
+            self._refuse(self._short(scopes, needs, self.clock()), needs, is_last=attempt == TRIES - 1)
         raise Unavailable
 
     def _short(self, scopes: Scopes, needs: dict[str, int], now: float) -> list[tuple[Limit, Slice]]:
@@ -189,25 +189,28 @@ class Purse:
         """Refuse what a round cannot help: a call that is larger than its limit, or a row that just had too little."""
         for limit, part in short:
             if needs[part.unit] > part.limit:
-                raise self._refusal(limit, part, now, may_retry=False)
+                raise _refusal(limit, part, needs, now, may_retry=False)
         for limit, part in short:
             if part.short_until > self.monotonic() and self.monotonic() < self.rounds.fresh_until:
-                raise self._refusal(limit, part, now, may_retry=True)
+                raise _refusal(limit, part, needs, now, may_retry=True)
 
-    def _refuse(self, short: list[tuple[Limit, Slice]], *, is_last: bool) -> None:
+    def _refuse(self, short: list[tuple[Limit, Slice]], needs: dict[str, int], *, is_last: bool) -> None:
         """Raise for the first slice that the last round could not fill: budgets before rates."""
         now = self.clock()
         ordered = sorted(short, key=lambda pair: pair[1].unit != "usd_micros")
         for limit, part in ordered:
             if part.is_short or is_last:
-                raise self._refusal(limit, part, now, may_retry=True)
+                raise _refusal(limit, part, needs, now, may_retry=True)
 
-    @staticmethod
-    def _refusal(limit: Limit, part: Slice, now: float, *, may_retry: bool) -> Exception:
-        if part.unit == "usd_micros":
-            return BudgetSpent(limit, part.end_at)
-        wait = 1 if part.unit == "calls" else max(1, math.ceil(windows.end(windows.Window.MINUTE, now) - now))
-        return RateLimited(limit, part.unit, retry_after_seconds=wait, may_retry=may_retry)
+
+def _refusal(limit: Limit, part: Slice, needs: dict[str, int], now: float, *, may_retry: bool) -> Exception:
+    need, left = needs[part.unit], max(0, part.left + part.free)
+    if part.unit == "usd_micros":
+        text = words.budget(limit.subject, limit.window, limit=part.limit, left=left, need=need, end_at=part.end_at)
+        return BudgetSpent(limit, part.end_at, text=text)
+    text = words.rate(limit.subject, part.unit, limit=part.limit, need=need)
+    wait = 1 if part.unit == "calls" else max(1, math.ceil(windows.end(windows.Window.MINUTE, now) - now))
+    return RateLimited(limit, part.unit, retry_after_seconds=wait, text=text, may_retry=may_retry)
 
 
 __all__ = ["MAX_AGE_SECONDS", "BudgetSpent", "Purse", "RateLimited", "Reservation", "Unavailable"]

@@ -49,6 +49,7 @@ class Attempt:
     at: float
     http_status: int | None = None
     error: str = ""
+    provider_request_id: str = ""
     latency_ms: float | None = None
     first_token_ms: float | None = None
 

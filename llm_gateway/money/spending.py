@@ -15,6 +15,7 @@ from llm_gateway.money import books
 HOUR: Final = timedelta(hours=1)
 COLUMNS: Final = ("organization_id", "model", "provider", "key_id")
 GRANULARITIES: Final = ("hour", "day", "week", "month")
+NUMBERS: Final = 5  # of a Total
 Key = tuple[Any, ...]
 
 
@@ -29,12 +30,13 @@ class Span(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What calls came to: those that were billed and the others, their tokens, their cost."""
+    """What calls came to: those that were billed and the others, their tokens, their cost, and what the cache saved."""
 
     requests: int = 0
     failed: int = 0
     tokens: int = 0
     cost_usd_micros: int = 0
+    saved_usd_micros: int = 0
 
     def __add__(self, other: "Total") -> "Total":
         return Total(
@@ -42,6 +44,7 @@ class Total:
             self.failed + other.failed,
             self.tokens + other.tokens,
             self.cost_usd_micros + other.cost_usd_micros,
+            self.saved_usd_micros + other.saved_usd_micros,
         )
 
 
@@ -98,7 +101,13 @@ def _rolled(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
     at = {"at": Trunc("hour_at", granularity, tzinfo=UTC)} if granularity else {}
     grouped = rows.order_by().values(*group_by, **at)
     tokens = Sum("input_tokens") + Sum("output_tokens")
-    sums = {"billed": Sum("requests"), "others": Sum("failed"), "used": tokens, "cost": Sum("cost_usd_micros")}
+    sums = {
+        "billed": Sum("requests"),
+        "others": Sum("failed"),
+        "used": tokens,
+        "cost": Sum("cost_usd_micros"),
+        "saved": Sum("saved_usd_micros"),
+    }
     found: QuerySet[Any, Any] = grouped.annotate(**sums).values_list(*at, *group_by, *sums)
     return found
 
@@ -116,6 +125,7 @@ def _single(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
         "others": Count("pk", filter=~billed),
         "used": tokens,
         "cost": Sum("cost_usd_micros", default=Value(0)),
+        "saved": Sum("saved_usd_micros", default=Value(0)),
     }
     found: QuerySet[Any, Any] = grouped.annotate(**sums).values_list(*at, *columns, *sums)
     return found
@@ -124,4 +134,4 @@ def _single(rows: QuerySet[Any], group_by: Sequence[str], granularity: str) -> I
 def _add(found: dict[Key, Total], rows: Iterable[tuple[Any, ...]]) -> None:
     for row in rows:
         if row[-1] is not None:
-            found[row[:-4]] = found.get(row[:-4], Total()) + Total(*row[-4:])
+            found[row[:-NUMBERS]] = found.get(row[:-NUMBERS], Total()) + Total(*row[-NUMBERS:])

@@ -52,11 +52,13 @@ class Account:
         self.began_at = time.monotonic()
         self.status, self.error = COMPLETED, ""
         self.usage, self.is_estimated, self.cost_usd_micros = Usage(), False, 0
-        self.target: Target | None = None
+        self.target: Target | None = None  # who answered
+        self.asked: Target | None = None  # who was asked last
         self.owed = Usage(), 0  # tokens and micro-dollars of requests that were cut off before their answer
         self.attempts = 0
         self.over: list[Attempt] = []  # written with the end: a call that is lost was at its last one
         self.first_token_ms: float | None = None
+        self.latency_ms: float | None = None  # once it is over
         self.saved_usd_micros: int | None = None  # of a cached answer: what it had cost
         self.watch: Watch | None = None
 
@@ -67,7 +69,7 @@ class Account:
 
     def attempt(self, target: Target) -> "Trial":
         """Begin a request to a provider."""
-        self.attempts += 1
+        self.attempts, self.asked = self.attempts + 1, target
         return Trial(self, target, self.attempts)
 
     def first_token(self) -> None:
@@ -86,9 +88,9 @@ class Account:
         self.target, self.usage, self.is_estimated = target, usage + tokens, is_estimated or usd_micros > 0
         self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key]) + usd_micros
 
-    def owe(self, target: Target) -> None:
+    def owe(self, target: Target, *, output_tokens: int = 0) -> None:
         """Count the input of a request that was sent and cut off before its answer: a provider bills that at least."""
-        usage = estimate(self.order, 0)
+        usage = estimate(self.order, output_tokens * CHARACTERS_PER_TOKEN)
         tokens, usd_micros = self.owed
         self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])
         self.use(target, Usage(), is_estimated=True)
@@ -112,8 +114,9 @@ class Account:
     def close(self) -> None:
         """Settle, and write the end down."""
         self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
-        target, usage = self.target, self.usage
+        target, usage = self.target or self.asked, self.usage
         price = self.prices_of.get(target.key) if target else None
+        self.latency_ms = self.elapsed_ms
         end = End(
             call_id=self.order.call_id,
             at=time.time(),
@@ -131,7 +134,7 @@ class Account:
             reasoning_tokens=usage.reasoning_tokens,
             cost_usd_micros=self.cost_usd_micros,
             price=_written(price) if price else {},
-            latency_ms=self.elapsed_ms,
+            latency_ms=self.latency_ms,
             first_token_ms=self.first_token_ms,
         )
         try:
@@ -148,27 +151,31 @@ class Trial:
     def __init__(self, account: Account, target: Target, number: int) -> None:
         self.account, self.target, self.number = account, target, number
         self.at, self.began_at = time.time(), time.monotonic()
+        self.provider_request_id = ""
+        self.answered: int | None = None  # the status of the provider's answer, where there is one
 
     def end(self, error: str, http_status: int | None = None) -> None:
-        """Note how it ended."""
+        """Note how it ended; of a private organization without what the provider made up itself."""
+        watch = self.account.watch
         record = Attempt(
             call_id=self.account.order.call_id,
             number=self.number,
             provider=self.target.source.name,
             model=self.target.model,
             at=self.at,
-            http_status=http_status,
+            http_status=self.answered or http_status,
             error=self.account.coded(error),
+            provider_request_id="" if watch is not None and watch.is_private else self.provider_request_id,
             latency_ms=round((time.monotonic() - self.began_at) * 1000, 2),
             first_token_ms=self.account.first_token_ms,
         )
         self.account.over.append(record)
-        if self.account.watch is not None:
-            self.account.watch.tried(self.target, error, http_status)
+        if watch is not None:
+            watch.tried(self.target, error, http_status)
 
 
 async def open_(
-    plane: "Plane", standing: Standing, order: Order, targets: Sequence[Target], *, surface: str
+    plane: "Plane", standing: Standing, order: Order, targets: Sequence[Target]
 ) -> tuple[Account, list[Target]]:
     """Reserve what the call may cost at most, and write down that it begins.
 
@@ -177,10 +184,10 @@ async def open_(
     """
     prices_of = {target.key: await _price(plane, standing, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
-    return _begun(plane, standing, order, prices_of, reservation, surface=surface), usable
+    return _begun(plane, standing, order, prices_of, reservation), usable
 
 
-async def open_free(plane: "Plane", standing: Standing, order: Order, target: Target, *, surface: str) -> Account:
+async def open_free(plane: "Plane", standing: Standing, order: Order, target: Target) -> Account:
     """Take one request from what the caller may do in a minute, and no money; raises as `open_` does."""
     try:
         reservation = await plane.purse.reserve(_scopes(standing, target), usd_micros=0, tokens=0)
@@ -188,7 +195,7 @@ async def open_free(plane: "Plane", standing: Standing, order: Order, target: Ta
         raise _refusal(error) from None
     except Unavailable:
         raise _unavailable() from None
-    return _begun(plane, standing, order, {}, reservation, surface=surface)
+    return _begun(plane, standing, order, {}, reservation)
 
 
 def _begun(
@@ -197,15 +204,13 @@ def _begun(
     order: Order,
     prices_of: dict[tuple[str, str], prices.UnitPrice],
     reservation: Reservation,
-    *,
-    surface: str,
 ) -> Account:
     begin = reservation.begin(
         call_id=order.call_id,
         requested_model=order.asked.model[:200],
         user="" if standing.key_id else standing.name[:150],
         orchestrator_id=standing.orchestrator_id,
-        surface=surface,
+        surface=order.surface.PATH.removeprefix("/v1").removeprefix("/"),
         is_stream=order.asked.is_stream,
     )
     try:

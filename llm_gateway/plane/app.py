@@ -3,6 +3,7 @@
 import logging
 import time
 import traceback
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,12 +16,13 @@ from llm_gateway.guardrails import checking
 from llm_gateway.guardrails.guard import Blocked
 from llm_gateway.guardrails.rules import Guards
 from llm_gateway.plane import accounts, choosing, ids, listing, meters, planes, refusals, wishes
+from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.calls import NO_RETRY, Call
 from llm_gateway.plane.exchange import Exchange, Gone
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
-from llm_gateway.problems import Problem, Refused
+from llm_gateway.problems import Problem, Refused, bad_answer
 from llm_gateway.surfaces import chat, completions, embeddings, messages, responses
 from moolai import errors
 from moolai.errors import AppError
@@ -40,6 +42,7 @@ READS: Final = ("/v1/models", "/api/v1/llm/models", "/api/v1/llm/health")
 ONE_MODEL: Final = "/v1/models/"
 UNKNOWN: Final = "/v1/(unknown)"
 FOREIGN: Final = ("/v1/performance", "/v1/ai-orchestration")
+CALL_ID: Final = b"x-moolai-call-id"
 RETRY: Final = (b"x-should-retry", b"false")
 
 
@@ -59,10 +62,13 @@ def route(path: str) -> str:
     return f"{ONE_MODEL}{{id}}" if plain.startswith(ONE_MODEL) else UNKNOWN
 
 
-async def serve(exchange: Exchange) -> None:
-    """Answer one request; whatever happens, in the shape of its surface."""
+async def serve(exchange: Exchange, find: Callable[[], Awaitable[Standing]] | None = None) -> None:
+    """Answer one request; whatever happens, in the shape of its surface.
+
+    With `find` it is a call that the product makes itself, for whom that returns.
+    """
     try:
-        await _serve(exchange)
+        await (_serve(exchange) if find is None else _serve_for(exchange, find))
     except Failed as failure:
         exchange.more += failure.headers
         await _refuse(exchange, failure.problem, is_final=failure.is_final)
@@ -95,10 +101,22 @@ async def _serve(exchange: Exchange) -> None:
     if surface is None:
         await listing.answer(exchange, plane, standing)
         return
-    await _call(exchange, plane, standing, surface)
+    await call(exchange, plane, standing, surface)
 
 
-async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface: Any) -> None:
+async def _serve_for(exchange: Exchange, find: Callable[[], Awaitable[Standing]]) -> None:
+    plane = planes.current()
+    standing = await find()
+    exchange.organization_id = standing.organization_id
+    await plane.ready()
+    await call(exchange, plane, standing, SURFACES[exchange.path])
+
+
+async def call(exchange: Exchange, plane: planes.Plane, standing: Any, surface: Any) -> None:
+    """Make one call of a surface for whoever stands there: reserve, ask, relay, settle; the one way to a provider.
+
+    Raises Failed, Refused, AppError and Gone; `serve` turns them into answers.
+    """
     body, size = await _read(exchange)
     asked = surface.check(body)
     is_own = exchange.path.startswith(OWN)
@@ -106,22 +124,23 @@ async def _call(exchange: Exchange, plane: planes.Plane, standing: Any, surface:
         raise Refused("stream", "This path answers as a whole; stream from /v1/chat/completions.")
     if asked.is_stream and not _takes_events(exchange.header(b"accept")):
         raise Refused("stream", "A stream is text/event-stream, which the Accept header does not take.")
-    order = Order(surface, body, asked, size=size, call_id=ids.new(), created=int(time.time()))
+    order = Order(surface, body, asked, size=size, call_id=exchange.call_id or ids.new(), created=int(time.time()))
     order.wishes = wishes.read(exchange.headers)
     order.headers = wishes.passed(exchange.headers, dialect=surface.SPEAKS)
     targets = choosing.targets(plane, standing, asked.model, order.wishes)
-    name = surface.PATH.rpartition("/")[2]
     guards = plane.catalog.guards.get(standing.organization_id)
     if guards is not None:
         await _guard(plane, exchange, standing, order, targets[0], guards)
     wish = serving.wish(plane, exchange, order, targets)
     entry = await serving.find(plane, wish) if wish is not None else None
     if entry is None:
-        account, targets = await accounts.open_(plane, standing, order, targets, surface=name)
+        account, targets = await accounts.open_(plane, standing, order, targets)
     else:
         targets = [serving.origin(entry, targets)]
-        account = await accounts.open_free(plane, standing, order, targets[0], surface=name)
+        account = await accounts.open_free(plane, standing, order, targets[0])
         account.reuse(targets[0], entry.cost_usd_micros)
+    exchange.account = account
+    exchange.more.append((CALL_ID, order.call_id.encode()))
     if account.reservation.scopes.limits:
         exchange.more += meters.headers(account.reservation.rates)
     account.watch = plane.observer.watch(exchange, account, plane.catalog.policy(standing.organization_id))
@@ -145,8 +164,7 @@ async def _guard(
     try:
         order.body = await checking.request(guards.request, order.body, size=order.size)
     except Blocked as blocked:
-        surface = order.surface.PATH.rpartition("/")[2]
-        account = await accounts.open_free(plane, standing, order, target, surface=surface)
+        exchange.account = account = await accounts.open_free(plane, standing, order, target)
         policy = replace(plane.catalog.policy(standing.organization_id), keeps_content=False)
         account.watch = plane.observer.watch(exchange, account, policy)
         account.fail(checking.CODE)
@@ -170,7 +188,7 @@ async def _read(exchange: Exchange) -> tuple[Any, int]:
 
 
 def _enveloped(content: bytes, target: Target, account: accounts.Account) -> bytes:
-    """Return an answer in the envelope of our own API (API §9)."""
+    """Return an answer in the envelope of our own API (API §9); raises Failed for one that cannot be put in it."""
     more = {
         "cost": account.cost_usd_micros / 1_000_000,
         "provider": target.source.name,
@@ -178,7 +196,10 @@ def _enveloped(content: bytes, target: Target, account: accounts.Account) -> byt
         "cached": account.saved_usd_micros is not None,
     }
     moment = timezone.now().isoformat().replace("+00:00", "Z")
-    return orjson.dumps({"success": True, "data": {**orjson.loads(content), **more}, "timestamp": moment})
+    try:
+        return orjson.dumps({"success": True, "data": {**orjson.loads(content), **more}, "timestamp": moment})
+    except (TypeError, ValueError):  # orjson reads more levels than it writes
+        raise Failed(bad_answer("The provider's answer is nested too deep.")) from None
 
 
 async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = False) -> None:

@@ -15,9 +15,9 @@ import aiohttp
 from django.conf import settings
 
 from llm_gateway.guardrails import checking
-from llm_gateway.guardrails.guard import Blocked
+from llm_gateway.money import prices
 from llm_gateway.plane import relay, sending
-from llm_gateway.plane.accounts import Account
+from llm_gateway.plane.accounts import Account, Trial
 from llm_gateway.plane.deadlines import Deadlines
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
 from llm_gateway.plane.posting import Answer, Body
@@ -35,9 +35,11 @@ MAX_WAIT_SECONDS: Final = 4.0
 MAX_RETRY_AFTER_SECONDS: Final = 10.0
 FINAL: Final = frozenset({400, 413, 422})  # another provider would say the same
 REPEATABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 529})
-NO_RETRY: Final = frozenset({"provider_refused_key", "insufficient_quota"})  # nor need the client try again
+# Nor need the client try again.
+NO_RETRY: Final = frozenset({"provider_refused_key", "provider_not_configured", "insufficient_quota"})
 SPARE_SECONDS: Final = 5.0  # for a client to take what it is told at the end
 LINGER_SECONDS: Final = 0.5
+TOKENS_PER_SECOND: Final = 100  # that a provider is taken to make of an answer that nobody saw
 PROVIDER: Final = b"x-moolai-provider"
 COST: Final = b"x-moolai-cost-usd"
 CACHED: Final = (b"x-moolai-cached", b"false")
@@ -139,15 +141,15 @@ class Call:
             if outgoing is None:
                 problem = await self._echo(target)
             else:
-                problem = await self._exchange(target, outgoing, body)
+                problem = await self._exchange(target, outgoing, body, attempt)
         except sending.BROKEN as error:
             if self.exchange.status:
                 raise
             if isinstance(error, sending.CUT):
-                self._owe(target, body)
+                self._owe(target, body, attempt)
             problem = sending.broken(error)
         except BaseException:
-            self._owe(target, body)
+            self._owe(target, body, attempt)
             self.plane.breakers.leave(target.key)
             attempt.end("interrupted")
             raise
@@ -155,10 +157,21 @@ class Call:
         attempt.end("" if problem is None else problem.code or problem.kind, problem.status if problem else 200)
         return problem
 
-    def _owe(self, target: Target, body: Body | None) -> None:
+    def _owe(self, target: Target, body: Body | None, attempt: Trial) -> None:
         """Count a request that we cut off before anything was sent on; what the provider broke off is free."""
         if body is not None and body.was_sent and not self.exchange.status:
-            self.account.owe(target)
+            self.account.owe(target, output_tokens=self._unseen(attempt))
+
+    def _unseen(self, attempt: Trial) -> int:
+        """Return how many tokens a provider may have made of an answer that its caller gave too little time for.
+
+        It would be a way to have work done that nobody pays for: the provider bills what it made.
+        """
+        asked = self.order.asked
+        if self.order.wishes.seconds is None or self.order.is_embedding:
+            return 0
+        made = int((time.monotonic() - attempt.began_at) * TOKENS_PER_SECOND)
+        return asked.choices * min(made, asked.max_output_tokens or prices.DEFAULT_OUTPUT_TOKENS)
 
     def _judge(self, target: Target, problem: Problem | None) -> None:
         if problem is not None and problem.code == "provider_timeout" and self.order.wishes.seconds is not None:
@@ -175,9 +188,11 @@ class Call:
         """Return how long a step may take: `seconds`, or what is left of the call."""
         return max(0.0, min(seconds, self.ends_at - time.monotonic()))
 
-    async def _exchange(self, target: Target, outgoing: Any, body: Body | None) -> Problem | None:
+    async def _exchange(self, target: Target, outgoing: Any, body: Body | None, attempt: Trial) -> Problem | None:
         with self.deadlines.within(self._left(settings.LLM_FIRST_BYTE_SECONDS)) as limit:
             async with sending.sent(self.plane.lines, target.source, outgoing, body) as response:
+                attempt.answered = response.status
+                attempt.provider_request_id = sending.request_id(response, target.source)
                 if response.status != 200:
                     return await sending.problem_of(response, target.source)
                 if self.order.asked.is_stream:
@@ -195,10 +210,10 @@ class Call:
         usage = answer.usage or relay.estimate(self.order, len(answer.content))
         self.account.use(target, usage, is_estimated=answer.usage is None)
         if self.order.guard:
-            try:
-                answer.content = await checking.answer(self.order.guard, answer.content)
-            except Blocked as blocked:
-                return checking.refusal(blocked.rule, "answer")
+            found = await checking.answer(self.order.guard, answer.content)
+            if isinstance(found, Problem):
+                return found
+            answer.content = found
         if self.order.recording is not None:
             self.order.recording.add(answer.content)
         headers = [JSON, (PROVIDER, target.source.name.encode()), CACHED, (COST, self.account.cost_usd.encode())]

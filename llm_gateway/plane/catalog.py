@@ -3,7 +3,7 @@
 import logging
 from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,7 +11,7 @@ from django.db.models import Count, Max, Model
 
 from llm_gateway import hosts
 from llm_gateway.cache.policy import Rule
-from llm_gateway.guardrails import rules
+from llm_gateway.guardrails import counts, rules
 from llm_gateway.guardrails.rules import Guards
 from llm_gateway.models import Alias, CacheRule, GatewayPolicy, Guardrails, Price, Provider
 from llm_gateway.money import prices
@@ -157,6 +157,13 @@ def fingerprint() -> tuple[Any, ...]:
 
 def read() -> Catalog:
     """Read all of it; a key that cannot be opened leaves its provider out."""
+    found = read_routes()
+    more: dict[str, Any] = {"caching": _caching(), "policies": _policies(), "guards": _guards()}
+    return Catalog(found.sources, found.aliases, _prices(), **more)
+
+
+def read_routes() -> Catalog:
+    """Read the providers and aliases alone: what says where a name leads."""
     networks: dict[str, list[str]] = defaultdict(list)
     for organization_id, cidr in AllowedNetwork.objects.values_list("organization_id", "cidr"):
         networks[organization_id].append(cidr)
@@ -169,13 +176,18 @@ def read() -> Catalog:
     for alias in Alias.objects.all():
         choices = tuple(Choice(target["model"], target.get("weight")) for target in alias.targets)
         aliases[alias.organization_id or ""][alias.alias] = choices
-    return Catalog(dict(sources), dict(aliases), _prices(), caching=_caching(), policies=_policies(), guards=_guards())
+    return Catalog(dict(sources), dict(aliases))
 
 
 def _guards() -> dict[str, Guards]:
-    """Return the guardrails of the organizations that have any."""
+    """Return the guardrails of the organizations that have any; these count what they do."""
     found = {row.pk: rules.compiled(row.rules) for row in Guardrails.objects.all()}
-    return {name: guards for name, guards in found.items() if guards is not None}
+    return {name: _counting(guards) for name, guards in found.items() if guards is not None}
+
+
+def _counting(guards: Guards) -> Guards:
+    request, answer = (replace(getattr(guards, side), side=side) for side in counts.SIDES)
+    return Guards(request, answer, guards.stamp)
 
 
 def _caching() -> dict[str, Rule]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def targets(plane: "Plane", standing: Any, model: str, wish: Wishes = wishes.NONE) -> list[Target]:
     """Return the targets; raises Failed (404, 503) where nobody is to be asked, and Refused for a wish.
 
-    Of fallbacks that headers name, each is asked at its best place only, after the model's.
+    Of fallbacks that headers name, each is asked at its best place only, after the model's. Without any the first
+    target alone is asked, also while its breaker is open.
     """
     found = _of(plane, standing, model, wish)
     if wish.fallbacks is not None:
@@ -33,6 +34,8 @@ def _of(plane: "Plane", standing: Any, model: str, wish: Wishes) -> list[Target]
         raise Refused(wishes.PROVIDER, "There is no provider of this name.")
     try:
         found = routing.find(view, model, provider=wish.provider)
+    except routing.DeadEnds as error:
+        raise Failed(refusals.dead_ends(model, error)) from None
     except routing.Unknown:
         raise Failed(refusals.unknown_model(model)) from None
     except routing.Unconfigured as error:
@@ -42,4 +45,4 @@ def _of(plane: "Plane", standing: Any, model: str, wish: Wishes) -> list[Target]
         found = [one for one in found if held.may_call(model, one.model, f"{one.source.name}/{one.model}")]
         if not found:
             raise Failed(refusals.unknown_model(model))
-    return routing.healthy_first(found, plane.breakers) if wish.fallbacks is not None else found
+    return routing.healthy_first(found, plane.breakers) if wish.fallbacks else found

@@ -4,12 +4,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from llm_gateway.plane.callers import MAX_SECRET_LENGTH, Presented
 from moolai.errors import AppError
+
+if TYPE_CHECKING:
+    from llm_gateway.plane.accounts import Account
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -38,6 +41,8 @@ class Exchange:
         self.status = 0
         self.is_over = False
         self.organization_id = ""
+        self.call_id = ""  # what the ledger is to know the call by, where that is said before
+        self.account: Account | None = None  # from when the call's money was reserved
         self.more: Headers = []  # what every answer from here on carries
 
     def header(self, name: bytes) -> str:

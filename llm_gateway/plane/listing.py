@@ -1,16 +1,17 @@
-"""Listing: which models a caller may name, and how their providers are; read from memory."""
+"""Listing: which models a caller may name, and how their providers are; from memory, published models once a day."""
 
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 from django.utils import timezone
 
-from llm_gateway.plane import refusals
+from llm_gateway.plane import choosing, refusals, routing
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.catalog import Source, View
 from llm_gateway.plane.exchange import Exchange
 from llm_gateway.plane.planes import Plane
 from llm_gateway.plane.refusals import Failed
+from llm_gateway.surfaces.limits import MAX_MODEL_LENGTH
 from moolai.errors import AppError
 
 OPENAI: Final = "/v1/models"
@@ -25,29 +26,37 @@ async def answer(exchange: Exchange, plane: Plane, standing: Standing) -> None:
     view = plane.catalog.view(standing.organization_id)
     path = exchange.path.rstrip("/")
     if path == OPENAI:
-        found = models(view, standing)
-        await exchange.answer_json(200, {"object": "list", "data": list(found.values())})
+        await exchange.answer_json(200, {"object": "list", "data": await models(plane, view, standing)})
     elif path.startswith(f"{OPENAI}/"):
-        name = path.removeprefix(f"{OPENAI}/")
-        known = models(view, standing).get(name)
-        if known is None:
-            raise Failed(refusals.unknown_model(name))
-        await exchange.answer_json(200, known)
+        await exchange.answer_json(200, one(plane, standing, path.removeprefix(f"{OPENAI}/")))
     elif path.endswith("/models"):
-        await exchange.answer_json(200, _enveloped(_page(exchange, list(models(view, standing).values()))))
+        await exchange.answer_json(200, _enveloped(_page(exchange, await models(plane, view, standing))))
     else:
         await exchange.answer_json(200, _enveloped(health(view, plane)))
 
 
-def models(view: View, standing: Standing) -> dict[str, dict[str, Any]]:
-    """Return the aliases, and the models that providers name, as `provider/model`, by id."""
-    found = {alias: _model(alias, ALIAS_OWNER) for alias in sorted(view.aliases)}
+async def models(plane: Plane, view: View, standing: Standing) -> list[dict[str, Any]]:
+    """Return the aliases, then as `provider/model` what providers name.
+
+    Of a dialect's own service that names nothing these are the models that are published of it.
+    """
+    found = dict.fromkeys(sorted(view.aliases), ALIAS_OWNER)
     for source in view.sources:
-        for model in sorted(source.models):
-            name = f"{source.name}/{model}"
-            found[name] = _model(name, source.name)
+        known = sorted(source.models)
+        if not known and routing.is_own_service(source):
+            known = list(await plane.pricing.models(source.dialect))
+        found |= {f"{source.name}/{model}": source.name for model in known}
     held = standing.held
-    return {name: model for name, model in found.items() if held.may_call(name, name.partition("/")[2])}
+    return [_model(name, owner) for name, owner in found.items() if held.may_call(name, name.partition("/")[2])]
+
+
+def one(plane: Plane, standing: Standing, name: str) -> dict[str, Any]:
+    """Return one model: whatever a call may name, by the same rules; raises Failed as the call would."""
+    if not name or len(name) > MAX_MODEL_LENGTH or not name.isprintable():
+        raise Failed(refusals.unknown_model(name))
+    targets = choosing.targets(plane, standing, name)
+    is_alias = name in plane.catalog.view(standing.organization_id).aliases
+    return _model(name, ALIAS_OWNER if is_alias else targets[0].source.name)
 
 
 def health(view: View, plane: Plane) -> dict[str, Any]:

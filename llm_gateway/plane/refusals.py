@@ -66,6 +66,13 @@ def unknown_model(model: str) -> Problem:
     return Problem(404, "not_found_error", text, code="model_not_found", param="model")
 
 
+def dead_ends(model: str, error: routing.DeadEnds) -> Problem:
+    """Return the answer to an alias whose targets lead nowhere."""
+    targets = ", ".join(f"`{name[:200]}`" for name in error.models)
+    text = f"The alias `{model[:200]}` leads nowhere: no provider here has {targets}."
+    return Problem(404, "not_found_error", text, code="model_not_found", param="model")
+
+
 def unconfigured(model: str, error: routing.Unconfigured) -> Problem:
     """Return the answer to a model whose provider is not set up."""
     text = (

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from llm_gateway import hosts
 from llm_gateway.plane.breakers import Breakers
 from llm_gateway.plane.catalog import Choice, Source, View
 
 # Names that everybody knows, by the dialect of who made them.
 FAMILIES: Final = (
-    ("openai", re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-|codex-|davinci-|babbage-")),
+    ("openai", re.compile(r"gpt-|chatgpt-|o[1-9](-|$)|text-embedding-(?!004$)|codex-|davinci-|babbage-")),
     ("anthropic", re.compile(r"claude-")),
     ("google", re.compile(r"gemini-|gemma-|text-embedding-004$")),
 )
@@ -28,6 +29,14 @@ VARIABLES: Final = {
 
 class Unknown(Exception):
     """Nobody here knows the model."""
+
+
+class DeadEnds(Unknown):
+    """None of an alias's targets leads anywhere; `models` are their names."""
+
+    def __init__(self, models: tuple[str, ...]) -> None:
+        super().__init__(models)
+        self.models = models
 
 
 class Unconfigured(Exception):
@@ -54,22 +63,27 @@ class Target:
 def find(view: View, model: str, *, provider: str = "", roll: Callable[[], float] = random.random) -> list[Target]:
     """Return where a call for `model` may go, best first: an alias has several places, a model one.
 
-    With a `provider` nobody else is asked. Raises Unknown, and Unconfigured when nothing of what the name means is
-    set up.
+    With a `provider` nobody else is asked. Raises Unknown (DeadEnds for an alias), and Unconfigured when nothing of
+    what the name means is set up.
     """
     choices = view.aliases.get(model)
     if choices is None:
-        return [_one(view, model) if not provider else _at(view, model, provider)]
-    found, problem = [], Unknown()
+        return [place(view, model) if not provider else _at(view, model, provider)]
+    found: list[Target] = []
+    problem: Exception = DeadEnds(tuple(choice.model for choice in choices))
     for choice in shuffled(choices, roll=roll):
         try:
-            found.append(_one(view, choice.model))
-        except (Unknown, Unconfigured) as error:
-            problem = error if isinstance(error, Unconfigured) else problem  # type: ignore[assignment]
+            found.append(place(view, choice.model))
+        except Unconfigured as error:
+            problem = error
+        except Unknown:
+            pass
+    if not found:
+        raise problem
     if provider:
         found = [target for target in found if target.source.name == provider]
     if not found:
-        raise problem
+        raise Unknown
     return list(dict.fromkeys(found))
 
 
@@ -93,7 +107,8 @@ def healthy_first(targets: Sequence[Target], breakers: Breakers) -> list[Target]
     return sorted(targets, key=lambda target: breakers.state(target.key) != "closed")
 
 
-def _one(view: View, model: str) -> Target:
+def place(view: View, model: str) -> Target:
+    """Return where a model that is no alias leads; raises Unknown and Unconfigured."""
     prefix, _, rest = model.partition("/")
     if rest and prefix in view.by_name:
         source = view.by_name[prefix]
@@ -115,13 +130,27 @@ def _at(view: View, model: str, provider: str) -> Target:
         if prefix != provider:
             raise Unknown
         model = rest
-    return _one(view, f"{provider}/{model}")
+    return place(view, f"{provider}/{model}")
+
+
+def is_own_service(source: Source) -> bool:
+    """Whether a provider is its dialect's own service: by its name, or by the host that the owner publishes."""
+    if source.is_local or source.dialect not in dict(FAMILIES):
+        return False
+    if source.name == source.dialect:
+        return True
+    return hosts.place(source.dialect, source.base_url)[1] == hosts.place(source.dialect, "")[1]
+
+
+def family(model: str) -> str:
+    """Return the dialect of who made a model that everybody knows by its name, else nothing."""
+    return next((dialect for dialect, pattern in FAMILIES if pattern.match(model)), "")
 
 
 def _of_family(view: View, model: str) -> Target:
-    dialect = next((dialect for dialect, pattern in FAMILIES if pattern.match(model)), "")
+    dialect = family(model)
     for source in view.sources:
-        if dialect and source.dialect == dialect and not source.models and not source.is_local:
+        if dialect and source.dialect == dialect and not source.models and is_own_service(source):
             return Target(source, model)
     if dialect:
         raise Unconfigured(VARIABLES[dialect])

@@ -21,6 +21,7 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MIN_SECRET_LENGTH: Final = 6
 REFUSED_KEY: Final = "The provider refused the key that is stored for it."
+_ID: Final = re.compile(r"(?=[A-Za-z._:\-]*[0-9])[A-Za-z0-9._:\-]{1,128}")
 _KEYS: Final = re.compile(r"\b(sk-|sk_|AIza|Bearer )[A-Za-z0-9_\-*.]{6,}")
 
 
@@ -69,6 +70,15 @@ def address(base_url: str, path: str) -> str:
         return base_url + path
     base, _, query = base_url.partition("?")
     return f"{base.rstrip('/')}{path}{'&' if '?' in path else '?'}{query}"
+
+
+def request_id(response: Answer, source: Source) -> str:
+    """Return the provider's own id of a request, empty without one that looks like an id and holds no key."""
+    headers = response.headers
+    found = headers.get("x-request-id") or headers.get("request-id") or ""
+    if not _ID.fullmatch(found) or (source.api_key and source.api_key in found) or _KEYS.search(found):
+        return ""
+    return found
 
 
 async def whole(response: Answer) -> bytes:

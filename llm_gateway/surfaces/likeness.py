@@ -28,17 +28,21 @@ class Likeness:
             head, _, tail = raw.partition(quoted)
             self._head, self._tail = head + b'"', b'"' + tail
 
-    def count(self, raw: bytes) -> int:
-        """Return how many characters of text an event has that is alike, -1 when it is another one."""
+    def run(self, data: bytes, start: int = 0) -> tuple[int, int]:
+        """Return how many bytes from `start` on are whole events that are alike, and how many characters they say.
+
+        (0, 0) where there is none, or one of another kind stands between two of them.
+        """
         head, tail = self._head, self._tail
-        if not head or not raw.startswith(head) or not raw.endswith(tail) or len(raw) < len(head) + len(tail):
-            return -1
-        words = raw[len(head) : -len(tail)]
-        if not _PLAIN.fullmatch(words):
-            return -1
-        if words.isascii():
-            return len(words)
+        end = data.rfind(tail, start) if head and data.startswith(head, start) else -1
+        if end < start + len(head):
+            return 0, 0
+        words = data[start + len(head) : end].split(tail + head)
+        said = b"".join(words)
+        if not _PLAIN.fullmatch(said):
+            return 0, 0
         try:
-            return len(words.decode())
+            characters = len(said) if said.isascii() else sum(len(one.decode()) for one in words)
         except UnicodeDecodeError:
-            return -1
+            return 0, 0
+        return end + len(tail) - start, characters

@@ -1,6 +1,7 @@
 """Sniffing: pass a provider's stream through unchanged, and read along what it costs and how it ends."""
 
 from collections.abc import Callable
+from typing import Final
 
 import orjson
 
@@ -11,6 +12,8 @@ from llm_gateway.sse import MAX_EVENT_BYTES, Event, Events, frame, read
 from llm_gateway.surfaces import errors
 from llm_gateway.surfaces.likeness import Likeness
 from llm_gateway.usage import Usage
+
+_FIRST_EVENTS: Final = 4  # of what arrives at once, looked at one by one until the rest is like them
 
 
 class EventSniffer:
@@ -26,7 +29,11 @@ class EventSniffer:
 
     def feed(self, data: bytes) -> bytes:
         """Return the complete events as they came, less what the client does not get."""
-        passed = [raw for raw in self._events.cut(data) if self._skims(raw) or self._passes(read(raw))]
+        passed: list[bytes] = []
+        is_simple = self._events.is_simple and len(data) <= MAX_EVENT_BYTES
+        start = self._feed_alike(data, passed) if is_simple else 0
+        for raw in self._events.cut(data[start:] if start else data):
+            self._feed_one(raw, passed)
         if self._events.is_overflown and not self.is_done and not self.problem:
             self.problem = bad_answer(f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes.")
         return passed[0] if len(passed) == 1 else b"".join(passed)
@@ -59,9 +66,34 @@ class EventSniffer:
         """Return the error frame that ends a stream that broke."""
         raise NotImplementedError
 
+    def _feed_alike(self, data: bytes, passed: list[bytes]) -> int:
+        """Take the first events, and in one go those that are like them; return how many bytes that were."""
+        place = 0
+        for _ in range(_FIRST_EVENTS):
+            if self.is_done or self.problem:
+                return place
+            size, characters = self._likeness.run(data, place)
+            if size:
+                self.output_characters += characters
+                passed.append(data[place : place + size])
+                return place + size
+            end = data.find(b"\n\n", place) + 2
+            if end < 2 or data.find(b"\r", place, end) >= 0:
+                return place
+            self._feed_one(data[place:end], passed)
+            place = end
+        return place
+
+    def _feed_one(self, raw: bytes, passed: list[bytes]) -> None:
+        if self._skims(raw) or self._passes(read(raw)):
+            passed.append(raw)
+
     def _skims(self, raw: bytes) -> bool:
         """Say whether an event is like the one before it, and count its text."""
-        if self.is_done or self.problem or (characters := self._likeness.count(raw)) < 0:
+        if self.is_done or self.problem:
+            return False
+        size, characters = self._likeness.run(raw)
+        if size != len(raw):
             return False
         self.output_characters += characters
         return True

@@ -12,7 +12,7 @@ import re
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,7 @@ class Provider:
     port: int = 0
     seen: list[Seen] = field(default_factory=list)
     modes: Counter[str] = field(default_factory=Counter)
+    script: Callable[[dict[str, Any]], str | None] | None = None  # what a chat is answered, None for the usual
 
     @property
     def url(self) -> str:
@@ -69,6 +70,7 @@ def running() -> Iterator[Provider]:
 
     async def serve() -> None:
         app = web.Application(client_max_size=20 * 1024 * 1024)
+        app.on_response_prepare.append(identify)
         desk = Desk(provider)
         app.router.add_post("/v1/chat/completions", desk.chat)
         app.router.add_post("/v1/embeddings", desk.embeddings)
@@ -95,6 +97,13 @@ def running() -> Iterator[Provider]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(5)
         loop.close()
+
+
+async def identify(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer the id that a provider's support asks for, under the name that its SDK knows."""
+    response.headers["request-id" if _dialect(request.path) == "anthropic" else "x-request-id"] = (
+        "req_of_the-provider.1"
+    )
 
 
 class Desk:
@@ -126,6 +135,8 @@ class Desk:
                 await self.wait(seen)
             case "garbage":
                 return web.Response(text="<html>not what you wanted</html>", content_type="application/json")
+            case "deep":
+                return leaking.deep(seen.body)
             case "parrot":
                 said = _last(seen.body)
                 error = {"message": said, "type": said, "code": said, "param": said}
@@ -159,7 +170,10 @@ class Desk:
         if (bad := await self.misbehave(seen, request)) is not None:
             return bad
         if not seen.body.get("stream"):
-            return web.json_response(completion(seen.body))
+            told = completion(seen.body)
+            if self.provider.script is not None and (text := self.provider.script(seen.body)) is not None:
+                told["choices"][0]["message"]["content"] = text
+            return web.json_response(told)
         has_usage = (seen.body.get("stream_options") or {}).get("include_usage", False)
         events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(seen.body, has_usage=has_usage)]
         return await self.stream(request, seen, [*events, "data: [DONE]\n\n"])
@@ -169,7 +183,10 @@ class Desk:
         if (bad := await self.misbehave(seen, request)) is not None:
             return bad
         if not seen.body.get("stream"):
-            return web.json_response(claude.message(seen.body))
+            told = claude.message(seen.body)
+            if self.provider.script is not None and (text := self.provider.script(seen.body)) is not None:
+                told["content"][0]["text"] = text
+            return web.json_response(told)
         events = [
             f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in claude.message_events(seen.body)
         ]

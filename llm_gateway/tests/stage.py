@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from llm_gateway.tests import provider
+from llm_gateway.tests import desks, provider
 from llm_gateway.tests.provider import Provider
 from moolai.testing.world import World
 from orchestrators.tests.live import Live, running
@@ -86,6 +86,7 @@ def staged(world: World, blocker: Any, env: Mapping[str, str] | None = None) -> 
             **(env or {}),
         }
         live = stack.enter_context(running(world, blocker, given))
+        stack.enter_context(desks.own())
         key = live.key(ORGANIZATION, role="operator")
         yield Stage(live, behind, key)
         live.hang_up()

@@ -193,3 +193,12 @@ def told(answer: Any) -> Any:
         kept = {name: value for name, value in answer.items() if name not in ("id", "model", "system_fingerprint")}
         return {name: told(value) for name, value in kept.items() if value not in (None, [], "")}
     return [told(item) for item in answer] if isinstance(answer, list) else answer
+
+
+def test_what_is_nested_too_deep_to_be_written_is_not_kept() -> None:
+    deep: bytes = b'{"a":' * 300 + b"1" + b"}" * 300
+    chunk = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x","more":%b},"finish_reason":"stop"}]}' % deep
+    assert folding.fold(chat.PATH, recorded.sse(chunk, b"[DONE]"), usage=None) is None
+    assert not replaying.may_replay(b'{"choices":[{"message":{"more":%b}}]}' % deep)
+    assert replaying.may_replay(orjson.dumps({"data": [{"a": {}}] * 300}))
+    assert not replaying.may_replay(b"[" * 300)

@@ -153,6 +153,16 @@ def test_neither_errors_nor_streams_that_broke_are_kept(stage: Stage) -> None:
     assert ask(stage, "[early once] kept?", stream=True)[0] == "false"
 
 
+def test_an_answer_that_is_nested_too_deep_is_given_and_not_kept(stage: Stage) -> None:
+    for is_stream in (True, True, False, False, True):
+        is_cached, told = ask(stage, "[deep] kept?", stream=is_stream)
+        assert (is_cached, '"content": "deep"' in json.dumps(told) or '"content": "deep"' in told) == ("false", True)
+        assert not is_stream or told.endswith("data: [DONE]\n\n")
+    body = {"model": GPT, "messages": [user("[deep] in our envelope")]}
+    status, told, _ = stage.call("/api/v1/llm/chat", body)
+    assert (status, told["success"]) == (502, False)
+
+
 def test_a_call_says_for_how_long_and_whether(stage: Stage) -> None:
     hour = {**ON, "x-moolai-cache-ttl": "3600"}
     assert [ask(stage, "times", headers=hour)[0] for _ in range(2)] == ["false", "true"]

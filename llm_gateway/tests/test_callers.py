@@ -6,17 +6,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connections
 from django.db.backends.signals import connection_created
 
-from llm_gateway.plane import app, catalog, planes, routing
+from llm_gateway.plane import app, catalog, choosing, planes, refusals, routing
 from llm_gateway.plane.breakers import FAILURES, Breakers
 from llm_gateway.plane.callers import Callers, Presented
 from llm_gateway.plane.catalog import Choice, Source, View
 from llm_gateway.plane.exchange import Exchange
+from llm_gateway.plane.wishes import Wishes
 from moolai.errors import AppError
 from orgs import keys
 from orgs.models import Organization
@@ -31,6 +33,7 @@ VIEW = View(
         "smart": (Choice("openai/gpt-4o", None), Choice("ours/small", None)),
         "mixed": (Choice("small", 3.0), Choice("gpt-4o", 1.0), Choice("ollama/llama3", None)),
         "gone": (Choice("anthropic/claude-3-5-haiku", None),),
+        "lost": (Choice("nobody/x", 1.0), Choice("smart", None), Choice("ours/other", None)),
     },
 )
 
@@ -84,6 +87,39 @@ def test_what_is_known_and_not_set_up_names_the_variable(model: str, variable: s
 
 
 @pytest.mark.once
+def test_a_bare_name_goes_to_its_familys_own_service_alone() -> None:
+    def provider(name: str, dialect: str, url: str) -> Source:
+        return Source(f"prv_{name}", name, dialect, url, "k", is_common=False)
+
+    def places(*sources: Source) -> list[str]:
+        view = View(sources, {source.name: source for source in sources}, {})
+        return [f"{one.source.name}/{one.model}" for one in routing.find(view, "gpt-4o")]
+
+    proxy, azure = (
+        provider("proxy", "openai", "https://proxy.example/v1"),
+        provider("azure", "openai", "https://a.example"),
+    )
+    assert places(proxy, azure, OPENAI) == ["openai/gpt-4o"]
+    assert places(proxy, provider("ours", "openai", "https://api.openai.com/v1/")) == ["ours/gpt-4o"]
+    assert places(proxy, provider("openai", "openai", "https://proxy.example/v1")) == ["openai/gpt-4o"]
+    lookalike = provider("near", "openai", "https://api.openai.com.example/v1")
+    for others in ((proxy,), (azure,), (lookalike,), (LOCAL,), (provider("openai", "anthropic", "https://x.example"),)):
+        with pytest.raises(routing.Unconfigured) as caught:
+            places(*others)
+        assert caught.value.variable == "OPENAI_API_KEY"
+
+
+@pytest.mark.once
+def test_an_alias_that_leads_nowhere_names_its_targets() -> None:
+    with pytest.raises(routing.DeadEnds) as caught:
+        routing.find(VIEW, "lost")
+    assert caught.value.models == ("nobody/x", "smart", "ours/other")
+    told = refusals.dead_ends("lost", caught.value)
+    assert (told.status, told.code) == (404, "model_not_found")
+    assert all(f"`{name}`" in told.message for name in ("lost", "nobody/x", "smart", "ours/other"))
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("model", ["nobody", "ours/other", "nobody/x", "llama3", "", "/"])
 def test_what_nobody_knows_is_unknown(model: str) -> None:
     with pytest.raises(routing.Unknown):
@@ -110,6 +146,24 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_probe_through() ->
     breakers.succeed(key)
     assert breakers.enter(key)
     assert (breakers.enter(key), breakers.state(key), breakers.states("p")) == (True, "closed", {})
+
+
+@pytest.mark.once
+def test_who_wants_no_fallback_is_not_answered_by_another_target() -> None:
+    class Here:  # what choosing reads of a plane
+        breakers, catalog = Breakers(), SimpleNamespace(view=lambda organization_id: VIEW)
+
+    who = SimpleNamespace(organization_id="acme", held=SimpleNamespace(models=()))
+
+    def asked(wish: Wishes) -> list[str]:
+        return [one.source.name for one in choosing.targets(Here, who, "smart", wish)]  # type: ignore[arg-type]
+
+    assert asked(Wishes(fallbacks=())) == ["openai"]
+    for _ in range(FAILURES):
+        Here.breakers.fail((OPENAI.key, "gpt-4o"))
+    assert asked(Wishes()) == ["ours", "openai"]
+    assert asked(Wishes(fallbacks=())) == ["openai"]
+    assert asked(Wishes(fallbacks=("ollama/x",))) == ["ours", "ollama"]
 
 
 @pytest.mark.once

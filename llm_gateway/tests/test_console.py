@@ -22,17 +22,6 @@ LIST = reverse("admin:llm_gateway_provider_changelist")
 LOG = reverse("admin:llm_gateway_call_changelist")
 
 
-@pytest.fixture
-def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
-
-
-@pytest.fixture
-def acme() -> Organization:
-    return organizations.create("acme", name="Acme", acting_user=None)
-
-
 # --- providers -------------------------------------------------------------------------------------------------------
 
 
@@ -182,10 +171,10 @@ def test_attempts_stand_where_they_were_on_the_line_of_time(acme: Organization) 
         ),
         Attempt(number=2, provider="b", model="m", started_at=now + timedelta(milliseconds=400), latency_ms=600.0),
     ]
-    whole, failed, good = call_pieces.bars(row, tries, now=now)
-    assert (whole.left, whole.width, whole.first) == ("0.00", "100.00", "50.00")
-    assert (failed.left, failed.width, failed.first, failed.tone) == ("0.00", "25.00", None, "red")
-    assert (good.left, good.width, good.first, good.tone) == ("40.00", "60.00", "50.00", "green")
+    whole, failed, good = call_pieces.draw(row, tries, now=now)
+    assert (whole.left, whole.width, whole.mark) == ("0.00", "100.00", "50.00")
+    assert (failed.left, failed.width, failed.mark, failed.tone) == ("0.00", "25.00", None, "red")
+    assert (good.left, good.width, good.mark, good.tone) == ("40.00", "60.00", "50.00", "green")
     assert failed.text == "overloaded · HTTP 529 · 250 ms"
 
 
@@ -224,15 +213,16 @@ def test_nobody_else_gets_a_token_or_sees_a_page(who: str, acme: Organization) -
         assert (answer.status_code, answer.content) in [(302, b""), (403, b"")], name
 
 
-def test_the_outcome_is_the_persons_own_newest_call(console: Client, acme: Organization) -> None:
-    url = reverse("admin:llm_gateway_call_outcome") + "?organization=acme&ms=500"
-    made(1, user="alice", ago_seconds=0)
-    assert console.get(url).json() == {"status": "running"}
-    made(2, user="root", ago_seconds=1, input_tokens=3, output_tokens=4, cost_usd_micros=5)
-    found = console.get(url).json()
-    assert (found["cost"], found["input_tokens"], found["output_tokens"]) == ("$0.000005", 3, 4)
-    assert console.get(found["url"]).status_code == 200
-    assert console.get(url.replace("acme", "beta")).json() == {"status": "running"}
+def test_the_outcome_is_the_call_that_was_asked_for_and_the_persons_own(console: Client, acme: Organization) -> None:
+    """Two tabs of one person each see their own."""
+    url = reverse("admin:llm_gateway_call_outcome")
+    first, second = (made(number, user="root", ago_seconds=0, cost_usd_micros=number) for number in (1, 2))
+    told = [console.get(url, {"call": call.pk}).json() for call in (first, second)]
+    assert [found["cost"] for found in told] == ["$0.000001", "$0.000002"]
+    assert console.get(told[0]["url"]).status_code == 200
+    other = made(3, user="alice", ago_seconds=0)
+    for call in (other.pk, "nothing", ""):
+        assert console.get(url, {"call": call}).json() == {"status": "running"}
 
 
 def test_the_playground_begins_with_a_good_organization_and_model(console: Client, acme: Organization) -> None:
@@ -241,3 +231,9 @@ def test_the_playground_begins_with_a_good_organization_and_model(console: Clien
     assert console.get(url).context["organization"] == "acme"
     chosen = console.get(f"{url}?organization=zeta&model=smart").context
     assert (chosen["organization"], chosen["model"]) == ("zeta", "smart")
+    Organization.objects.update(is_active=False)
+    for page in (url, reverse("admin:llm_gateway_prompt_ask")):
+        text = console.get(page).content.decode()
+        assert "Make an organization first" in text
+        assert reverse("admin:orgs_organization_add") in text
+        assert "data-talk" not in text

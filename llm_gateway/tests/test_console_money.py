@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from llm_gateway import aliases, prices
 from llm_gateway.admin import flows, health, meters
-from llm_gateway.models import Alias
+from llm_gateway.models import Alias, Guardrails
 from llm_gateway.tests.console_stage import KEY, made, provider, queries
 from orgs import keys, organizations, spending
 from orgs.models import AuditEntry, Organization, SpendingLimit, User
@@ -17,17 +17,6 @@ from orgs.models import AuditEntry, Organization, SpendingLimit, User
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 MODELS = reverse("admin:llm_gateway_price_models")
 COSTS = reverse("admin:llm_gateway_spending_changelist")
-
-
-@pytest.fixture
-def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
-
-
-@pytest.fixture
-def acme() -> Organization:
-    return organizations.create("acme", name="Acme", acting_user=None)
 
 
 def lists(acme: Organization, numbers: range) -> None:
@@ -81,6 +70,24 @@ def test_an_alias_is_made_of_rows_and_drawn_with_shares_and_health(console: Clie
     console.post(reverse("admin:llm_gateway_alias_change", args=[row.pk]), ordered)
     row.refresh_from_db()
     assert [step.share for step in flows.steps(row, {}, {})] == ["first", "then (2)"]
+    assert "nowhere" not in console.get(reverse("admin:llm_gateway_alias_changelist")).content.decode()
+
+
+def test_an_alias_whose_targets_lead_nowhere_is_marked(console: Client, acme: Organization) -> None:
+    provider(None, known_models=["small"])
+    provider(acme, name="theirs", known_models=[])
+    targets = [{"model": name} for name in ("ours/small", "ours/large", "nobody/x", "gpt-4o", "theirs/any")]
+    row = aliases.create(None, alias="smart", targets=targets, acting_user=None)
+    assert flows.lost_of([row]) == [{
+        "ours/large": "leads nowhere: no provider has it", "nobody/x": "leads nowhere: no provider has it",
+        "gpt-4o": "leads nowhere: OPENAI_API_KEY is not set",
+    }]  # fmt: skip
+    for page in (reverse("admin:llm_gateway_alias_changelist"), f"/admin/llm_gateway/alias/{row.pk}/change/"):
+        text = console.get(page).content.decode()
+        assert 'mo-badge-amber"><i>▲</i> 3 of 5 lead nowhere' in text
+    assert "leads nowhere: OPENAI_API_KEY is not set" in text
+    Alias.objects.create(alias="older", targets=[{"model": "smart"}])  # as it could be made before
+    assert flows.lost_of([Alias.objects.get(alias="older")]) == [{"smart": "leads nowhere: it is an alias"}]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +97,17 @@ def test_an_alias_is_made_of_rows_and_drawn_with_shares_and_health(console: Clie
         (["ours/small"], ["much"], "is no number"),
         (["ours/small", "a"], ["1", "-2"], "Target 2: A weight is a number above 0"),
         (["a b"], [""], "Target 1: Name a model."),
+        (["ours/small", "taken"], ["", ""], "Target 2: This is an alias"),
         ([""], [""], "required"),
     ],
 )
 def test_a_wrong_target_is_named(console: Client, models: list[str], weights: list[str], words_: str) -> None:
+    aliases.create(None, alias="taken", targets=[{"model": "x"}], acting_user=None)
     sent = {"alias": "smart", "targets_model": models, "targets_weight": weights}
     answer = console.post(reverse("admin:llm_gateway_alias_add"), sent)
     assert answer.status_code == 200
     assert words_ in str(answer.context["adminform"].form.errors["targets"])
-    assert not Alias.objects.exists()
+    assert Alias.objects.count() == 1
 
 
 def test_models_are_listed_with_what_they_cost_and_from_where(
@@ -115,7 +124,7 @@ def test_models_are_listed_with_what_they_cost_and_from_where(
     assert lines["ours/small"].action == "Change"
     assert (lines["ours/strange"].source[1], lines["ours/strange"].action) == ("unknown", "Enter a price")
     assert "model=ours%2Fstrange" in lines["ours/strange"].url
-    assert lines["echo/echo"].source[1] == "local: free"
+    assert (lines["echo/echo"].source[1], lines["echo/echo"].action) == ("local: free", "")
     assert lines["openai/gpt-4o"].source[1] == "published"
     assert [one["name"] for one in found["aliases"]] == ["smart"]
     assert [line.name for line in console.get(f"{MODELS}?organization=acme&q=STRANGE").context["lines"]] == [
@@ -216,3 +225,64 @@ def test_costs_are_stacked_by_what_they_were_for(console: Client, acme: Organiza
     assert "No calls in this time" in console.get(f"{COSTS}?organization=nowhere&range=x").content.decode()
     card = console.get(reverse("console_gateway_card")).content.decode()
     assert all(word in card for word in ("<b>3</b> calls today", "$0.40", "33.3 %"))
+
+
+# --- guardrails -------------------------------------------------------------------------------------------------------
+
+MAIL = "ann@mail.example"
+
+
+def cards(*rules: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that a form with these rules sends."""
+    found: dict[str, Any] = {"organization": "acme", "rules_many": str(len(rules))}
+    for number, rule in enumerate(rules):
+        found |= {f"rules_{number}_{name}": value for name, value in {"on": ["request", "answer"], **rule}.items()}
+    return found
+
+
+def test_guardrails_are_cards_that_are_set_changed_and_removed(console: Client, acme: Organization) -> None:
+    add = reverse("admin:llm_gateway_guardrails_add")
+    page = console.get(add).content.decode()
+    assert 'value="privacy"' in page  # what most begin with
+    assert page.count("Add a rule") == 2
+    redact = {"name": "mine", "kind": "redact", "detect": ["email", "iban"], "action": "block", "on": ["request"]}
+    deny = {"name": "plans", "kind": "deny", "words": "moon shot\r\n\r\nacme*\r\nmoon shot", "detect": ["email"]}
+    empty = {"name": "", "kind": "redact", "new": "1", "detect": ["email"], "action": "redact"}
+    assert console.post(add, cards(redact, deny, empty)).status_code == 302
+    row = Guardrails.objects.get()
+    assert row.rules == [
+        redact,
+        {"name": "plans", "kind": "deny", "on": ["request", "answer"], "words": ["moon shot", "acme*"]},
+    ]
+    change = reverse("admin:llm_gateway_guardrails_change", args=["acme"])
+    page = console.get(change).content.decode()
+    assert "moon shot\nacme*</textarea>" in page
+    assert console.post(change, cards({**redact, "remove": "1"}, {**deny, "words": "x"})).status_code == 302
+    row.refresh_from_db()
+    assert [(rule["name"], rule["words"]) for rule in row.rules] == [("plans", ["x"])]
+    assert [entry.action for entry in AuditEntry.objects.order_by("pk")][-2:] == ["guardrails.set"] * 2
+    said = console.post(change, cards({**deny, "words": "fine\n*x"}, {**redact, "detect": []})).content.decode()
+    assert "Rule 1, words, entry 2: A * stands for the rest of a word" in said
+    assert "Rule 2, what is found: Choose among" in said
+    assert "*x</textarea>" in said
+    row.refresh_from_db()
+    assert [rule["words"] for rule in row.rules] == [["x"]]
+
+
+def test_rules_are_tried_on_a_text_before_they_are_saved(console: Client, acme: Organization) -> None:
+    url = reverse("admin:llm_gateway_guardrails_try")
+    redact = {"name": "mine", "kind": "redact", "detect": ["email"], "action": "redact", "on": ["answer"]}
+    deny = {"name": "plans", "kind": "deny", "words": "moon shot", "on": ["request"]}
+    told = console.post(url, {**cards(redact, deny), "text": f"a moon shot of {MAIL}"}).json()
+    assert told == {
+        "request": {"text": "", "blocked": "plans"},
+        "answer": {"text": "a moon shot of [EMAIL]", "blocked": ""},
+    }
+    assert console.post(url, {"rules_many": "0", "text": MAIL}).json()["request"]["text"] == MAIL
+    wrong = console.post(url, cards({**deny, "words": ""}))
+    assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_field")
+    assert console.get(url).status_code == 405
+    assert not Guardrails.objects.exists()
+    vera = Client()
+    vera.force_login(User.objects.create_user("vera", is_staff=True))
+    assert vera.post(url, cards(deny)).status_code in (302, 403)

@@ -14,7 +14,7 @@ from llm_gateway.surfaces import chat, completions, messages, responses
 from llm_gateway.tests import recorded
 from llm_gateway.tests.streams import CALL, decode, encode
 from llm_gateway.watching import assembling, contents
-from llm_gateway.watching.contents import MAX_BYTES, MAX_STREAM_BYTES, Heard
+from llm_gateway.watching.contents import MAX_BYTES, MAX_STREAM_BYTES, Heard, Room
 from llm_gateway.watching.keeper import Keeper
 
 pytestmark = pytest.mark.once
@@ -74,10 +74,31 @@ def test_a_stream_is_bounded_whatever_it_says() -> None:
     assert told.is_answer_truncated
 
 
+def test_what_all_open_calls_say_is_bounded_and_the_rows_say_who_was_cut() -> None:
+    room = Room(110)
+    first, second, third = (
+        Heard(f"call-{name}", "org-001", {}, 2, is_stream=True, kept_at=timezone.now(), room=room) for name in "abc"
+    )
+    event = b'data: {"choices": [{"delta": {"content": "abc"}}]}\n\n'
+    for one in (first, second, second, third):
+        one.take(event)
+    assert (first.kept_bytes, second.kept_bytes, third.kept_bytes) == (52, 58, 0)
+    assert room.left_bytes == 0
+    second.close()
+    second.close()
+    first.take(event)
+    second.take(event)
+    assert room.left_bytes == 110 - 2 * 52
+    told = {one.call_id: contents.opened(contents._row(one)) for one in (first, second, third)}
+    assert [(row.answer, row.is_answer_truncated) for row in told.values()] == [
+        ("abcabc", False), ("abc", True), ("", True)
+    ]  # fmt: skip
+
+
 def test_what_is_said_after_the_call_is_over_is_not_kept() -> None:
     one = heard({"n": 10**400})
     one.take(b"good")
-    one.is_over = True
+    one.close()
     one.take(b" and the error that came after it")
     told = contents.opened(contents._row(one))
     assert (told.answer, json.loads(told.request)) == ("good", {"n": 10**400})

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from llm_gateway import aliases
-from llm_gateway.models import Call
+from llm_gateway.models import Attempt, Call
 from llm_gateway.tests.provider import TEXT
 from llm_gateway.tests.stage import ORGANIZATION, Stage, staged, user
 from moolai.testing.world import World
@@ -52,6 +52,12 @@ def rows(status: str) -> int:
     return Call.objects.filter(status=status).count()
 
 
+def tries() -> list[Attempt]:
+    """Return the attempts of the newest call in the ledger."""
+    newest = Call.objects.filter(requested_model="smart").order_by("-started_at").first()
+    return list(newest.tries.all()) if newest else []
+
+
 def stream(stage: Stage, text: str, *, model: str = "openai/gpt-4o-mini") -> tuple[int, str]:
     """Return the status and the whole text of a stream."""
     status, body, _ = stage.chat(text, model=model, stream=True)
@@ -78,6 +84,8 @@ def test_a_bad_request_is_not(stage: Stage) -> None:
 def test_the_next_provider_of_an_alias_answers(stage: Stage, mode: str, is_stream: bool) -> None:
     status, body, headers = stage.chat(f"[{mode} openai] over {is_stream}", model="smart", stream=is_stream)
     assert (status, headers["x-moolai-provider"]) == (200, "anthropic")
+    assert eventually(lambda: {"openai", "anthropic"} == {one.provider for one in tries()})
+    assert {one.provider_request_id for one in tries()} == {"req_of_the-provider.1"}
     if is_stream:
         assert body.endswith("data: [DONE]\n\n")
     else:
@@ -101,6 +109,8 @@ def test_what_nobody_can_answer_is_said_in_the_surfaces_shape(stage: Stage, mode
     call = Call.objects.latest("started_at")
     assert (call.cost_usd_micros > 0) == (mode == "never")  # what we cut off is billed, what it broke off is not
     assert call.is_estimated == (mode == "never")
+    assert (call.provider, call.model, call.surface) == ("openai", "gpt-4o-mini", "chat/completions")
+    assert call.tries.latest("pk").http_status == {"401": 401, "redirect": 302, "garbage": 200}.get(mode, status)
 
 
 def test_a_model_that_keeps_failing_is_left_alone_for_a_while(stage: Stage) -> None:

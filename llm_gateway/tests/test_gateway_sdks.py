@@ -69,6 +69,7 @@ def test_openai_chat(client: OpenAI, stage: Stage, model: str) -> None:
     assert answer.headers["x-moolai-provider"] == model.partition("/")[0]
     assert float(answer.headers["x-moolai-cost-usd"]) > 0
     assert answer.headers["x-moolai-cached"] == "false"
+    assert eventually(Call.objects.filter(pk=answer.headers["x-moolai-call-id"], status="completed").exists)
     assert not [name for name in answer.headers if name.startswith(("x-ratelimit", "anthropic", "openai"))]
     seen = stage.provider.last()
     assert model.partition("/")[2] in (seen.body.get("model", ""), seen.path.rpartition("/")[2].partition(":")[0])
@@ -181,6 +182,13 @@ def test_openai_models_and_the_echo(client: OpenAI, stage: Stage) -> None:
     assert text == client.responses.create(model="echo/echo", input="say it again").output_text == "say it again"
     assert "echo/echo" in [model.id for model in client.models.list()]
     assert client.models.retrieve("echo/echo").id == "echo/echo"
+    listed = {model.id for model in client.models.list()}
+    assert {"openai/gpt-4o-mini", "anthropic/claude-sonnet-4-5", "google/gemini-2.5-pro"} <= listed
+    assert not {name for name in listed if name.startswith(("azure/", "vllm/")) or "image" in name or "/ft:" in name}
+    for name, owner in (("gpt-4o-mini", "openai"), ("azure/anything", "azure"), ("vllm/meta/llama", "vllm")):
+        assert (client.models.retrieve(name).id, client.models.retrieve(name).owned_by) == (name, owner)
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody/knows")
     with Anthropic(base_url=stage.url, api_key=stage.key) as claude:
         assert "echo/echo" in [model.id for model in claude.models.list()]
 

@@ -74,6 +74,8 @@ def test_fallbacks_are_those_that_were_asked_for(stage: Stage) -> None:
     assert ask(stage, "[400 openai]", model=GPT, fallbacks="echo/echo")[0] == 400
     status, body, _ = ask(stage, "x", model=GPT, fallbacks="nobody-knows-this")
     assert (status, body["error"]["code"]) == (404, "model_not_found")
+    status, body, headers = ask(stage, "x", model="ollama/llama3")
+    assert (status, body["error"]["code"], headers["x-should-retry"]) == (503, "provider_not_configured", "false")
 
 
 def test_a_call_may_have_less_time_and_fewer_tries(stage: Stage) -> None:
@@ -82,6 +84,12 @@ def test_a_call_may_have_less_time_and_fewer_tries(stage: Stage) -> None:
         status, body, _ = ask(stage, f"[never] {number}", model=GPT, timeout="0.15", retries="0")
         assert (status, body["error"]["code"]) == (504, "provider_timeout")
     assert time.monotonic() - began < 5
+    few = {"model": "openai/gpt-few", "messages": [user("[never] few")], "max_tokens": 3}
+    assert stage.call(CHAT, few, headers={"x-moolai-timeout": "0.5", "x-moolai-retries": "0"})[0] == 504
+    rows = Call.objects.filter(status="failed", error="provider_timeout").order_by("started_at")
+    assert eventually(lambda: rows.count() == 7)
+    *made, least = rows.values_list("output_tokens", flat=True)  # what nobody saw is billed all the same
+    assert (10 <= max(made) <= 500, least) == (True, 3)
     assert provider_of(ask(stage, "still there", model=GPT)) == "openai"  # a hurry opens no breaker
     assert ask(stage, "[500] twice", model="openai/gpt-twice")[0] == 500
     assert ask(stage, "[500] single", model="openai/gpt-twice", retries="0")[0] == 500

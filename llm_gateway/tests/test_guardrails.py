@@ -1,5 +1,6 @@
 """Guardrails without a server: what is found, what is not, however a text comes, and in time."""
 
+import re
 import time
 from copy import deepcopy
 from itertools import pairwise
@@ -15,6 +16,7 @@ from llm_gateway.guardrails.detectors import DETECTORS
 from llm_gateway.guardrails.guard import Blocked, Guard, Held
 from llm_gateway.guardrails.streams import Cleaner
 from llm_gateway.guardrails.words import Words, problem
+from llm_gateway.problems import Refused
 from llm_gateway.surfaces import chat, completions, messages, responses
 from llm_gateway.tests.recorded import ANTHROPIC_EVENTS, openai_chunk, piece, sse
 from llm_gateway.tests.streams import CALL, encode, events
@@ -84,6 +86,21 @@ def test_a_word_is_found_whatever_its_case_and_blanks(entry: str, text: str) -> 
 )
 def test_a_part_of_a_word_is_not(entry: str, text: str) -> None:
     assert not Words([entry]).are_in(text)
+
+
+@given(
+    st.lists(st.text("ab* -é+", min_size=1, max_size=12).filter(lambda entry: problem(entry) == ""), max_size=6),
+    st.text("ab -é+", max_size=40),
+)
+def test_a_list_finds_what_its_entries_find_one_by_one(entries: list[str], text: str) -> None:
+    assert Words(entries).are_in(text) == any(looked_for(entry, text) for entry in entries)
+
+
+def looked_for(entry: str, text: str) -> bool:
+    """Whether one entry is in a text, by an expression of its own."""
+    words = [r"\w*".join(map(re.escape, word.split("*"))) for word in entry.split()]
+    edges = [r"(?<!\w)" if entry.strip()[0] in "abé" else "", r"(?!\w)" if entry.strip()[-1] in "abé" else ""]
+    return re.search(r"\s+".join(words).join(edges), text) is not None
 
 
 # --- texts that come in parts -----------------------------------------------------------------------------------------
@@ -187,6 +204,62 @@ def test_what_a_field_is_called_lets_no_text_pass() -> None:
         bodies.cleaned({"content": [used]}, ALL.clean, names=bodies.ANSWER)["content"]
         == found["messages"][0]["content"]
     )
+
+
+def test_what_fields_are_called_is_a_text_too_where_it_is_no_plain_name() -> None:
+    used = {
+        "type": "tool_use",
+        "id": "t",
+        "name": "f",
+        "input": {MAIL: 1, "ann@b.example": 2, "[EMAIL]": [{CARD: MAIL}]},
+    }
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": orjson.dumps({MAIL: {"to": 1}}).decode()},
+    }
+    schema = {
+        "type": "object",
+        "properties": {MAIL: {"type": "string"}, "name": {"description": MAIL}},
+        "required": [MAIL],
+    }
+    body = {
+        "messages": [{"role": "assistant", "content": [used], "tool_calls": [call]}],
+        "tools": [{"name": "f", "input_schema": schema}], MAIL: 1,
+    }  # fmt: skip
+    found = bodies.request(body, ALL.clean)
+    assert "example" not in orjson.dumps(found).decode()
+    assert list(found) == ["messages", "tools", "[EMAIL]"]
+    told = found["messages"][0]
+    assert told["content"][0]["input"] == {
+        "[EMAIL] 2": 1, "[EMAIL] 3": 2, "[EMAIL]": [{"[CREDIT_CARD]": "[EMAIL]"}]
+    }  # fmt: skip
+    assert orjson.loads(told["tool_calls"][0]["function"]["arguments"]) == {"[EMAIL]": {"to": 1}}
+    assert found["tools"][0]["input_schema"] == {
+        "type": "object",
+        "properties": {"[EMAIL]": {"type": "string"}, "name": {"description": "[EMAIL]"}},
+        "required": ["[EMAIL]"],
+    }
+    deny = Guard(denies=[("plans", Words(["content", "moon shot"]))], reach=20)
+    assert bodies.request({"messages": [{"role": "user", "content": "hi"}]}, deny.clean)  # a field, not a word
+    for named in ({"content": 1}, {"moon shot": 1}):
+        with pytest.raises(Blocked):
+            bodies.request({"messages": [{"content": [{**used, "input": named}]}]}, deny.clean)
+
+
+async def test_what_is_nested_too_deep_to_be_looked_at_does_not_pass_and_breaks_nothing() -> None:
+    deep = b'{"a":' * 400 + b"1" + b"}" * 400
+    almost = b'{"content":' * 150 + b'"%b"' % MAIL.encode() + b"}" * 150
+    assert MAIL.encode() not in await checking.answer(ALL, b'{"choices":%b}' % almost)  # type: ignore[operator]
+    told = await checking.answer(ALL, b'{"choices":%b}' % deep)
+    assert (told.status, told.code) == (502, "bad_provider_answer")  # type: ignore[union-attr]
+    with pytest.raises(Refused):
+        await checking.request(ALL, {"messages": [{"tool_calls": [{"arguments": deep.decode()}]}]}, size=9)
+    for chunk in (b'{"choices":[{"index":0,"delta":{"x":%b}}]}' % deep, openai_chunk(piece(0, deep.decode()))):
+        inner = Echoed(sse(chunk, openai_chunk({}, finish_reason="stop")))
+        guarded = checking.Guarded(ALL, inner)
+        said = guarded.feed(inner.data) + guarded.finish()
+        assert (guarded.problem and guarded.problem.code, b'"a"' in said) == ("bad_provider_answer", False)
 
 
 def test_arguments_stay_json() -> None:
@@ -335,6 +408,24 @@ def test_a_rule_that_makes_no_sense_is_refused_by_its_place(rule: Any, place: st
     assert set(rules.normal([rule])[1]) == {place}
 
 
+class Asked(dict[str, int]):
+    """Counts how often it is asked for a name."""
+
+    count = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.count += 1
+        return super().__contains__(name)
+
+
+def test_many_names_that_become_the_same_are_told_apart_in_time_in_proportion() -> None:
+    taken = Asked({"[EMAIL] 3": 1})
+    found = [bodies._free("[EMAIL]", taken) for _ in range(1000)]
+    assert found[:3] == ["[EMAIL]", "[EMAIL] 2", "[EMAIL] 4"]
+    assert len(set(found)) == 1000
+    assert taken.count < 3000
+
+
 def test_rules_hold_on_the_side_they_name() -> None:
     found, wrong = rules.normal(
         [{"kind": "redact", "name": "mine"},
@@ -352,6 +443,19 @@ def test_rules_hold_on_the_side_they_name() -> None:
     assert rules.compiled(found) is guards
     assert rules.compiled([]) is None
     assert set(rules.normal([found[0], found[0]])[1]) == {"rules.1.name"}
+    after = rules.normal([found[0], "x", found[0] | {"name": {"a": []}}, found[0]])[1]
+    assert set(after) == {"rules.1", "rules.2.name", "rules.3.name"}
+
+
+def test_an_organization_has_so_many_words_in_all_its_lists() -> None:
+    lists = [
+        {"name": f"l{place}", "kind": "deny", "words": [f"w{place}x{n}" for n in range(500)]} for place in range(3)
+    ]
+    assert rules.normal(lists[:2])[1] == {}
+    wrong = rules.normal(lists)[1]
+    assert set(wrong) == {"rules"}
+    assert "1000" in wrong["rules"]
+    assert "1500" in wrong["rules"]
 
 
 # --- work -------------------------------------------------------------------------------------------------------------
@@ -369,6 +473,24 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(unit: str) -> Non
     began = time.process_time()
     guard.clean(text)
     assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    ("entries", "text"),
+    [(["a*b*c " * 5 + "y"], ("a" + "b" * 40 + "c ") * 8),
+     ([f"a*b*c{number:03d}" for number in range(500)], ("a" + "b" * 60 + " ") * 500),
+     ([f"moon {number:03d}" for number in range(500)], "moon 1 " * 4_000),
+     ([f"moon{number:03d}*" for number in range(500)], "moon1 " * 5_000),
+     ([f"{chr(0x4E00 + number)}机" for number in range(500)], "".join(chr(0x4E00 + n % 500) for n in range(30_000))),
+     (["a" * length for length in range(1, 100)], "a" * 30_000)],
+    ids=["phrases of stars", "stars", "one word", "one beginning", "signs", "forks"],
+)  # fmt: skip
+def test_a_hostile_list_takes_time_in_proportion_to_the_text(entries: list[str], text: str) -> None:
+    """Each took seconds or did not end where entries were looked for one by one."""
+    words = Words(entries)
+    began = time.process_time()
+    assert not words.are_in(text)
+    assert time.process_time() - began < 0.5
 
 
 def test_a_stream_of_single_characters_is_looked_at_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,14 +132,15 @@ def test_an_end_that_did_not_fit_is_written_when_there_is_room_and_a_journal_tha
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unheard of")])
 def test_a_disk_that_does_not_keep_what_is_written_does_not_end_the_drainer(
-    book: Journal, monkeypatch: pytest.MonkeyPatch
+    book: Journal, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     asked = threading.Semaphore(0)
 
     def fail(handle: int) -> None:
         asked.release()
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(os, "fdatasync", fail)
     drainer = Drainer(book, interval_seconds=0.01)
@@ -312,6 +313,7 @@ def test_a_killed_process_loses_nothing_and_two_who_read_what_it_left_count_once
     assert len(done) - len(acknowledged) in (0, 1)  # the last may have been written and not said
     lost = Call.objects.filter(status="lost")
     assert lost.count() >= len(done) // 7
+    assert set(lost.values_list("provider", "model")) == {("openai", "gpt-4o")}
     assert Call.objects.count() == len(done) + lost.count()
     total = sum(done.values()) + 1000 * lost.count()
     assert set(spent().values()) == {total}

@@ -1,6 +1,7 @@
 """Policies and the list of calls: set, shown, refused; content is for administrators, as long as it is kept."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from llm_gateway import retention
 from llm_gateway.models import CallContent, GatewayPolicy
 from llm_gateway.money import ledger, records
 from llm_gateway.plane import catalog
@@ -18,6 +20,7 @@ from llm_gateway.plane.catalog import Policy
 from llm_gateway.watching import contents
 from llm_gateway.watching.contents import Heard
 from orchestrators import retention as pruning
+from orgs import retention as orgs_retention
 from orgs.models import AuditEntry, Organization, User
 from orgs.tests import cast
 from orgs.tests.cast import Cast
@@ -44,7 +47,15 @@ def called(call_id: str, *, provider: str = "openai", status: str = "completed",
     at = moment.timestamp()
     begin = records.Begin(call_id=call_id, organization_id="org-001", requested_model="smart", at=at, surface="chat")
     tries = [
-        records.Attempt(call_id=call_id, number=number, provider=provider, model="m", at=at, http_status=code)
+        records.Attempt(
+            call_id=call_id,
+            number=number,
+            provider=provider,
+            model="m",
+            at=at,
+            http_status=code,
+            provider_request_id=f"req-{number}",
+        )
         for number, code in ((1, 500), (2, 200))
     ]
     end = records.End(call_id=call_id, at=at, status=status, provider=provider, model="m", cost_usd_micros=1_500_001)
@@ -94,17 +105,35 @@ def test_content_is_kept_sealed_and_read_by_administrators_only(people: Cast) ->
     called("c-1")
     row = CallContent.objects.get()
     assert SENTINEL not in f"{row.request}{row.answer}".lower()
-    for person, is_told in ((people.alice, True), (people.root, True), (people.vera, False)):
+    for person, reason in ((people.alice, ""), (people.root, ""), (people.vera, "admins_only")):
         shown = data(person.get(f"{CALLS}/c-1"))
         assert shown["has_content"] is True
-        assert [attempt["http_status"] for attempt in shown["tries"]] == [500, 200]
+        assert [(one["http_status"], one["provider_request_id"]) for one in shown["tries"]] == [
+            (500, "req-1"),
+            (200, "req-2"),
+        ]
         assert (shown["cost_usd"], shown["attempts"]) == (1.500001, 2)
-        assert (shown["content"] is not None) is is_told
+        assert (shown["content"] is None, shown["content_reason"]) == (bool(reason), reason)
     told = data(people.alice.get(f"{CALLS}/c-1"))["content"]
     assert (json.loads(told["request"]), told["answer"]) == ({"messages": [SENTINEL]}, SENTINEL.upper())
     assert SENTINEL not in people.alice.get(CALLS).content.decode().lower()
     assert people.charlie.get(f"{CALLS}/c-1").status_code == 404
     assert people.alice.get(f"{CALLS}/c-2").status_code == 404
+
+
+def test_content_that_no_key_opens_is_none_with_its_reason(people: Cast, client: Client) -> None:
+    put(people, keeps_content=True)
+    called("c-1")
+    row = CallContent.objects.get()
+    CallContent.objects.update(answer=row.request)  # sealed for another column, as if by another key
+    shown = data(people.alice.get(f"{CALLS}/c-1"))
+    assert (shown["has_content"], shown["content"], shown["content_reason"]) == (True, None, "unreadable")
+    client.force_login(User.objects.create_superuser("una"))
+    page = client.get(reverse("admin:llm_gateway_call_change", args=["c-1"])).content.decode()
+    assert "it was sealed with another ENCRYPTION_KEY" in page
+    CallContent.objects.all().delete()
+    shown = data(people.alice.get(f"{CALLS}/c-1"))
+    assert (shown["has_content"], shown["content"], shown["content_reason"]) == (False, None, "not_kept")
 
 
 def test_calls_are_listed_newest_first_and_filtered(people: Cast) -> None:
@@ -114,7 +143,8 @@ def test_calls_are_listed_newest_first_and_filtered(people: Cast) -> None:
     for query, wanted in (
         ("", ["c-new", "c-old"]), ("?status=failed", ["c-new"]), ("?provider=anthropic", ["c-old"]),
         (f"?since={since.replace('+', '%2B')}", ["c-new"]), (f"?until={since.replace('+', '%2B')}", ["c-old"]),
-        ("?surface=chat&model=m&page_size=1", ["c-new"]), ("?api_key=key_1", []),
+        ("?surface=chat&model=m&page_size=1", ["c-new"]), ("?model=openai/m", ["c-new"]), ("?model=smart/m", []),
+        ("?model=smart", ["c-new", "c-old"]), ("?api_key=key_1", []),
     ):  # fmt: skip
         found = data(people.vera.get(CALLS + query))
         assert [row["call_id"] for row in found["items"]] == wanted, query
@@ -156,6 +186,33 @@ def test_content_goes_after_the_shorter_time_and_at_once_when_private(people: Ca
     assert data(people.alice.get(f"{CALLS}/c-late"))["has_content"] is False
 
 
+@pytest.mark.once("postgres")
+def test_contents_that_stay_are_not_looked_at(people: Cast, settings: Any) -> None:
+    """Of 20,000 rows hardly any goes: each rule reads along its index, and none is in two of them."""
+    settings.LLM_CONTENT_RETENTION_DAYS = 30
+    put(people, keeps_content=True, content_days=7)
+    GatewayPolicy.objects.create(organization_id="org-002", is_private=True)
+    other = Organization.objects.create(organization_id="org-003", name="Third")
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO llm_call_contents
+            SELECT 'c-' || n, '', '', false, false, %s - n * interval '1 minute', %s FROM generate_series(1, 20000) n
+            UNION ALL SELECT 'o-' || d, '', '', false, false, %s - d * interval '1 day', 'org-001'
+            FROM generate_series(1, 40) d UNION ALL SELECT 'p-1', '', '', false, false, %s, 'org-002'""",
+            [now, other.pk, now, now],
+        )
+        cursor.execute("ANALYZE llm_call_contents")
+    found = [rule for rule in retention.rules(now=now) if rule.name == "llm_contents"]
+    plans = [rule.rows.order_by(rule.order).values_list("pk")[:1000].explain() for rule in found]
+    for plan, column in zip(plans, ("kept_at", "organization_id", "organization_id"), strict=True):
+        assert "Seq Scan" not in plan
+        assert re.search(rf"Index Cond: \(+{column}", plan), plan
+    assert orgs_retention.count(found) == {"llm_contents": 1 + 33}
+    assert pruning.prune(now=now)["llm_contents"] == 34
+    assert CallContent.objects.exclude(organization=other).count() == 7
+
+
 def test_content_goes_with_its_organization(people: Cast) -> None:
     put(people, keeps_content=True)
     called("c-1")
@@ -172,6 +229,8 @@ def test_the_console_sets_privacy_and_shows_what_was_kept(people: Cast, client: 
     shown = client.get(reverse("admin:llm_gateway_call_change", args=["c-1"])).content.decode()
     assert SENTINEL in shown
     assert SENTINEL.upper() in shown
+    assert "<code>req-1</code>" in shown
+    assert "<code>req-2</code>" in shown
     assert "7 days" in client.get(changes).content.decode()
     assert client.post(reverse(f"{page}_change", args=["org-001"]), {"is_private": "on"}).status_code == 302
     assert "Private" in client.get(changes).content.decode()

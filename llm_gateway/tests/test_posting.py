@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
-from llm_gateway.plane.posting import Body, Poster
+from llm_gateway.plane import sending
+from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.posting import Answer, Body, Poster
 
 pytestmark = pytest.mark.once
 ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}"
@@ -77,3 +81,22 @@ def test_a_header_cannot_end_its_line(bad: str) -> None:
 def test_an_answer_that_is_none_breaks_the_request(answer: bytes) -> None:
     with pytest.raises((aiohttp.ClientError, TimeoutError)):
         asyncio.run(asyncio.wait_for(post([answer], headers={}), timeout=0.5))
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ({"x-request-id": "req_8f1c-2.a:b"}, "req_8f1c-2.a:b"),
+        ({"request-id": "req_011CU"}, "req_011CU"),
+        ({}, ""),
+        ({"x-request-id": "what the client said 1"}, ""),
+        ({"x-request-id": "word"}, ""),
+        ({"x-request-id": "a1" * 65}, ""),
+        ({"x-request-id": "sk-canary-0123456789"}, ""),
+        ({"x-request-id": "own-secret-77"}, ""),
+    ],
+)
+def test_only_what_looks_like_an_id_and_is_no_key_is_a_providers_id(headers: dict[str, str], found: str) -> None:
+    answer = Answer(None, SimpleNamespace(code=200, headers=CIMultiDict(headers)), None)  # type: ignore[arg-type]
+    source = Source("prv_1", "openai", "openai", "https://a.example", "own-secret-77")
+    assert sending.request_id(answer, source) == found

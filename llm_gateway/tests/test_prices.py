@@ -1,9 +1,11 @@
 """Prices: what is known, what is not, overrides, tiers, and sums that are exact to the micro-dollar."""
 
+import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 
 from llm_gateway.money import prices, windows
 from llm_gateway.money.prices import LOCAL, Rates, UnitPrice, UnknownPrice
+from llm_gateway.plane.catalog import Source
+from llm_gateway.plane.pricing import Pricing
+from llm_gateway.plane.routing import Target
 
 pytestmark = pytest.mark.once
 
@@ -58,6 +63,24 @@ def test_published_prices_are_found_by_dialect_or_address() -> None:
     assert prices.cost(Used(1000, 500, 200), found) == 800 * 2.5 + 200 * 1.25 + 500 * 10
 
 
+async def test_published_models_are_read_beside_the_loop_and_once() -> None:
+    threads: list[str] = []
+
+    async def run(work: Any) -> Any:
+        threads.append("asked")
+        if len(threads) == 1:
+            raise TimeoutError
+        return await asyncio.to_thread(work)
+
+    pricing = Pricing(run, lambda _: {})
+    assert await pricing.models("anthropic") == ()
+    found = [await pricing.models("anthropic") for _ in range(3)]
+    assert ("claude-sonnet-4-5" in found[0], found[0] is found[2], len(threads)) == (True, True, 2)
+    assert not {"gpt-image-1", "whisper-1", "ada"} & set(await pricing.models("openai"))
+    assert {"gpt-4o", "text-embedding-3-small", "o3"} <= set(await pricing.models("openai"))
+    assert not [name for name in await pricing.models("google") if name.startswith("claude")]
+
+
 def test_what_nobody_knows_is_refused_or_estimated_and_never_free() -> None:
     for model, base_url in (("no-such-model", ""), ("gpt-4o", "http://10.0.0.7:8000/v1")):
         assert prices.find("openai", model, {}, base_url=base_url) is None
@@ -74,7 +97,10 @@ def test_own_prices_count_before_published_ones_and_local_providers_cost_nothing
     assert prices.find("openai", "gpt-4o", overrides, provider="mine") is own
     assert prices.find("openai", "gpt-4o", overrides, provider="yours") is other
     assert prices.find("openai", "llama3", {}, is_local=True) is LOCAL
-    assert prices.find("openai", "gpt-4o", overrides, is_local=True) is other
+    assert prices.find("openai", "gpt-4o", overrides, is_local=True) is LOCAL
+    assert prices.find("openai", "gpt-4o", overrides, provider="mine", is_local=True) is LOCAL
+    home = Source("prv_1", "mine", "openai", "http://10.0.0.7/v1", "", is_local=True)
+    assert Pricing(print, lambda _: overrides).known("acme", Target(home, "gpt-4o")) is LOCAL
     assert prices.cost(Used(10**6, 10**6), LOCAL) == 0
     assert prices.of("1", "2", source="organization") == UnitPrice(
         Decimal(1), Decimal(2), Decimal(1), Decimal(1), "organization"

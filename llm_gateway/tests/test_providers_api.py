@@ -149,3 +149,22 @@ def test_aliases_are_made_changed_and_deleted(cast: Cast) -> None:
 )  # fmt: skip
 def test_targets_that_cannot_be_meant_are_refused(cast: Cast, targets: Any) -> None:
     assert told(cast.alice.call("post", ALIASES, {"alias": "fast", "targets": targets}))[0] == 400
+
+
+def test_an_alias_leads_to_no_alias_whichever_is_made_first(cast: Cast) -> None:
+    """A provider may come later; an alias would never be asked."""
+    root = "/api/v1/llm/aliases"
+    made_first = told(cast.alice.call("post", ALIASES, {"alias": "fast", "targets": [{"model": "later/small"}]}))
+    assert made_first[0] == 201
+    assert told(cast.root.call("post", root, {"alias": "all", "targets": [{"model": "fast"}]}))[0] == 201
+    for name in ("fast", "all"):
+        body = {"alias": "slow", "targets": [{"model": "x"}, {"model": name}]}
+        status, answer = told(cast.alice.call("post", ALIASES, body))
+        assert (status, answer["error"], list(answer["fields"])) == (400, "invalid_field", ["targets.1"])
+    assert told(cast.alice.call("post", ALIASES, {"alias": "slow", "targets": [{"model": "gpt-4o"}]}))[0] == 201
+    status, answer = told(cast.alice.call("post", ALIASES, {"alias": "gpt-4o", "targets": [{"model": "azure/x"}]}))
+    assert (status, answer["fields"]) == (400, {"alias": "The alias slow leads to a model of this name."})
+    path = f"{ALIASES}/{made_first[1]['data']['alias_id']}"
+    assert told(cast.alice.call("patch", path, {"alias": "gpt-4o"}))[0] == 400
+    assert told(cast.alice.call("patch", path, {"targets": [{"model": "slow"}]}))[0] == 400
+    assert told(cast.alice.call("patch", path, {"targets": [{"model": "x"}]}))[0] == 200

@@ -154,6 +154,7 @@ def test_several_budgets_are_taken_all_or_none() -> None:
         refused = await reserve(purse, holds)
         assert isinstance(refused, BudgetSpent)
         assert refused.limit.subject == "key:key_1"
+        assert "this key for this month has $0.000005 left, and this call may cost up to $0.00001: " in str(refused)
         alone = [await reserve(purse, scopes(budget(100))) for _ in range(10)]
         assert sum(isinstance(item, Reservation) for item in alone) == 9
 
@@ -165,7 +166,9 @@ def test_a_call_larger_than_its_budget_is_refused_without_asking() -> None:
     database = Database()
 
     async def scene(purse: Purse) -> None:
-        assert isinstance(await reserve(purse, scopes(budget(9))), BudgetSpent)
+        refused = await reserve(purse, scopes(budget(9)))
+        assert isinstance(refused, BudgetSpent)
+        assert "may cost up to $0.00001, and the whole budget of this organization is $0.000009" in str(refused)
         assert database.rounds == 0
 
     play(scene, exchange=database)
@@ -181,6 +184,7 @@ def test_a_window_begins_anew_and_what_was_reserved_before_settles_there() -> No
         spent = await reserve(purse, holds)
         assert isinstance(spent, BudgetSpent)
         assert spent.ends_at == after
+        assert f"for this {window} is spent, or set aside for calls under way. It begins anew at 2026-1" in str(spent)
         clock.now = after
         new = await purse.reserve(holds, usd_micros=10, tokens=0)
         assert new.leases != old.leases

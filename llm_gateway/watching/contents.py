@@ -16,11 +16,32 @@ from orgs import sealed
 
 MAX_BYTES: Final = 64 * 1024  # of a request, and of an answer
 MAX_STREAM_BYTES: Final = 512 * 1024  # of the events of a stream, which say less than they are long
+MAX_OPEN_BYTES: Final = 64 * 1024 * 1024  # of all calls of a process that are not over
+
+
+class Room:
+    """What the answers of all calls that are not over may take of a process's memory, and what is left of it."""
+
+    def __init__(self, max_bytes: int = MAX_OPEN_BYTES) -> None:
+        self.left_bytes = max_bytes
+
+    def take(self, wanted_bytes: int) -> int:
+        """Return how many bytes may be kept, and count them."""
+        found = max(0, min(wanted_bytes, self.left_bytes))
+        self.left_bytes -= found
+        return found
+
+    def leave(self, taken_bytes: int) -> None:
+        """Give back what a call took that is over."""
+        self.left_bytes += taken_bytes
 
 
 @dataclass(slots=True)
 class Heard:
-    """A call whose content is to be kept: its request's document, and what its client was sent so far."""
+    """A call whose content is to be kept: its request's document, and what its client was sent so far.
+
+    What has no room, of its own or of all calls together, is dropped with all that comes after it; the row says so.
+    """
 
     call_id: str
     organization_id: str
@@ -29,26 +50,36 @@ class Heard:
     is_stream: bool
     kept_at: datetime
     parts: list[bytes] = field(default_factory=list, repr=False)
-    answer_bytes: int = 0
+    room: Room = field(default_factory=Room, repr=False)
+    kept_bytes: int = 0
+    is_cut: bool = False
     is_over: bool = False
 
     @property
-    def room(self) -> int:
+    def max_bytes(self) -> int:
         """How many bytes of an answer are kept."""
         return MAX_STREAM_BYTES if self.is_stream else MAX_BYTES
 
     @property
     def size(self) -> int:
         """How many bytes of memory this takes, more or less."""
-        return self.request_bytes + min(self.answer_bytes, self.room)
+        return self.request_bytes + self.kept_bytes
 
     def take(self, part: bytes) -> None:
         """Note what the client is sent."""
-        if self.is_over or not part:
+        if self.is_over or self.is_cut or not part:
             return
-        if self.answer_bytes < self.room:
-            self.parts.append(part[: self.room - self.answer_bytes])
-        self.answer_bytes += len(part)
+        found = self.room.take(min(len(part), self.max_bytes - self.kept_bytes))
+        if found:
+            self.parts.append(part[:found])
+        self.kept_bytes += found
+        self.is_cut = found < len(part)
+
+    def close(self) -> None:
+        """Take nothing more: the call is over, and leaves its room to others."""
+        if not self.is_over:
+            self.is_over = True
+            self.room.leave(self.kept_bytes)
 
 
 def write(found: Sequence[Heard]) -> int:
@@ -68,7 +99,7 @@ def _row(heard: Heard) -> CallContent:
         call_id=heard.call_id,
         organization_id=heard.organization_id,
         is_request_truncated=is_request_cut,
-        is_answer_truncated=is_answer_cut or heard.answer_bytes > heard.room,
+        is_answer_truncated=is_answer_cut or heard.is_cut,
         kept_at=heard.kept_at,
     )
     sealed.put(row, "request", request)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from django.utils import timezone
 
 from llm_gateway.watching import counts, spans, tracer
-from llm_gateway.watching.contents import Heard
+from llm_gateway.watching.contents import Heard, Room
 from llm_gateway.watching.keeper import Keeper
 from llm_gateway.watching.spans import Tail
 
@@ -44,7 +44,7 @@ class Watch:
         counts.COUNTS.in_flight -= 1
         self._count(account)
         if self.heard is not None:
-            self.heard.is_over = True
+            self.heard.close()
             self.observer.keeper.put(self.heard)
         if self.observer.tracer is not None:
             target = account.target or self.asked
@@ -72,7 +72,7 @@ class Observer:
     """Watches the calls of one process."""
 
     def __init__(self) -> None:
-        self.keeper = Keeper()
+        self.keeper, self.room = Keeper(), Room()
         self.tracer = tracer.begun()
 
     def watch(self, exchange: "Exchange", account: "Account", policy: "Policy") -> Watch:
@@ -97,11 +97,16 @@ class Observer:
         watch.tail = Tail()
         exchange.tap(watch.tail.take)
 
-    @staticmethod
-    def _heard(exchange: "Exchange", account: "Account") -> Heard:
+    def _heard(self, exchange: "Exchange", account: "Account") -> Heard:
         order = account.order
         heard = Heard(
-            order.call_id, exchange.organization_id, order.body, order.size, order.asked.is_stream, timezone.now()
+            order.call_id,
+            exchange.organization_id,
+            order.body,
+            order.size,
+            order.asked.is_stream,
+            timezone.now(),
+            room=self.room,
         )
         exchange.tap(heard.take)
         return heard

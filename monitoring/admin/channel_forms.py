@@ -65,7 +65,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Channel
-        fields = ["organization", "name", "min_severity", "is_enabled"]
+        fields = ["organization", "name", "min_severity", "is_enabled", "takes_approvals"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,11 +47,11 @@ class ChannelAdmin(ConsoleAdmin):
         """Ask what the kind needs; the page of a new one shows what is chosen (CSS)."""
         if obj is None:
             receiver = ["url", "recipients", "sender", "username", "secret"]
-            return [(None, {"fields": ["organization", "name", "min_severity", "is_enabled"]}),
+            return [(None, {"fields": ["organization", "name", "min_severity", "is_enabled", "takes_approvals"]}),
                     ("Receiver", {"fields": ["kind", *receiver]})]  # fmt: skip
         order = ["url", "recipients", "sender", "username", "secret"]
         receiver = [name for name in order if name in channels.USED[obj.kind]]
-        return [(None, {"fields": ["organization", "name", "min_severity", "is_enabled"]}),
+        return [(None, {"fields": ["organization", "name", "min_severity", "is_enabled", "takes_approvals"]}),
                 ("Receiver", {"fields": receiver})]  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -87,11 +87,6 @@ class ChannelAdmin(ConsoleAdmin):
     def delete_model(self, request: HttpRequest, obj: Channel) -> None:
         """Delete the channel by its room's function."""
         channels.delete(obj, acting_user=user(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
-        """Delete the chosen channels, one by one."""
-        for row in queryset:
-            channels.delete(row, acting_user=user(request))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name what goes; what waits for a channel goes along."""

@@ -113,8 +113,9 @@ def _names(asked: Asked, values: list[str]) -> dict[str, str]:
 def _cards(report: dict[str, Any]) -> list[dict[str, str]]:
     calls, failed = report["request_count"], report["failed_count"]
     each = words.usd(_micros(report["total_cost"] / calls)) if calls else "–"
+    saved = f", {words.usd(_micros(report['saved_by_cache']))} saved by the cache" if report["saved_by_cache"] else ""
     return [
-        {"title": "Spent", "value": words.usd(_micros(report["total_cost"])), "note": f"{each} a call"},
+        {"title": "Spent", "value": words.usd(_micros(report["total_cost"])), "note": f"{each} a call{saved}"},
         {"title": "Calls", "value": words.count(calls + failed), "note": "billed and not"},
         {"title": "Failed", "value": words.share(failed, calls + failed), "note": f"{words.count(failed)} calls"},
         {"title": "Tokens", "value": words.count(report["token_count"]), "note": "in and out"},

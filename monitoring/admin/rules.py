@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import display
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -148,11 +147,6 @@ class RuleAdmin(ConsoleAdmin):
         rules.delete(obj, acting_user=user(request))
         if is_default:
             messages.info(request, "A default rule is not deleted: it is as it came again.")
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
-        """Delete the chosen ones, one by one."""
-        for row in queryset:
-            self.delete_model(request, row)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name what goes."""

@@ -57,7 +57,8 @@ class SystemMetricAdmin(ExportPage, LongListAdmin):
         """Answer what charts draw over `?range=`, 304 when that is what the browser has.
 
         Of `organization_id` and `orchestrator_id` (empty: the host; absent: everything in the organization), the
-        `columns`, and with `calls=1` the calls of the API. `{"range", "since", "until", "measured", "calls", "latest"}`
+        `columns`, with `calls=1` the calls of the API, with `tasks=own` (or `all`) the tasks of the organization (of
+        all organizations). `{"range", "since", "until", "measured", "calls", "tasks", "latest"}`
         (monitoring/metrics/charts.py); `latest` is `[epoch seconds, {column: value}]` of the newest sample.
         """
         if not self.has_view_permission(request):
@@ -78,6 +79,8 @@ class SystemMetricAdmin(ExportPage, LongListAdmin):
             organization_id, orchestrator_id=orchestrator_id, columns=names, since=since, until=until
         )
         found["calls"] = charts.calls(since=since, until=until) if "calls" in request.GET else None
+        whose = None if request.GET.get("tasks") == "all" else organization_id
+        found["tasks"] = charts.tasks(whose, since=since, until=until) if "tasks" in request.GET else None
         return JsonResponse(found, headers={"ETag": tag})
 
     def latest_view(self, request: HttpRequest) -> HttpResponse:

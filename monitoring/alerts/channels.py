@@ -23,7 +23,7 @@ from orgs.models import Organization, User
 MAX_RECIPIENTS: Final = 50
 MIN_SECRET_LENGTH: Final = 16
 ROUTING_KEY: Final = re.compile(r"[A-Za-z0-9_-]{20,64}")
-PLAIN: Final = ("name", "min_severity", "is_enabled")
+PLAIN: Final = ("name", "min_severity", "is_enabled", "takes_approvals")
 SETTINGS: Final = ("recipients", "sender", "username")
 USED: Final[Mapping[str, frozenset[str]]] = {
     "slack": frozenset({"url"}),
@@ -177,6 +177,8 @@ def _write(row: Channel, wish: dict[str, Any]) -> _Draft:
     row.settings = {name: value for name, value in row.settings.items() if value}
     draft = _Draft(row)
     _write_address(draft, wish)
+    if row.takes_approvals and row.kind == Channel.Kind.PAGERDUTY:
+        raise InvalidInput(fields={"takes_approvals": "PagerDuty has incidents, and takes no links to decide."})
     _CHECKS[row.kind](row)
     _validate(row)
     return draft

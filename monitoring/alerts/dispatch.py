@@ -9,14 +9,15 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from monitoring.alerts import claims, senders
+from monitoring.alerts import claims, notices, senders
 from monitoring.alerts.claims import Claim
 from monitoring.alerts.senders import Later, Letter, Refused
+from monitoring.approvals import links
 from monitoring.models import Channel, Delivery
 from orgs import destinations, sealed, vault
 
@@ -87,9 +88,21 @@ def write(channel: Channel, delivery: Delivery, *, allowed_networks: tuple[str, 
         allowed_networks=allowed_networks,
         delivery_id=delivery.delivery_id,
         action=delivery.action,
-        notice=delivery.notice,
+        notice=_with_link(channel, delivery),
         until=until,
     )
+
+
+def _with_link(channel: Channel, delivery: Delivery) -> dict[str, Any]:
+    """Return the notice with the link to decide an approval by, which is stored nowhere."""
+    found: dict[str, Any] = delivery.notice
+    if not notices.is_approval(found) or delivery.action == "resolve":
+        return found
+    link = links.address(
+        found["approval_id"], channel, organization_id=found["organization_id"], now=timezone.now(),
+        until=found["expires_at"],
+    )  # fmt: skip
+    return found | {"url": link, "decides": True} if link else found
 
 
 def _settle(claim: Claim, future: Future[None]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring.alerts import absence, incidents, judging, place, probes, silences
+from monitoring.alerts import absence, incidents, judging, place, probes, reported, silences
 from monitoring.alerts.board import Board
 from monitoring.alerts.judging import Finding, Rulebook
 from monitoring.alerts.probes import Moment, Reading, Subject
@@ -65,7 +65,7 @@ def _run(*, now: datetime, ran_at: datetime | None) -> Outcome:
             return Outcome(0, 0, 0, late.total_seconds())
         if late > LATE:
             judging.extend(late)
-        board = _judge(book, values, late=late if late > LATE else timedelta(0), now=now)
+        board = _judge(book, values, reported.findings(happened), late=late if late > LATE else timedelta(0), now=now)
         state.ran_at = now
         state.save()
     return Outcome(len(happened), len(board.fired), len(board.open), late.total_seconds())
@@ -122,12 +122,14 @@ def _suspects(book: Rulebook) -> dict[str, set[Subject]]:
     return found
 
 
-def _judge(book: Rulebook, values: dict[str, dict[Subject, Reading]], *, late: timedelta, now: datetime) -> Board:
+def _judge(
+    book: Rulebook, values: dict[str, dict[Subject, Reading]], raised: Wanted, *, late: timedelta, now: datetime
+) -> Board:
     board = Board(now=now)
     if late:
         board.extend(late)
     held = list(judging.holding(book, values))
-    wanted = judging.worst(judging.ripe(held, set(values), now=now))
+    wanted = judging.worst(judging.ripe(held, set(values), now=now)) | dict(raised)
     _reconcile(board, book, wanted, judging.worst(held), values)
     silences.mark(board)
     incidents.group(board, book)
@@ -148,6 +150,8 @@ def _reconcile(
             board.renew(alert, wanted[key], own=own)
         elif alert.alert_type == incidents.KEY:
             continue
+        elif reported.is_one(alert):
+            reported.settle(board, alert)
         elif key in held:  # again, but not for long enough to be an alert by itself: it is not gone
             board.renew(alert, held[key], own=own, is_ripe=False)
         elif metrics <= values.keys():

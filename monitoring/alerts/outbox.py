@@ -1,10 +1,10 @@
 """The outbox of alerts: what the channels are to be told, as rows written in the transaction that changes an alert."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
@@ -49,8 +49,23 @@ def enqueue(alert: Alert, action: str, *, not_before: datetime | None = None, au
     if action == "resolve":
         told -= _drop_unsent(alert.dedup_key, audience, now=now)
     channels = _listening(alert, audience, also=told) if action in ("trigger", "escalate") else _open(told)
-    _write(alert, action, channels, told=told, not_before=not_before or now, now=now)
+    _write(notices.of(alert), action, channels, told=told, not_before=not_before or now, now=now)
     return len(channels)
+
+
+def tell(notice: Mapping[str, Any], action: str, channels: QuerySet[Channel]) -> int:
+    """Note, in the running transaction, that these channels are to be told of something that is no alert.
+
+    The same order and the same care as in `enqueue`: what ends is told to those that were told of it.
+    """
+    assert action in ACTIONS
+    now, key = timezone.now(), str(notice["dedup_key"])
+    told = _told(key, Audience.ALL)
+    if action == "resolve":
+        told -= _drop_unsent(key, Audience.ALL, now=now)
+    found = _open(told) if action == "resolve" else list(channels.order_by("pk"))
+    _write(notice, action, found, told=told, not_before=now, now=now)
+    return len(found)
 
 
 def homes() -> set[str]:
@@ -79,18 +94,17 @@ def _open(told: Collection[int]) -> list[Channel]:
 
 
 def _write(
-    alert: Alert, action: str, channels: Iterable[Channel], *, told: Collection[int], not_before: datetime,
+    notice: Mapping[str, Any], action: str, channels: Iterable[Channel], *, told: Collection[int], not_before: datetime,
     now: datetime,
 ) -> None:  # fmt: skip
-    notice = notices.of(alert)
     rows = [
         Delivery(
             channel=channel,
-            organization_id=alert.organization_id,
-            alert_id=alert.alert_id,
-            dedup_key=alert.dedup_key,
+            organization_id=notice["organization_id"],
+            alert_id=notice["alert_id"],
+            dedup_key=notice["dedup_key"],
             action="trigger" if action == "escalate" and channel.pk not in told else action,
-            notice=notice,
+            notice=dict(notice),
             created_at=now,
             next_attempt_at=not_before,
             expires_at=not_before + LIFETIME,

@@ -14,11 +14,6 @@ from orgs.models import Event
 logger = logging.getLogger(__name__)
 Subject = tuple[str, str]  # (organization id, orchestrator id); ("", "") is the controller
 CONTROLLER: Final[Subject] = ("", "")
-# What a metric without a probe waits for.
-WAITS_FOR: Final = {
-    "queue_pending": "the task queue",
-    "queue_processing": "the task queue",
-}
 # Metrics that the engine itself knows.
 OWN: Final = ("fleet_dark_percent",)
 
@@ -86,12 +81,12 @@ def sampled() -> set[str]:
 
 def metrics() -> list[str]:
     """Return every metric that a rule may name."""
-    return sorted({*_sources, *WAITS_FOR, *OWN})
+    return sorted({*_sources, *OWN})
 
 
 def waits_for(metric: str) -> str:
     """Return what a metric waits for, "" when there is a probe for it."""
-    return "" if metric in _sources or metric in OWN else WAITS_FOR.get(metric, "a source of this metric")
+    return "" if metric in _sources or metric in OWN else "a source of this metric"
 
 
 def read(wanted: Collection[str], moment: Moment, *, is_settling: bool) -> dict[str, dict[Subject, Reading]]:

@@ -21,6 +21,7 @@ METRICS: Final = {
     "orchestrators_left": ("Orchestrators left", ""),
     "process_crashes_per_10min": ("Crashed processes", " in 10 minutes"),
     "process_starts_per_10min": ("Started processes", " in 10 minutes"),
+    "queue_oldest_seconds": ("How long the oldest task waits", " s"),
     "queue_pending": ("Waiting tasks", ""),
     "queue_processing": ("Running tasks", ""),
     "rate_limit_hits_per_hour": ("Calls over a rate limit", " in an hour"),
@@ -29,6 +30,8 @@ METRICS: Final = {
     "response_time_ms": ("Time to answer", " ms"),
     "rollout_halted": ("Halted rollouts", ""),
     "storage_percent": ("Disk usage", " %"),
+    "tasks_dead_per_hour": ("Tasks that failed for good", " in an hour"),
+    "tasks_late": ("Tasks that missed their target", ""),
 }
 MEASURED: Final = (" %", " s", " ms")  # one amount of something; the others count many things
 COMPARISONS: Final = {

@@ -163,7 +163,7 @@ def _lives(whose: Whose) -> Iterator[tuple[str, str, list[Interval]]]:
 
 def _starts(whose: Whose) -> Iterable[Mapping[str, Any]]:
     """Return the orchestrators with the kinds of the last event before the span and of the first one from its start."""
-    before = Event.objects.filter(created_at__lt=whose.since).order_by("-created_at")
+    before = Event.objects.filter(created_at__lt=whose.since).order_by("-created_at", "-id")
     last_id = before.values_list("id", flat=True).first() or 0
     own = Event.objects.filter(orchestrator_id=OuterRef("orchestrator_id"), kind__in=STATES)
     rows = whose.instances().annotate(

@@ -6,7 +6,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
-from monitoring.metrics import call_series, series, spans
+from monitoring.metrics import call_series, series, spans, task_series
 from monitoring.metrics.series import Value
 
 RANGES: Final = {
@@ -52,13 +52,24 @@ def measured(
 def calls(*, since: datetime, until: datetime) -> dict[str, Any]:
     """Return the calls of the controller's own API in the same shape."""
     found = call_series.read(since=since, until=until)
-    xs = [at for at, *_ in found.points]
-    columns = list(zip(*(values for _, *values in found.points), strict=True)) or [()] * len(call_series.NAMES)
+    return _drawn(call_series.NAMES, found.points, step_seconds=found.step_seconds)
+
+
+def tasks(organization_id: str | None, *, since: datetime, until: datetime) -> dict[str, Any]:
+    """Return the task queue of an organization (None: of all) in the same shape."""
+    organizations = None if organization_id is None else [organization_id]
+    found = task_series.read(organizations=organizations, since=since, until=until)
+    return _drawn(task_series.NAMES, found.points, step_seconds=found.step_seconds)
+
+
+def _drawn(names: Sequence[str], points: Sequence[tuple[Any, ...]], *, step_seconds: int) -> dict[str, Any]:
+    xs = [at for at, *_ in points]
+    columns = list(zip(*(values for _, *values in points), strict=True)) or [()] * len(names)
     drawn = {
         name: {"avg": [_rounded(value) for value in values], "low": None, "high": None}
-        for name, values in zip(call_series.NAMES, columns, strict=True)
+        for name, values in zip(names, columns, strict=True)
     }
-    return {"resolution": "minutes", "step": found.step_seconds, "x": xs, "series": drawn}
+    return {"resolution": "minutes", "step": step_seconds, "x": xs, "series": drawn}
 
 
 def with_gaps(moments: Collection[int], *, step_seconds: int) -> list[int]:

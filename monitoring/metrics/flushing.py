@@ -42,37 +42,50 @@ class Flusher:
     def flush(self) -> bool:
         """Store what changed; return whether that went well. What did not is tried again next time."""
         try:
-            database.guarded(lambda: self.recorder.flush(requests.store))
+            self._store()
         except (DatabaseError, InterfaceError) as error:
             if not self.is_failing:
                 logger.warning("request metrics wait for the database: %s", database.reason(error))
             self.is_failing = True
             return False
-        finally:
-            connections.close_all()
+        except Exception:
+            if not self.is_failing:
+                logger.exception("request metrics could not be stored")
+            self.is_failing = True
+            return False
         if self.is_failing:
             logger.info("request metrics are stored again")
         self.is_failing = False
         return True
 
+    def _store(self) -> None:
+        try:
+            database.guarded(lambda: self.recorder.flush(requests.store))
+        finally:
+            connections.close_all()
+
 
 _lock: Final = threading.Lock()
 _flusher: Flusher | None = None
+_is_over = False
 
 
 def start() -> None:
-    """Start this process's flusher, unless it runs or has ended."""
+    """Start this process's flusher, unless it runs or `stop` was called."""
     global _flusher
-    if _flusher is not None:
+    if _flusher is not None or _is_over:
         return
     with _lock:
-        if _flusher is None:
+        if _flusher is None and not _is_over:
             _flusher = Flusher(requests.RECORDER)
             _flusher.start()
             atexit.register(stop)
 
 
 def stop() -> None:
-    """Store what this process counted, and end its flusher."""
-    if _flusher is not None:
-        _flusher.stop()
+    """Store what this process counted, and end its flusher; one that has not begun never does."""
+    global _is_over
+    with _lock:
+        _is_over, running = True, _flusher
+    if running is not None:
+        running.stop()

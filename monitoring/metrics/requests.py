@@ -64,6 +64,15 @@ class Numbers:
         self.max_ms = max(self.max_ms, elapsed_ms)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
+    def merge(self, other: "Numbers") -> None:
+        """Count what another has counted, too."""
+        self.count += other.count
+        self.unauthenticated += other.unauthenticated
+        self.rate_limited += other.rate_limited
+        self.sum_ms += other.sum_ms
+        self.max_ms = max(self.max_ms, other.max_ms)
+        histogram.merge(self.buckets, other.buckets)
+
     def copy(self) -> "Numbers":
         """Return the same numbers, which do not change any more."""
         twin = Numbers(self.node)
@@ -83,7 +92,8 @@ class Recorder:
         self._totals: dict[Series, Numbers] = {}
         self._rows: dict[Key, Numbers] = {}
         self._changed: set[Key] = set()
-        self._current: dict[tuple[Series, str], list[Numbers]] = {}  # where a call of this minute counts
+        # What was counted since `_fold`, and where it counts: a call is one addition, not one for each of its rows.
+        self._current: dict[tuple[Series, str], tuple[Numbers, list[Numbers]]] = {}
         self._minute = 0
         self._node = ""
 
@@ -95,26 +105,33 @@ class Recorder:
             # A clock that is set back must not begin a row anew that is stored already.
             minute = max(self._minute, int(time.time() if now is None else now) // MINUTE * MINUTE)
             if minute != self._minute:
+                self._fold()
                 self._minute = minute
-                self._current.clear()
-            places = self._current.get((series, organization_id)) or self._find(series, organization_id)
-            bucket = histogram.bucket(elapsed_ms)
-            for numbers in places:
-                numbers.add(status, elapsed_ms, bucket)
+            found = self._current.get((series, organization_id))
+            numbers = found[0] if found is not None else self._find(series, organization_id)
+            numbers.add(status, elapsed_ms, histogram.bucket(elapsed_ms))
 
-    def _find(self, series: Series, organization_id: str) -> list[Numbers]:
-        """Return where a call counts now, and until something is stored; in the totals alone where there is no room."""
+    def _fold(self) -> None:
+        """Bring the rows and totals up to date, and let the next calls look up anew where they count."""
+        for counted, places in self._current.values():
+            for numbers in places:
+                numbers.merge(counted)
+        self._current.clear()
+
+    def _find(self, series: Series, organization_id: str) -> Numbers:
+        """Return where a call is counted until the next `_fold`; in the totals alone where there is no room."""
         total = self._totals.setdefault(series, Numbers())
         keys = _keys(self._minute, series, organization_id)
         if not self._has_room(keys):
             self.lost += 1
-            return [total]
+            return total
         for key in keys:
             if key not in self._rows:
                 self._rows[key] = Numbers(self._node)
         self._changed.update(keys)
-        found = self._current[series, organization_id] = [total, *(self._rows[key] for key in keys)]
-        return found
+        counted = Numbers()
+        self._current[series, organization_id] = counted, [total, *(self._rows[key] for key in keys)]
+        return counted
 
     def _has_room(self, keys: Sequence[Key]) -> bool:
         """Whether these rows are there or fit; those that are stored make room, and never come back."""
@@ -122,8 +139,8 @@ class Recorder:
             self._node = nodes.new_id()
         if self._fits(keys) or len(self._rows) == len(self._changed):
             return self._fits(keys)
+        self._fold()
         self._rows = {key: self._rows[key] for key in self._changed}
-        self._current.clear()
         self._node = nodes.new_id()
         return self._fits(keys)
 
@@ -133,6 +150,7 @@ class Recorder:
     def totals(self) -> dict[Series, Numbers]:
         """Return what was counted since the process began."""
         with self._lock:
+            self._fold()
             return {series: numbers.copy() for series, numbers in self._totals.items()}
 
     def waiting(self) -> int:
@@ -143,11 +161,12 @@ class Recorder:
         """Have what changed stored, and forget what is over; whatever `store` raises, nothing is forgotten."""
         with self._flushing:
             with self._lock:
+                self._fold()
                 taken = {key: self._rows[key].copy() for key in self._changed}
             if taken:
                 store([_row(key, numbers) for key, numbers in sorted(taken.items(), key=lambda pair: pair[0])])
             with self._lock:
-                self._current.clear()
+                self._fold()
                 self._changed -= {key for key, numbers in taken.items() if self._rows[key].count == numbers.count}
                 over = [key for key in self._rows if key.start + key.span <= self._minute and key not in self._changed]
                 for key in over:

@@ -53,6 +53,10 @@ class Channel(models.Model):
         help_text="Alerts of this severity and above.",
     )  # fmt: skip
     is_enabled = models.BooleanField("enabled", default=True)
+    takes_approvals = models.BooleanField(
+        "tells of approvals", default=False, db_default=False,
+        help_text="Whoever reads it may approve or reject a waiting task by a link that is good for one decision.",
+    )  # fmt: skip
     url = SealedAddress("address", blank=True)
     secret = sealed.SealedText(blank=True)
     settings = models.JSONField(default=dict, blank=True, help_text="E-mail: recipients, sender, username.")

@@ -55,7 +55,14 @@ class Desk:
             await asyncio.sleep(TICK_SECONDS)
             BODIES.forget()
             for subscriber in self.subscribers:
-                subscriber.tick(self.loop.time())
+                self._tick_one(subscriber)
+
+    def _tick_one(self, subscriber: Subscriber) -> None:
+        try:
+            subscriber.tick(self.loop.time())
+        except Exception:
+            logger.exception("a stream broke; it ends, the others go on")
+            subscriber.give_up()
 
     async def _guard(self) -> None:
         while True:

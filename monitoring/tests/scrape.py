@@ -11,6 +11,7 @@ from monitoring.metrics.requests import Recorder, Series
 from monitoring.models import NUMBERS, Collection, SystemMetric
 from orchestrators import instances, messages
 from orchestrators.models import Instance, Node
+from orchestrators.work import board
 from orgs import leases
 from orgs.models import Organization
 
@@ -24,6 +25,9 @@ def fill(now: datetime, *, organization_id: str) -> None:
     instances.create("orch-2", organization=organization, acting_user=None)
     Instance.objects.filter(orchestrator_id="orch-1").update(status="active", is_connected=True)
     messages.queue("orch-1", message_type="note", content={}, acting_user=None)
+    done = board.create(organization, task_type="bugfix", payload={}, priority="P2", acting_user=None)
+    board.set_status(done, "completed", acting_user=None)
+    board.create(organization, task_type="bugfix", payload={}, priority="P1", acting_user=None)
     beats = [[int(now.timestamp()) - 10, 30], [int(now.timestamp()) - 5, 30], [int(now.timestamp()) - 300, 9000]]
     Node.objects.create(
         node_id="web:7:abc", hostname="web", pid=7, started_at=now, beat_at=now, sessions=3, heartbeats=beats

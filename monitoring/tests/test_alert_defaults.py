@@ -100,7 +100,7 @@ def test_the_defaults_are_the_issues() -> None:
     pairs = {
         "response_time": (1000, 3000), "error_rate": (1, 5), "cpu": (70, 90), "host_cpu": (70, 90), "memory": (80, 95),
         "host_memory": (80, 95), "queue_pending": (50, 100), "queue_processing": (20, 50), "rate_limit": (100, 500),
-        "authentication": (50, 200), "budget": (80, 100),
+        "authentication": (50, 200), "budget": (80, 100), "queue_age": (900, 3600),
     }  # fmt: skip
     expected: dict[str, list[tuple[str, float]]] = {
         name: [("warning", first), ("error", second)] for name, (first, second) in pairs.items()
@@ -111,7 +111,7 @@ def test_the_defaults_are_the_issues() -> None:
     expected |= {"organization_empty": [("critical", 1)], "process_restarting": [("error", 5)]}
     assert {name: found[name] for name in expected} == expected
     waiting = {row.alert_type for row in Rule.objects.all() if probes.waits_for(row.metric)}
-    assert waiting == {"queue_pending", "queue_processing"}
+    assert waiting == set()
     assert len(Rule.objects.all()) == len(defaults.RULES)
 
 

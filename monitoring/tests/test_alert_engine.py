@@ -135,7 +135,7 @@ def test_an_organizations_own_rule_takes_the_place_of_the_one_for_everywhere(
 
 
 def test_a_rule_whose_metric_has_no_probe_waits(beat: Beat) -> None:
-    assert probes.waits_for("queue_pending") == "the task queue"
+    assert probes.waits_for("no_such_metric") == "a source of this metric"
     assert probes.waits_for("cpu_usage_percent") == ""
     with pytest.raises(InvalidInput, match="fields"):
         rule("made-up", 1, metric="no_such_metric")

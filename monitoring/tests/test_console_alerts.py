@@ -115,8 +115,9 @@ def test_a_button_that_came_too_late_says_so(browser: Client) -> None:
 
 def test_the_rules_say_what_waits_and_what_was_changed(browser: Client) -> None:
     Rule.objects.filter(rule_key="cpu.error").update(is_changed=True, changed_by="ann")
+    Rule.objects.filter(rule_key="cpu.warning").update(metric="of_an_older_release")
     shown = page(browser, "rule_changelist")
-    assert "waits for the task queue" in shown
+    assert "waits for a source of this metric" in shown
     assert "changed by ann" in shown
     assert "default" in shown
 

@@ -10,8 +10,8 @@ from monitoring.alerts import channels
 from monitoring.models import Channel, Delivery
 from monitoring.tests import receivers
 from monitoring.tests.receivers import Receiver
-from orgs import organizations, sealed
-from orgs.models import AllowedNetwork, Organization, User
+from orgs import sealed
+from orgs.models import AllowedNetwork, Organization
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 LIST = "/admin/monitoring/channel/"
@@ -19,15 +19,9 @@ SECRET = "a long secret of mine"
 
 
 @pytest.fixture
-def acme() -> Organization:
-    return organizations.create("acme", name="Acme", acting_user=None)
-
-
-@pytest.fixture
-def console(client: Client, settings: Any) -> Client:
+def console(console: Client, settings: Any) -> Client:
     settings.OUTBOUND_ALLOWED_CIDRS = ["127.0.0.0/8"]
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
+    return console
 
 
 @pytest.fixture

@@ -45,19 +45,21 @@ def spend(at: datetime, micros: int, *, organization: str = "org-001", **more: A
 
 def test_sums_are_those_of_the_rows_whatever_the_ends() -> None:
     for minutes in range(0, 600, 7):
-        spend(START + timedelta(minutes=minutes), minutes * 13 + 1)
+        spend(START + timedelta(minutes=minutes), minutes * 13 + 1, saved_usd_micros=minutes)
     for first, last in ((0, 600), (0, 60), (13, 47), (59, 61), (60, 180), (61, 179), (13, 240), (120, 433)):
         since, until = (START + timedelta(minutes=minutes) for minutes in (first, last))
         rows = Call.objects.filter(started_at__gte=since, started_at__lt=until)
         found = spending.totals(organizations=None, since=since, until=until)
         expected = sum(rows.values_list("cost_usd_micros", flat=True))
         assert sum(total.cost_usd_micros for total in found.values()) == expected
+        saved = sum(rows.values_list("saved_usd_micros", flat=True))
+        assert sum(total.saved_usd_micros for total in found.values()) == saved
         assert sum(total.requests for total in found.values()) == rows.count()
 
 
 def test_costs_are_broken_down_and_in_series(people: Cast) -> None:
     spend(START + timedelta(hours=1), 1_000_001, key_id="key_1")
-    spend(START + timedelta(hours=30), 2_000_000, key_id="key_2", model="o3", provider="azure")
+    spend(START + timedelta(hours=30), 2_000_000, key_id="key_2", model="o3", provider="azure", saved_usd_micros=7)
     spend(START + timedelta(hours=31), 0, key_id="key_2", status="failed", error="timeout", model="", provider="")
     spend(START - timedelta(hours=30), 500_000, key_id="key_1")
     spend(START + timedelta(hours=2), 9_000_000, organization="org-002")
@@ -66,6 +68,7 @@ def test_costs_are_broken_down_and_in_series(people: Cast) -> None:
     assert (shown["total_cost"], shown["currency"], shown["request_count"], shown["failed_count"]) == (
         3.000001, "USD", 2, 1,
     )  # fmt: skip
+    assert shown["saved_by_cache"] == 0.000007
     assert shown["cost_breakdown"][1] == {
         "dimension": "api_key", "dimension_value": "key_1", "cost": 1.000001, "token_count": 3, "request_count": 1,
         "failed_count": 0, "cost_per_request": 1.000001, "trend": 100.0,

@@ -13,8 +13,9 @@ from django.utils import timezone
 from monitoring.metrics import requests, storage
 from monitoring.models import RequestMetric
 from monitoring.tests.samples import sample
+from orchestrators import work
 from orchestrators.models import Instance
-from orgs.models import Organization, User
+from orgs.models import Membership, Organization, User
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 CPU, MEMORY = "cpu_usage_percent", "memory_percent"
@@ -162,10 +163,31 @@ def test_the_table_has_each_orchestrator_with_its_latest_sample_the_busiest_firs
     assert "No orchestrator of this organization" in console.get(url, {"organization_id": "other"}).content.decode()
 
 
-@pytest.mark.parametrize("who", ["nobody", "member"])
-def test_nobody_but_a_superadmin_reads_measurements_here(client: Client, who: str) -> None:
-    if who == "member":
-        client.force_login(User.objects.create_user("bob"))
+def test_an_organizations_chart_of_tasks_has_its_own_alone(console: Client) -> None:
+    for name, number in (("acme", 1), ("globex", 3)):
+        home = Organization.objects.create(organization_id=name, name=name)
+        for _ in range(number):
+            work.create(home, task_type="bugfix", payload={}, priority=5, acting_user=None)
+
+    def open_now(**query: str) -> float:
+        return float(ask(console, **query).json()["tasks"]["series"]["tasks_open"]["avg"][-1])
+
+    own = {name: open_now(tasks="own", organization_id=name) for name in ("acme", "globex", "nowhere")}
+    assert own == {"acme": 1, "globex": 3, "nowhere": 0}
+    assert open_now(tasks="all", organization_id="acme") == 4  # the page of the system
+    page = console.get(reverse("admin:orgs_organization_change", args=["acme"])).content.decode()
+    assert "Of this organization; per hour" in page
+    assert 'data-tasks="own"' in page
+
+
+@pytest.mark.parametrize(("who", "status"), [("nobody", 302), ("member", 302), ("staff", 403)])
+def test_nobody_but_a_superadmin_reads_measurements_here(client: Client, who: str, status: int) -> None:
+    if who != "nobody":
+        acme = Organization.objects.create(organization_id="acme", name="Acme")
+        bob = User.objects.create_user("bob", is_staff=who == "staff")
+        Membership.objects.create(user=bob, organization=acme, role="admin")
+        client.force_login(bob)
     for page in ("series", "latest"):
-        answer = client.get(reverse(f"admin:monitoring_systemmetric_{page}"), {"organization_id": "acme"})
-        assert answer.status_code == 302
+        wanted = {"organization_id": "acme", "tasks": "all"}
+        answer = client.get(reverse(f"admin:monitoring_systemmetric_{page}"), wanted)
+        assert answer.status_code == status

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from monitoring import optimization
+from llm_gateway.models import Prompt, WorkflowRun
+from monitoring import activities, optimization
 from monitoring.metrics import calls, levels, requests, rollups
 from monitoring.metrics.requests import Recorder, Series
 from monitoring.models import Activity, SystemMetric
 from monitoring.tests import scrape
+from orchestrators.models import Approval, Task
 from orgs.tests import cast
 from orgs.tests.cast import Cast
 
@@ -229,6 +231,53 @@ def test_an_activity_is_stored_and_counted_for_its_organization(people: Cast) ->
     assert {"organization_id": "org-001", "user_id": "ann", "count": 1} in found["top_users"]
     assert data(people.charlie.get(ACTIVITY))["total"] == 1
     assert data(people.root.get(ACTIVITY))["total"] == 4
+
+
+def test_tasks_are_activities_of_who_created_them(people: Cast) -> None:
+    body = {"type": "bugfix", "payload": {}, "priority": "P2"}
+    for person, organization_id in ((people.oscar, "org-001"), (people.oscar, "org-001"), (people.charlie, "org-002")):
+        task = person.call("POST", "/tasks", body | {"organization_id": organization_id}).json()["task_id"]
+    ours = Task.objects.filter(organization_id="org-001").values_list("created_by", flat=True)[0]
+    people.oscar.call("POST", TRACK, {"activity_type": "workflow", "user_id": ours})
+    people.oscar.call("POST", TRACK, {"activity_type": "session", "user_id": "ann"})
+    found = data(people.vera.get(ACTIVITY))
+    assert found["by_type"] == {"api_call": 0, "workflow": 3, "feature": 0, "session": 1}
+    assert (found["total"], found["users"], [day["count"] for day in found["by_day"]]) == (4, 2, [4])
+    assert [(row["user_id"], row["count"]) for row in found["top_users"]] == [(ours, 3), ("ann", 1)]
+    assert data(people.root.get(ACTIVITY))["users"] == 3
+    Task.objects.filter(task_id=task).update(created_at=timezone.now() - timedelta(days=2))
+    assert data(people.charlie.get(ACTIVITY))["total"] == 0
+
+
+def test_prompts_runs_events_and_decisions_are_activities_each_counted_once(
+    people: Cast, django_assert_num_queries: Any
+) -> None:
+    now = timezone.now()
+    task = {"payload": {}, "priority": "P1", "type": "bugfix"}
+    ids = [people.oscar.call("POST", "/tasks", task).json()["task"]["approval_id"] for _ in range(3)]
+    assert people.alice.call("POST", f"/approvals/{ids[0]}/approve").status_code == 200
+    assert people.alice.call("POST", f"/approvals/{ids[1]}/reject").status_code == 200
+    Approval.objects.filter(approval_id=ids[2]).update(status="expired", decided_at=now)
+    event = {"event_type": "built", "source_agent": "ci", "payload": {}}
+    assert people.oscar.call("POST", "/events/publish", event).status_code == 200
+    home: dict[str, Any] = {"organization_id": "org-001", "created_at": now, "created_by": "ann"}
+    for number, task_id in enumerate(("", "", "tsk_1")):
+        Prompt.objects.create(prompt_id=f"prm_{number}", task_id=task_id, **home)
+    for number, user_id in enumerate(("bob", "")):
+        row = Task.objects.create(task_id=f"tsk_{number}", task_type="workflow", priority=5, run_after=now, **home)
+        run = {"workflow_id": f"wf_{number}", "workflow_type": "hybrid", "priority": 5, "user_id": user_id}
+        WorkflowRun.objects.create(task=row, **run, **home)
+    Prompt.objects.create(prompt_id="prm_old", **home | {"created_at": now - timedelta(days=2)})
+    Prompt.objects.create(prompt_id="prm_theirs", **home | {"organization_id": "org-002"})
+    found = data(people.vera.get(ACTIVITY))
+    assert found["by_type"] == {"api_call": 3, "workflow": 5, "feature": 2, "session": 0}
+    counts = sorted((row["user_id"], row["count"]) for row in found["top_users"])
+    decider = Approval.objects.get(approval_id=ids[0]).decided_by
+    creator = Task.objects.filter(task_type="bugfix")[0].created_by
+    assert counts == sorted([("ann", 3), ("bob", 1), ("ci", 1), (decider, 2), (creator, 3)])
+    assert (found["total"], found["users"]) == (10, 5)
+    with django_assert_num_queries(10):
+        activities.summarize(organizations=["org-001"], since=now - timedelta(days=1), until=timezone.now())
 
 
 def test_who_reads_only_tracks_nothing_and_nobody_tracks_for_others(people: Cast) -> None:

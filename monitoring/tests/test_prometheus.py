@@ -60,6 +60,12 @@ def test_it_says_what_the_database_says(people: Cast) -> None:
     assert found["moolai_heartbeats_per_second"] == {"web:7": 1}
     assert found["moolai_messages"]["outbound pending"] == 1
     assert len(found["moolai_messages"]) == 10
+    assert found["moolai_tasks"] == {"pending_approval": 1, "assigned": 0, "in_progress": 0}
+    assert found["moolai_tasks_created_last_hour"] == {"": 2}
+    assert found["moolai_tasks_ended_last_hour"] == {"completed": 1, "failed": 0, "dead": 0, "cancelled": 0}
+    assert found["moolai_task_mean_seconds"][""] < 5
+    assert found["moolai_agents"] == {"": 1}
+    assert found["moolai_agents_busy"] == found["moolai_tasks_late"] == found["moolai_task_oldest_seconds"] == {"": 0}
     assert found["moolai_jobs"]["queued"] == found["moolai_rollouts"]["running"] == 0
     assert set(found["moolai_background_age_seconds"]) == {"sweep", "prune", "collection", "beat"}
     assert found["moolai_metrics_collection_lag_seconds"] == {"": 0}

@@ -1,14 +1,21 @@
 """The gateway's metrics: what calls leave in them, with labels that are few and name no organization."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from llm_gateway.cache import counts as caching
+from llm_gateway.guardrails import counts as guarding
+from llm_gateway.guardrails import rules
+from llm_gateway.guardrails.guard import Blocked, Held
+from llm_gateway.models import Guardrails
 from llm_gateway.money import draining
 from llm_gateway.money.journal import Journal
 from llm_gateway.money.records import Begin
+from llm_gateway.plane import catalog
 from llm_gateway.plane.catalog import NO_POLICY, Source
 from llm_gateway.plane.routing import Target
 from llm_gateway.usage import Usage
@@ -40,6 +47,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Put empty counts in the place of this process's."""
     found = Counts()
     monkeypatch.setattr(counts, "COUNTS", found)
+    for room in (caching, guarding):
+        monkeypatch.setattr(room, "_counts", Counter())
     return found
 
 
@@ -72,7 +81,7 @@ def read() -> dict[str, dict[str, float]]:
 def test_a_process_without_calls_has_every_series_at_zero(people: Cast) -> None:
     found = read()
     names = {name for name in found if name.startswith("moolai_llm_")}
-    assert len(names) >= 15
+    assert len(names) >= 20
     assert {value for name in names for value in found[name].values()} == {0.0}
     assert found["moolai_llm_breakers"]["open openai"] == 0
 
@@ -116,6 +125,38 @@ def test_refusals_are_counted_by_what_is_spent(people: Cast) -> None:
     for unit in ("budget", "requests", "tokens", "calls"):
         observer.refused(unit)
     assert read()["moolai_llm_refusals_total"] == {"budget": 1, "requests": 1, "tokens": 1, "parallel": 1}
+
+
+def test_the_cache_and_the_guardrails_tell_what_they_did(people: Cast) -> None:
+    for name, number in (
+        ("hits", 5),
+        ("shared_hits", 2),
+        ("misses", 3),
+        ("stored", 4),
+        ("saved_usd_micros", 2_500_000),
+    ):
+        caching.add(name, number)
+    redact, block = {"name": "r", "kind": "redact", "detect": ["email"]}, {"name": "b", "kind": "deny", "words": ["no"]}
+    wanted, wrong = rules.normal([redact, block])
+    assert not wrong
+    Guardrails.objects.create(organization_id="org-001", rules=wanted)
+    guards = catalog.read().guards["org-001"]
+    assert guards.request.clean("a@example.com, b@example.com") == "[EMAIL], [EMAIL]"
+    held = Held(guards.answer)
+    assert held.feed("c@exam") + held.feed("ple.com " + "x " * 100) + held.finish() == "[EMAIL] " + "x " * 100
+    for guard in (guards.answer, rules.compiled(wanted).answer):  # type: ignore[union-attr]
+        with pytest.raises(Blocked):  # the second only shows what it would do
+            guard.clean("no")
+    found = read()
+    assert found["moolai_llm_cache_looks_total"] == {"hit": 5, "miss": 3}
+    assert [found[f"moolai_llm_cache_{name}_total"][""] for name in ("shared_hits", "stores", "saved_usd")] == [
+        2,
+        4,
+        2.5,
+    ]
+    assert found["moolai_llm_guardrail_finds_total"] == {
+        "redacted request": 2, "answer redacted": 1, "blocked request": 0, "answer blocked": 1,
+    }  # fmt: skip
 
 
 def test_the_journals_backlog_is_what_the_ledger_lacks(people: Cast, settings: Any) -> None:

@@ -15,10 +15,10 @@ from monitoring.metrics.requests import Recorder, Series
 from monitoring.models import NUMBERS, Activity, SystemMetric
 from monitoring.tests.samples import sample
 from moolai.errors import AppError, InvalidInput
-from orchestrators import instances, messages
-from orchestrators.models import Message
+from orchestrators import instances, messages, work
+from orchestrators.models import Approval, Message, Task
 from orgs import organizations
-from orgs.models import Event
+from orgs.models import Event, Organization
 from orgs.tests import cast
 
 pytestmark = pytest.mark.django_db
@@ -302,6 +302,23 @@ def test_the_door_answers_the_callers_own_rows_and_says_when_there_are_more(sett
     assert answer(people.root, f"{QUERY}?organization_ids=org-001", aggregation="max")[1]["rows"][0] == {
         "cpu_usage_percent": 30
     }
+
+
+def test_tasks_and_approvals_are_those_of_the_callers_organization(settings: Any) -> None:
+    people = cast.make(settings)
+    for name, number in (("org-001", 1), ("org-002", 2)):
+        home = Organization.objects.get(pk=name)
+        for _ in range(number):
+            task = work.create(home, task_type="bugfix", payload={}, priority="P1", acting_user=None)
+            work.cancel(task, acting_user=None)
+    at = NOW - HOUR
+    Task.objects.update(created_at=at, completed_at=at)
+    Approval.objects.update(decided_at=at)
+    wanted: Any = {"metrics": ["tasks", "tasks_ended", "approvals"], "aggregation": "count"}
+    for person, number in ((people.alice, 1), (people.charlie, 2), (people.root, 3)):
+        (row,) = answer(person, **wanted)[1]["rows"]
+        assert row == {"tasks": number, "tasks_ended": number, "approvals": number}
+    assert answer(people.alice, **wanted, filters={"organization_id": "org-002"})[0] == 404
 
 
 def test_the_door_refuses_what_is_foreign_or_unknown(settings: Any) -> None:

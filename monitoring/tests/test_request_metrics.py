@@ -14,6 +14,7 @@ from monitoring.metrics import retention as metrics_retention
 from monitoring.metrics.call_spans import DAY, HOUR, MINUTE
 from monitoring.metrics.requests import Numbers, Recorder, Series
 from monitoring.models import ALL, Activity, RequestMetric
+from moolai.testing.processes import wait_until
 from orgs import rates, retention
 from orgs.tests import cast
 from orgs.tests.cast import Cast
@@ -328,3 +329,24 @@ def test_the_thread_stores_while_it_runs_and_when_it_ends(stored: list[RequestMe
     flusher.stop()
     assert [row.count for row in stored] == [1] * 7
     assert recorder.waiting() == 0
+
+
+@pytest.mark.once
+def test_the_thread_outlives_what_nobody_thought_of_and_says_so_once(
+    stored: list[RequestMetric], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder, left = Recorder(), [RuntimeError("unheard of"), RuntimeError("again")]
+
+    def store(found: Sequence[RequestMetric]) -> None:
+        if left:
+            raise left.pop()
+        stored.extend(found)
+
+    monkeypatch.setattr(requests, "store", store)
+    caplog.set_level("INFO", logger=flushing.__name__)
+    flusher = flushing.Flusher(recorder, interval_seconds=0.01)
+    record(recorder)
+    flusher.start()
+    assert wait_until(lambda: len(stored) == 7, timeout_seconds=5)
+    flusher.stop()
+    assert caplog.messages == ["request metrics could not be stored", "request metrics are stored again"]

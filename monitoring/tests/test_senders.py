@@ -66,6 +66,8 @@ def test_r29_nothing_in_an_alert_addresses_anybody_in_slack() -> None:
         assert "@channel" not in text
         assert "&lt;!here&gt;" in text.replace("\u2060", "")
         assert "*bold*" not in text
+    assert slack.escape("task tsk_1f of snake_case_org") == "task tsk_1f of snake_case_org"  # an id is copied as it is
+    assert slack.escape("_a_ *b* ~c~") == "_\u2060a_\u2060 *\u2060b*\u2060 ~\u2060c~\u2060"
     head = found["blocks"][0]["text"]
     assert head["type"] == "plain_text"
     assert len(head["text"]) <= 150

@@ -366,6 +366,33 @@ async def test_a_reader_that_falls_behind_begins_anew(
     assert not feed.current().subscribers
 
 
+async def test_a_line_that_breaks_ends_and_stops_no_others_keep_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "TICK_SECONDS", 0.01)
+    table, ends = desk.Desk(), []
+
+    class Line:
+        def __init__(self, *, is_broken: bool) -> None:
+            self.is_broken, self.ticks = is_broken, 0
+
+        def tick(self, now: float) -> None:
+            self.ticks += 1
+            if self.is_broken:
+                raise RuntimeError("unheard of")
+
+        def give_up(self) -> None:
+            ends.append(self)
+
+    lines: list[Any] = [Line(is_broken=number % 2 == 0) for number in range(6)]
+    for line in lines:
+        table.add(line)
+    async with asyncio.timeout(5):
+        while not all(line.ticks >= 2 for line in lines):  # noqa: ASYNC110 - counted by the desk
+            await asyncio.sleep(0.01)
+    for line in lines:
+        table.remove(line)
+    assert set(ends) == set(lines[::2])
+
+
 async def statements(tokens_: list[str]) -> list[str]:
     """Open a stream with each credential; return the statements of one turn of the feed and one look at them all."""
     open_ones = [Inside(token) for token in tokens_]

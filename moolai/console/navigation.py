@@ -9,6 +9,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from monitoring.alerts import counts
+from orchestrators.admin import task_pieces
 
 Item = dict[str, Any]
 MOST_ALERTS: Final = 1000  # the badge counts no further
@@ -27,6 +28,11 @@ def mark(request: HttpRequest) -> str:
 def styles(request: HttpRequest) -> str:
     """Return the address of the console's own styles."""
     return static("moolai/console.css")
+
+
+def work_styles(request: HttpRequest) -> str:
+    """Return the address of the styles of the task queue's pages."""
+    return static("moolai/work.css")
 
 
 def gateway_styles(request: HttpRequest) -> str:
@@ -55,6 +61,34 @@ def _open_alerts(request: HttpRequest) -> Item:
     return {"badge": words, "badge_variant": "danger"} if number else {}
 
 
+def _waiting(request: HttpRequest) -> Item:
+    """Count the approvals that wait, likewise."""
+    if not getattr(getattr(request, "user", None), "is_superuser", False):
+        return {}
+    try:
+        words = task_pieces.badge_words()
+    except (DatabaseError, InterfaceError):
+        return {}
+    return {"badge": words, "badge_variant": "warning"} if words else {}
+
+
+def _work(request: HttpRequest) -> Item:
+    """Return the group of the task queue."""
+    board, tasks = reverse("admin:orchestrators_task_board"), _list("Tasks", "task", "orchestrators_task")
+    is_board = request.path == board
+    return {
+        "title": "Work",
+        "separator": True,
+        "items": [
+            {"title": "Task board", "icon": "view_kanban", "link": board, "active": is_board},
+            {**_list("Approvals", "approval", "orchestrators_approval"), **_waiting(request)},
+            {**tasks, "active": request.path.startswith(tasks["link"]) and not is_board},
+            _list("Agents", "smart_toy", "orchestrators_agent"),
+            _list("Routes", "fork_right", "orchestrators_route"),
+        ],
+    }
+
+
 def _gateway(request: HttpRequest) -> Item:
     """Return the group of the LLM gateway."""
     playground = reverse("admin:llm_gateway_call_playground")
@@ -65,11 +99,14 @@ def _gateway(request: HttpRequest) -> Item:
         "separator": True,
         "items": [
             {**log, "active": request.path.startswith(log["link"]) and request.path != playground},
+            _list("Prompts", "chat", "llm_gateway_prompt"),
             _list("Providers", "cloud", "llm_gateway_provider"),
             {"title": "Models", "icon": "deployed_code", "link": models, "active": request.path.startswith(prices)},
             _list("Aliases", "alt_route", "llm_gateway_alias"),
             _list("Cache rules", "cached", "llm_gateway_cacherule"),
             _list("Guardrails", "shield", "llm_gateway_guardrails"),
+            _list("Workflows", "account_tree", "llm_gateway_workflowrun"),
+            _list("Templates", "schema", "llm_gateway_workflowtemplate"),
             _list("Costs", "payments", "llm_gateway_spending"),
             _list("Budgets", "account_balance_wallet", "orgs_spendinglimit"),
             _list("Privacy", "visibility_off", "llm_gateway_gatewaypolicy"),
@@ -98,12 +135,14 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 _list("Metrics", "monitoring", "monitoring_systemmetric"),
             ],
         },
+        _work(request),
         _gateway(request),
         {
             "title": "Alerting",
             "separator": True,
             "items": [
                 _list("Rules", "rule", "monitoring_rule"),
+                _list("Event rules", "rule_settings", "orchestrators_eventrule"),
                 _list("Silences", "notifications_paused", "monitoring_silence"),
                 _list("Channels", "campaign", "monitoring_channel"),
             ],

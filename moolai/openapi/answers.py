@@ -48,10 +48,11 @@ HEADERS: Final[dict[str, Part]] = {
 }
 EVENTS: Final = (
     "orchestrator_status", "message", "alert", "system_metrics", "system_health", "history", "resync", "end",
+    "start", "token", "done", "error",
 )  # fmt: skip
 STREAM: Final[Part] = {
     "type": "object",
-    "description": "One event of the stream; what `data` holds by `event` is in docs/streams.md.",
+    "description": "One event of the stream; what `data` holds by `event` is in docs/streams.md and docs/prompts.md.",
     "required": ["event", "data"],
     "properties": {
         "event": {"type": "string", "enum": list(EVENTS)},

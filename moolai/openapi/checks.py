@@ -6,10 +6,19 @@ from moolai.openapi import answers
 
 Part = dict[str, Any]
 REDIS: Final = ["connected", "disconnected", "embedded"]
+COUNTS: Final = ["pending_tasks", "processing_tasks", "total_tasks"]
+QUEUE: Final[Part] = {
+    "type": "object",
+    "required": COUNTS,
+    "properties": {name: {"type": "integer"} for name in COUNTS},
+}
 
 
-def _flat(properties: dict[str, list[str] | None], *, optional: tuple[str, ...] = ()) -> Part:
-    fields = {name: {"type": "string", **({"enum": words} if words else {})} for name, words in properties.items()}
+def _flat(properties: dict[str, list[str] | None], *, optional: tuple[str, ...] = (), **more: Part) -> Part:
+    fields: Part = {
+        name: {"type": "string", **({"enum": words} if words else {})} for name, words in properties.items()
+    }
+    fields |= more
     return {"type": "object", "required": [name for name in fields if name not in optional], "properties": fields}
 
 
@@ -41,7 +50,7 @@ PATHS: Final[dict[str, Part]] = {
     "/health": _check(
         "health",
         "Tell whether the controller can serve; Redis is optional",
-        _flat({"status": ["healthy"], "redis": REDIS}),
+        _flat({"status": ["healthy"], "redis": REDIS}, queue_stats=QUEUE),
         _flat({"status": ["unhealthy"], "redis": REDIS}),
     ),
     "/healthz": _check("healthz", "Tell that the process serves requests", _flat({"status": ["alive"]}), None),

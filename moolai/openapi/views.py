@@ -17,6 +17,7 @@ YAML = "application/yaml"
 JSON = "application/json"
 FORMATS = {"json": JSON, "yaml": YAML}
 YAML_TYPES = (YAML, "application/vnd.oai.openapi", "application/x-yaml", "text/yaml")
+DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # in C, which is several times as fast
 
 
 class Door(rest.View):
@@ -43,7 +44,8 @@ class Schema(Door):
     def get(self, request: Request) -> HttpResponse:
         """Return this document."""
         if self.query["format"] == "yaml" or (not self.query["format"] and _prefers_yaml(request)):
-            response = HttpResponse(yaml.safe_dump(document(), sort_keys=False, allow_unicode=True), content_type=YAML)
+            text = yaml.dump(document(), Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+            response = HttpResponse(text, content_type=YAML)
         else:
             response = JsonResponse(document())
         response["Vary"] = "Accept"

@@ -22,6 +22,7 @@ from moolai.testing.redis import Redis
 
 CHOICE, BASE, POSTGRES, REDIS = "MOOLAI_TEST_ON", "MOOLAI_TEST_BASE", "MOOLAI_TEST_POSTGRES", "MOOLAI_TEST_REDIS"
 TEMPLATE = "product_template"
+LIMITS = ("API", "TASKS_CREATE", "TASKS_READ", "TASKS_UPDATE", "EVENTS", "APPROVALS", "STATS")
 FIRST_INSTALLATION_DATABASE = 32  # Redis databases 0–31 belong to the workers' own tests.
 
 
@@ -52,7 +53,7 @@ class World:
             "HOST": "127.0.0.1",
             "PORT": "8000",
             "LOG_FORMAT": "json",
-            "RATE_LIMIT_API": "1000000/minute",
+            **{f"RATE_LIMIT_{name}": "1000000/minute" for name in LIMITS},
         }
 
     def database_url(self, name: str) -> str:
@@ -60,6 +61,12 @@ class World:
         if self.engine == "sqlite":
             return f"sqlite:///{self.directory / name}.sqlite3"
         return self.postgres_url.replace("//postgres:", f"//{APP_USER}:").removesuffix("/postgres") + f"/{name}"
+
+    def name_of(self, database_url: str) -> str:
+        """Return what Django calls the database of a URL: a path, or a name on the server."""
+        if self.engine == "sqlite":
+            return database_url.removeprefix("sqlite:///")
+        return database_url.rpartition("/")[2]
 
     def describe(self) -> str:
         """Return one line that names the servers and their versions."""
@@ -73,7 +80,7 @@ class World:
         """Give an installation of the product with a migrated database of its own on this engine."""
         self.installations += 1
         name = f"installation_{self.worker}_{self.installations}"
-        database_url = self._new_database(name)
+        database_url = self.new_database(name)
         number = FIRST_INSTALLATION_DATABASE + self.installations % 32
         redis_url = f"{self.redis_url}/{number}" if self.redis_url else ""
         installation = Installation(
@@ -86,26 +93,41 @@ class World:
             if self.engine == "postgres":
                 Databases(self.postgres_url).drop(name)
 
-    def _new_database(self, name: str) -> str:
+    def new_database(self, name: str) -> str:
+        """Make a migrated database, a copy of one that the run migrates once; return its URL."""
         with _locked(self.base / "template.lock"):
+            self._make_template()
             if self.engine == "sqlite":
-                return copy_sqlite(self._sqlite_template(), self.directory / f"{name}.sqlite3")
-            databases = Databases(self.postgres_url)
-            if not databases.has(TEMPLATE):
-                databases.drop(f"{TEMPLATE}_new")  # left by a migration that failed
-                databases.create(f"{TEMPLATE}_new")
-                self._migrate(self.database_url(f"{TEMPLATE}_new"))
-                databases.query("ALTER DATABASE product_template_new RENAME TO product_template")
-            databases.create(name, template=TEMPLATE)
+                return copy_sqlite(self._sqlite_template, self.directory / f"{name}.sqlite3")
+            Databases(self.postgres_url).create(name, template=TEMPLATE)
             return self.database_url(name)
 
+    def make_template(self) -> None:
+        """Migrate the database that the others are copies of, unless that is done."""
+        with _locked(self.base / "template.lock"):
+            self._make_template()
+
+    def _make_template(self) -> None:
+        if self.engine == "sqlite":
+            self._make_sqlite_template()
+            return
+        databases = Databases(self.postgres_url)
+        if not databases.has(TEMPLATE):
+            databases.drop(f"{TEMPLATE}_new")  # left by a migration that failed
+            databases.create(f"{TEMPLATE}_new")
+            self._migrate(self.database_url(f"{TEMPLATE}_new"))
+            databases.query("ALTER DATABASE product_template_new RENAME TO product_template")
+
+    @property
     def _sqlite_template(self) -> Path:
-        path = self.base / f"{TEMPLATE}.sqlite3"
+        return self.base / f"{TEMPLATE}.sqlite3"
+
+    def _make_sqlite_template(self) -> None:
+        path = self._sqlite_template
         if not path.exists():
             unfinished = path.with_name(f"unfinished-{free_port()}.sqlite3")
             self._migrate(f"sqlite:///{unfinished}")
             copy_sqlite(unfinished, path)
-        return path
 
     def _migrate(self, database_url: str) -> None:
         directory = self.base / "migrating"

@@ -1,7 +1,10 @@
-"""The console's pages of the fleet: orchestrators, messages, configuration, jobs, processes, and organizations."""
+"""The console's pages of the fleet: orchestrators, messages, configuration, jobs, tasks, processes, organizations."""
 
 from orchestrators.admin import (
+    agents,
+    approvals,
     config_versions,
+    event_rules,
     instances,
     jobs,
     lists,
@@ -10,10 +13,15 @@ from orchestrators.admin import (
     override_versions,
     recommendations,
     rollouts,
+    routes,
+    tasks,
 )
 
 __all__ = [
+    "agents",
+    "approvals",
     "config_versions",
+    "event_rules",
     "instances",
     "jobs",
     "lists",
@@ -22,4 +30,6 @@ __all__ = [
     "override_versions",
     "recommendations",
     "rollouts",
+    "routes",
+    "tasks",
 ]

@@ -147,11 +147,6 @@ class InstanceAdmin(BulkActions, ConsoleAdmin):
         """Delete it by the registry's own function: its session is closed."""
         instances.delete(obj, acting_user=user(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
-        """Delete the chosen ones."""
-        for row in queryset:
-            instances.delete(row, acting_user=user(request))
-
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:

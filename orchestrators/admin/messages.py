@@ -41,6 +41,7 @@ class MessageAdmin(LongListAdmin):
     """Messages both ways. A new one is composed here; what was queued is never edited."""
 
     may_add = True
+    add_title = "Send a message"
     form = ComposeForm
     list_display = ["kind", "state", "way", "orchestrator_", "tries", "when", "reason"]
     list_display_links = ["kind"]
@@ -113,13 +114,6 @@ class MessageAdmin(LongListAdmin):
         """Show the list with its mark: the newest message this page knows."""
         newest = Message.objects.order_by("-id").values_list("id", flat=True).first()
         return super().changelist_view(request, {"message_mark": newest or 0, **(extra_context or {})})
-
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """Show the form."""
-        title = "Send a message"
-        extra = {"title": title, "here": title, "show_save_and_continue": False, "show_save_and_add_another": False}
-        answer: HttpResponse = super().add_view(request, form_url, {**extra, **(extra_context or {})})
-        return answer
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

@@ -109,6 +109,10 @@ def execute(options: argparse.Namespace) -> int:
 
 async def run(options: argparse.Namespace) -> Ended | None:
     """Hold the session until a signal asks to leave; return how it was refused, if it was."""
+
+    async def take_task(task_type: str, payload: Any) -> Frame:
+        return await rehearsal.perform(client, task_type, payload)
+
     client = OrchestratorClient(
         options.url,
         options.orchestrator_id,
@@ -120,6 +124,8 @@ async def run(options: argparse.Namespace) -> Ended | None:
         keep_trying=options.keep_trying,
         on_config=rehearsal.refusing(options.refuse_config, partial(take_config, options.orchestrator_id)),
         on_message=partial(take_message, options.orchestrator_id),
+        on_task=take_task if options.tasks else None,
+        task_types=options.tasks,
     )
     stopping: list[asyncio.Task[None]] = []
     on_signals(lambda: stopping.append(asyncio.create_task(client.stop())))

@@ -73,27 +73,36 @@ class Fleet:
         metrics_interval: float | None = None,
         rehearsed: Rehearsal | None = None,
     ) -> None:
-        sampler = Sampler(reuse_seconds=5.0) if metrics_interval else None
-        shared = ssl.create_default_context() if url.startswith("wss:") else None
+        shared: dict[str, Any] = {
+            "api_key": api_key,
+            "organization_id": organization_id,
+            "heartbeat_interval": heartbeat_interval,
+            "metrics_interval": metrics_interval,
+            "sampler": Sampler(reuse_seconds=5.0) if metrics_interval else None,
+            "ssl_context": ssl.create_default_context() if url.startswith("wss:") else None,
+        }
         self._running: list[asyncio.Task[None]] = []
         self._trouble = Trouble()
         self._rehearsed = rehearsed or Rehearsal()
         self.clients = [
-            OrchestratorClient(
-                url,
-                f"{prefix}-{number:04d}",
-                api_key=api_key,
-                organization_id=organization_id,
-                name=f"{prefix.capitalize()} {number}",
-                heartbeat_interval=heartbeat_interval,
-                metrics_interval=metrics_interval,
-                sampler=sampler,
-                on_config=rehearsal.refusing(self._rehearsed.refuse_config, take_config),
-                on_message=take_message,
-                ssl_context=shared,
-            )
+            self._client(url, f"{prefix}-{number:04d}", name=f"{prefix.capitalize()} {number}", **shared)
             for number in range(1, size + 1)
         ]
+
+    def _client(self, url: str, orchestrator_id: str, **more: Any) -> OrchestratorClient:
+        async def take_task(task_type: str, payload: Any) -> Frame:
+            return await rehearsal.perform(client, task_type, payload)
+
+        client = OrchestratorClient(
+            url,
+            orchestrator_id,
+            on_config=rehearsal.refusing(self._rehearsed.refuse_config, take_config),
+            on_message=take_message,
+            on_task=take_task if self._rehearsed.tasks else None,
+            task_types=self._rehearsed.tasks,
+            **more,
+        )
+        return client
 
     async def run(self, stop: asyncio.Event, *, as_json: bool = False) -> Progress:
         """Run until `stop` is set, printing the progress; then say goodbye for all and return the final counts."""

@@ -35,6 +35,7 @@ class OrchestratorClient:
 
     `on_config(config)`, `on_message(type, content)` and `on_task(task_type, payload)` are async functions, or plain
     ones, which run in a thread. What a message or task callback returns is the result, what it raises is the error.
+    `task_types` are what `on_task` can do; without them it gets every type that no worker of the controller does.
     A message may come twice after a crash of this process: what was handled is remembered in memory only.
     `config_hash` and `config_version` are what an earlier process had applied. `heartbeat_interval` (seconds)
     overrides the controller's. Without `keep_trying`, `run` ends at a refused credential, and `refusal` says how.
@@ -56,6 +57,7 @@ class OrchestratorClient:
         on_config: ConfigCallback | None = None,
         on_message: MessageCallback | None = None,
         on_task: TaskCallback | None = None,
+        task_types: Sequence[str] | None = None,
         on_credential_expiring: ExpiringCallback | None = None,
         config_hash: str | None = None,
         config_version: int | None = None,
@@ -76,7 +78,8 @@ class OrchestratorClient:
         self._metrics_interval, self._sampler = metrics_interval, sampler
         self._sleep, self._clock, self._reconnect = sleep, clock, Reconnect(random=random)
         if capabilities is None:
-            capabilities = ("config", "messages", "tasks") if on_task else ("config", "messages")
+            able = () if on_task is None else ("tasks",) if task_types is None else task_types
+            capabilities = ("config", "messages", *able)
         self._register = register_frame(
             orchestrator_id,
             organization_id=organization_id,
@@ -238,8 +241,10 @@ class OrchestratorClient:
                 self.configuration.receive(frame)
             case "ack":
                 self.outbox.acknowledged(frame)
+                self.tasks.acknowledged(frame)
             case "error":
                 self.outbox.refused(frame)
+                self.tasks.refused(frame)
             case "task":
                 await self.tasks.receive(frame)
             case "task_cancel":
@@ -284,6 +289,8 @@ class OrchestratorClient:
 
     def _register_frame(self) -> Frame:
         frame = {**self._register, "config_hash": self.configuration.hash}
+        if self.tasks.is_able:
+            frame["running_tasks"] = self.tasks.unsettled
         return {key: value for key, value in frame.items() if value is not None}
 
     def _spawn(self, work: Any) -> None:

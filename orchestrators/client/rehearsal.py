@@ -1,9 +1,10 @@
-"""What a demonstration orchestrator does when asked: refuse a configuration, recommend one, call models."""
+"""What a demonstration orchestrator does when asked: refuse a configuration, recommend one, call models, do tasks."""
 
 import argparse
 import asyncio
 import itertools
 import json
+import random
 import urllib.request
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,12 @@ from .orchestrator import OrchestratorClient, logger
 
 MODEL: Final = "echo/echo"
 FIRST_CALL_SECONDS: Final = 3.0
+TASK_SECONDS: Final = (2.0, 4.0)
+TASK_STEPS: Final = 8
+TASK_TYPES: Final = (
+    "bugfix", "feature", "refactor", "deployment", "monitoring", "incident", "faq_update", "documentation",
+    "knowledge_sync",
+)  # fmt: skip
 CALL_SECONDS: Final = 3.0
 QUESTIONS: Final = (
     "Summarise the shift report of the packing line.",
@@ -27,14 +34,25 @@ QUESTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a fleet does on request: all refuse what contains `refuse_config`, the first sends `recommendation`."""
+    """What a fleet does on request.
+
+    All refuse what contains `refuse_config`, and do tasks of the types `tasks`; the first sends `recommendation`.
+    """
 
     refuse_config: str | None = None
     recommendation: Frame | None = None
+    tasks: tuple[str, ...] = ()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+def add_arguments(parser: argparse.ArgumentParser, *, tasks: tuple[str, ...] = ()) -> None:
+    """Declare the options; `tasks` are the types of tasks that are done without being asked for."""
+    parser.add_argument(
+        "--tasks",
+        metavar="TYPES",
+        type=words,
+        default=tasks,
+        help='do tasks of these types for show, such as "bugfix,deployment", in a few seconds each; "" for none',
+    )
     parser.add_argument(
         "--refuse-config",
         metavar="TEXT",
@@ -72,6 +90,23 @@ def _ask(url: str, api_key: str, question: str) -> None:
     request = urllib.request.Request(url, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 — our own
     with urllib.request.urlopen(request, timeout=CALL_SECONDS) as answer:  # noqa: S310 — our own
         answer.read()
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return the words between commas."""
+    return tuple(filter(None, (word.strip() for word in text.split(","))))
+
+
+async def perform(client: OrchestratorClient, task_type: str, payload: Any) -> Frame:
+    """Do a task for show: take a few seconds, report how far it is, and fail when its payload says `fail`."""
+    seconds = random.uniform(*TASK_SECONDS)
+    for step in range(1, TASK_STEPS + 1):
+        await asyncio.sleep(seconds / TASK_STEPS)
+        await client.report_progress(100 * step / TASK_STEPS)
+    if isinstance(payload, dict) and payload.get("fail"):
+        raise RuntimeError(f"the {task_type} was told to fail")
+    logger.info("%s: %s done in %.1f s", client.orchestrator_id, task_type, seconds)
+    return {"summary": f"{task_type} done by {client.orchestrator_id}", "seconds": round(seconds, 1)}
 
 
 def content(text: str) -> Frame:

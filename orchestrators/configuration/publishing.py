@@ -55,12 +55,14 @@ def rollback(
     acting_user: User | None,
     comment: str = "",
     is_forced: bool = False,
+    expected: int | None = None,
 ) -> ConfigVersion:
     """Publish the content of an older version as a new one; raises what `publish` raises, and `not_found`.
 
     One that was halted is likely to be taken back at once: `conflict`, unless `is_forced`.
     """
     organization = organizations.lock(organization.pk)
+    versions.require(organization, expected)
     target = versions.get(organization, version)
     if not is_forced:
         rollouts.require_not_halted(target)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from django.db import IntegrityError, transaction
@@ -14,8 +14,6 @@ from orchestrators.models import Message
 from orchestrators.protocol import FrameError
 from orgs import events
 from orgs.models import Event
-
-PARSED_PER_BYTE: Final = 8  # bytes of memory that a byte of JSON becomes, roughly
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def check(session: Any, frame: dict[str, Any]) -> Inbound:
         kind,
         {} if content is None else content,
         hashlib.sha256(fingerprint).hexdigest(),
-        PARSED_PER_BYTE * len(fingerprint),
+        protocol.PARSED_PER_BYTE * len(fingerprint),
     )
 
 

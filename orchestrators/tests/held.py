@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,8 +23,8 @@ Frame = dict[str, Any]
 class Held:
     """A hub that does not tick, with open sessions whose frames end up in `frames`."""
 
-    def __init__(self) -> None:
-        self.hub = Hub({"config_status": FrameHandler(configuration.check, configuration.store)})
+    def __init__(self, handlers: Mapping[str, FrameHandler] | None = None) -> None:
+        self.hub = Hub(handlers or {"config_status": FrameHandler(configuration.check, configuration.store)})
         self.frames: dict[str, list[Frame]] = {}
         self.secret = ""
 
@@ -60,6 +60,17 @@ class Held:
         await session.greet()
         return session
 
+    async def say(self, session: Session, *frames: Frame) -> None:
+        """Let a client send frames, and wait until they are answered."""
+        events = [{"type": "websocket.receive", "text": json.dumps(frame)} for frame in frames]
+        incoming = iter([*events, {"type": "websocket.disconnect"}])
+
+        async def receive() -> Frame:
+            return next(incoming)
+
+        await session.run(receive)
+        await asyncio.gather(*session.tasks)
+
     async def look(self, *, queries: int | None = None) -> None:
         """Look once, and let what it found be written; without anything to push it is so many `queries`."""
 
@@ -77,9 +88,9 @@ class Held:
 
 
 @asynccontextmanager
-async def holding() -> AsyncIterator[Held]:
+async def holding(handlers: Mapping[str, FrameHandler] | None = None) -> AsyncIterator[Held]:
     """Prepare one, and stop its hub at the end."""
-    found = Held()
+    found = Held(handlers)
     await sync_to_async(found.prepare)()
     yield found
     await found.hub.at_desk(connections.close_all)  # its thread ends with the hub, and its place in the pool does not

@@ -232,17 +232,17 @@ def running(world: World, blocker: Any, env: Mapping[str, str] | None = None) ->
         }
         installation = stack.enter_context(world.installation(given))
         stack.enter_context(blocker.unblock())
-        stack.enter_context(_orm_at(installation))
+        stack.enter_context(orm_at(installation))
         yield stack.enter_context(Live(installation, installation.serve()))
 
 
 @contextmanager
-def _orm_at(installation: Installation) -> Iterator[None]:
+def orm_at(installation: Installation, *, pool_size: int = 4) -> Iterator[None]:
     """Swap the default database for the installation's; everything else of its settings stays."""
     before = connections.settings["default"]
     _forget()
     url = installation.env["DATABASE_URL"]
-    config = database(url, data_dir=installation.data_dir, pool_size=4)
+    config = database(url, data_dir=installation.data_dir, pool_size=pool_size)
     connections.settings["default"] = {**before, **config}
     try:
         yield

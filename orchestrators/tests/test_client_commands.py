@@ -95,24 +95,33 @@ async def test_the_command_refuses_and_recommends_when_asked(tmp_path: Path) -> 
 
 
 @pytest.mark.once
-async def test_each_of_a_fleet_refuses_and_the_first_recommends() -> None:
+async def test_each_of_a_fleet_refuses_and_does_tasks_and_the_first_recommends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rehearsal, "TASK_SECONDS", (0.02, 0.03))
+
     async def script(peer: Peer) -> None:
         await peer.welcome()
         await peer.configure(1, config={"features": {"beta": True}})
+        await peer.send(type="task", message_id="m1", task_id="t1", task_type="bugfix", payload={}, lease_seconds=60)
         await attend(peer)
 
     def told(peer: Peer, kind: str) -> list[Frame]:
         return [frame for frame in peer.frames if frame["type"] == kind]
 
     async with FakeController(script) as controller:
-        rehearsed = Rehearsal("beta", {"title": "t"})
+        rehearsed = Rehearsal("beta", {"title": "t"}, rehearsal.words("bugfix, deployment"))
         fleet = Fleet(controller.url, 3, api_key="mk_secret", rehearsed=rehearsed)
         stop = asyncio.Event()
         running = asyncio.create_task(fleet.run(stop, as_json=True))
         await until(lambda: sum(len(told(peer, "config_status")) == 2 for peer in controller.peers) == 3, seconds=20)
         await until(lambda: sum(len(told(peer, "recommendation")) for peer in controller.peers) == 1)
+        await until(lambda: sum(len(told(peer, "task_result")) for peer in controller.peers) == 3)
         stop.set()
         await running
+        assert controller.peers[0].registered["capabilities"] == ["config", "messages", "bugfix", "deployment"]
+        assert {told(peer, "task_result")[0]["success"] for peer in controller.peers} == {True}
+        assert [frame["progress"] for frame in told(controller.peers[0], "task_progress")][-2:] == [87.5, 100.0]
         assert {told(peer, "config_status")[-1]["status"] for peer in controller.peers} == {"failed"}
 
 

@@ -1,12 +1,14 @@
 """Messages up and down and tasks: handled once, answered always, sent again until acknowledged."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 import pytest
 
 from orchestrators.client import FrameError, FrameTooLargeError, MessageConflictError, MessageError, OrchestratorClient
+from orchestrators.client.tasks import Tasks
 
 from .fake_controller import Peer, attend, polite, scripted, session
 
@@ -197,7 +199,8 @@ async def test_a_task_runs_and_its_result_and_progress_are_reported() -> None:
         success, progress, first, again = await asyncio.wait_for(result, 2)
         assert "tasks" in controller.peers[0].registered["capabilities"]
     assert (success, progress) == (True, 40)
-    assert first == {"type": "task_result", "task_id": "t1", "success": True, "result": {"sum": 2}} == again
+    want = {"type": "task_result", "task_id": "t1", "success": True, "result": {"sum": 2}}
+    assert (first, again) == (want | {"message_id": "m1"}, want | {"message_id": "m2"})
 
 
 async def test_a_long_task_keeps_its_lease_and_ends_when_cancelled() -> None:
@@ -268,3 +271,22 @@ async def test_a_task_sent_twice_while_it_runs_is_acknowledged_twice_and_run_onc
     async with session(script, on_task=work):
         assert (await asyncio.wait_for(result, 2))["success"] is True
     assert runs == ["x"]
+
+
+async def test_a_task_above_the_limit_is_refused_not_passed_over() -> None:
+    sent: list[Any] = []
+
+    async def send(frame: Any) -> bool:
+        sent.append(frame)
+        return True
+
+    async def work(kind: str, payload: Any) -> None:
+        await asyncio.sleep(10)
+
+    tasks = Tasks(handler=work, send=send, log=logging.LoggerAdapter(logging.getLogger("t")), concurrent=1)
+    for number in (1, 2):
+        await tasks.receive({"task_id": f"t{number}", "message_id": f"m{number}", "task_type": "x", "payload": {}})
+    await tasks.close()
+    assert [(one["type"], one["message_id"], one["success"]) for one in sent] == [
+        ("ack", "m1", True), ("ack", "m2", False),
+    ]  # fmt: skip

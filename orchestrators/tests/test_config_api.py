@@ -125,7 +125,10 @@ def test_versions_are_listed_newest_first_with_what_they_changed(cast: Cast) -> 
 def test_a_rollback_is_a_new_version_with_the_old_content(cast: Cast, fleet: list[Instance]) -> None:
     put(cast, {"features": {"n": 1}})
     put(cast, {"features": {"n": 2}})
-    row = data(cast.alice.call("POST", f"{URL}/rollback", {"version": 1}))
+    for stale in ('"1"', "nonsense"):
+        late = cast.alice.call("POST", f"{URL}/rollback", {"version": 1}, **{"If-Match": stale})
+        assert (late.status_code, late.json()["error"]) == (412, "precondition_failed")
+    row = data(cast.alice.call("POST", f"{URL}/rollback", {"version": 1}, **{"If-Match": '"2"'}))
     assert (row["version"], row["config"], row["source"]) == (3, {"features": {"n": 1}}, "rollback")
     assert row["comment"] == "Back to version 1."
     assert Instance.objects.get(pk=fleet[0].pk).config_version == 4

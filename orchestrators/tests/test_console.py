@@ -14,21 +14,9 @@ from django.urls import reverse
 from orchestrators import independence, instances
 from orchestrators.admin import badges
 from orchestrators.models import Instance, Message
-from orgs import organizations
 from orgs.models import AuditEntry, Event, Organization, User
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
-
-
-@pytest.fixture
-def acme() -> Organization:
-    return organizations.create("acme", name="Acme", acting_user=None)
 
 
 @pytest.fixture
@@ -269,7 +257,7 @@ def test_it_asks_as_much_for_200_as_for_10(
     fill(acme, 10, 190)
     with django_assert_max_num_queries(len(first)) as second:
         assert console.get(url).status_code == 200
-    assert len(second) == len(first) <= 12
+    assert len(second) == len(first) <= 13  # one counts the approvals for the sidebar
 
 
 def test_the_page_of_one_asks_little(

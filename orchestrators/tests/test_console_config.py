@@ -21,12 +21,6 @@ VERSIONS, ROLLOUTS = "/admin/orchestrators/configversion/", "/admin/orchestrator
 
 
 @pytest.fixture
-def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
-
-
-@pytest.fixture
 def acme() -> Organization:
     row = organizations.create("acme", name="Acme", acting_user=None, settings={})
     for number in range(4):

@@ -12,15 +12,13 @@ from orchestrators import bulk, jobs
 from orchestrators.configuration import tracking
 from orchestrators.models import Job
 from orchestrators.models.job import WORDS
-from orgs.models import User
 
 JOBS = "/admin/orchestrators/job/"
 
 
 @pytest.fixture
-def read(client: Client) -> Callable[[str], str]:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return lambda url: client.get(url).content.decode()
+def read(console: Client) -> Callable[[str], str]:
+    return lambda url: console.get(url).content.decode()
 
 
 @pytest.mark.once
@@ -51,9 +49,15 @@ def test_a_list_of_one_page_leads_to_no_other(read: Callable[[str], str]) -> Non
 
 
 @pytest.mark.django_db
-def test_the_page_that_composes_a_message_says_so(read: Callable[[str], str]) -> None:
+def test_the_forms_for_what_is_never_edited_say_what_they_do_and_are_sent_once(read: Callable[[str], str]) -> None:
     page = read("/admin/orchestrators/message/add/")
     heading = re.search(r"<h1.*?</h1>", page, re.S)
     assert heading is not None
     assert "Send a message" in heading[0]
     assert re.search(r"<button[^>]*_save[^>]*>\s*Send message\s*</button>", page)
+    heading = re.search(r"<h1.*?</h1>", create := read("/admin/orchestrators/task/add/"), re.S)
+    assert heading is not None
+    assert "Create a task" in heading[0]
+    for button in ("_continue", "_addanother"):
+        assert button not in page + create
+        assert button in read("/admin/orgs/membership/add/")

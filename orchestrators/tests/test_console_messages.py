@@ -24,12 +24,6 @@ LIST = "/admin/orchestrators/message/"
 
 
 @pytest.fixture
-def console(client: Client) -> Client:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
-    return client
-
-
-@pytest.fixture
 def orch() -> Instance:
     acme = organizations.create("acme", name="Acme", acting_user=None)
     return instances.create("orch-001", organization=acme, acting_user=None)

@@ -13,7 +13,7 @@ from orchestrators.configuration import progress, rollouts
 from orchestrators.models import ConfigVersion, Instance, Rollout
 from orchestrators.tests import rolling
 from orchestrators.tests.rolling import NEW, again, begin, report, running
-from orgs.models import Organization, User
+from orgs.models import Organization
 
 pytestmark = pytest.mark.django_db
 VERSIONS, ROLLOUTS = "/admin/orchestrators/configversion/", "/admin/orchestrators/rollout/"
@@ -26,11 +26,10 @@ def home() -> Organization:
 
 
 @pytest.fixture
-def read(client: Client) -> Callable[[str], str]:
-    client.force_login(User.objects.create_superuser("root", password="correct horse battery"))
+def read(console: Client) -> Callable[[str], str]:
 
     def get(url: str) -> str:
-        answer = client.get(url)
+        answer = console.get(url)
         assert answer.status_code == 200, url
         return answer.content.decode()
 

@@ -254,6 +254,17 @@ def test_an_unusable_field_is_named_with_the_reason(
     assert Organization.objects.count() == 2
 
 
+def test_every_field_that_is_unusable_is_named_at_once(people: Cast) -> None:
+    wrong = {
+        "organization_id": "no/id", "name": "", "status": "asleep", "is_active": "perhaps", "settings": [],
+        "admin_email": "x", "support_email": "x", "website": "x",
+    }  # fmt: skip
+    answer = people.root.call("POST", LIST, wrong)
+    assert refusal(answer) == (400, "invalid_field")
+    assert answer.json()["fields"].keys() == wrong.keys()
+    assert refusal(people.root.call("POST", LIST, {**wrong, "odd": 1})) == (400, "unknown_field")
+
+
 @pytest.mark.parametrize(("sent", "stored"), [("Cafe\u0301", "Café"), ("  Acme  ", "Acme"), ("👩‍💻 Ltd", "👩‍💻 Ltd")])
 def test_a_name_is_stored_normalized(people: Cast, sent: str, stored: str) -> None:
     assert data(people.alice.call("PATCH", ONE, {"name": sent}))["name"] == stored

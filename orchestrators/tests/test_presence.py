@@ -355,6 +355,25 @@ async def test_steady_heartbeats_cost_no_sql_of_their_own(
     await hubs.shut_down()
 
 
+@pytest.mark.once
+async def test_a_hub_opens_its_books_though_something_broke_at_first(transactional_db: None) -> None:
+    broken: list[str] = []
+
+    def fail(**_: Any) -> None:
+        if threading.current_thread().name.startswith("hub-clock") and not broken:
+            broken.append("once")
+            raise RuntimeError("unheard of")
+
+    connection_created.connect(fail)
+    try:
+        async with asyncio.timeout(8):
+            await hubs.current().clock.are_books_open.wait()
+    finally:
+        connection_created.disconnect(fail)
+        await hubs.shut_down()
+    assert broken == ["once"]
+
+
 @pytest.fixture
 def orchestrator_key(organization: Organization) -> str:
     return keys.create(organization, name="k", acting_user=None, scopes=["orchestrator"])[1]

@@ -89,12 +89,12 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
     before = AuditEntry.objects.count()
     gone = retention.prune(now=NOW)
     assert gone == {
-        "messages": 0, "jobs": 1, "idempotency_keys": 1, "refresh_tokens": 1, "counters": 0, "events": 1,
+        "messages": 0, "jobs": 1, "tasks": 0, "idempotency_keys": 1, "refresh_tokens": 1, "counters": 0, "events": 1,
         "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0,
         "request_metrics_hourly": 0, "request_metrics_daily": 0, "activities": 0,
         "alerts": 0, "silences": 0, "deliveries": 0, "export_chunks": 0,
         "budget_windows": 0, "rate_windows": 0, "journal_cursors": 0, "llm_calls": 0, "llm_spending": 0,
-        "llm_contents": 0,
+        "llm_contents": 0, "workflow_runs": 0, "workflow_contents": 0, "prompts": 0, "prompt_contents": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
@@ -107,12 +107,16 @@ def test_zero_keeps_for_ever(settings: Any) -> None:
     settings.REQUEST_METRICS_MINUTE_DAYS = 0
     settings.ALERT_RETENTION_DAYS = settings.EXPORT_RETENTION_HOURS = 0
     settings.LLM_CALL_RETENTION_DAYS = settings.LLM_SPENDING_RETENTION_DAYS = 0
+    settings.TASK_RETENTION_DAYS = 0
     message("old", age=4000)
     Event.objects.create(kind="old", created_at=days(4000))
     settings.LLM_CONTENT_RETENTION_DAYS = 0
     working = {"budget_windows", "rate_windows", "journal_cursors"}  # what budgets are counted with, not what was
     # Contents go by what organizations say, too.
-    assert set(retention.prune(now=NOW)) == {"idempotency_keys", "refresh_tokens", "counters", "llm_contents"} | working
+    assert (
+        set(retention.prune(now=NOW))
+        == {"idempotency_keys", "refresh_tokens", "counters", "workflow_contents"} | working
+    )
     assert names() == {"old"}
 
 
@@ -140,7 +144,7 @@ def test_every_rule_reads_along_an_index() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
     indexes = {
-        "messages": "messages_finished", "jobs": "jobs_finished", "events": "events_by_time",
+        "messages": "messages_finished", "jobs": "jobs_finished", "tasks": "tasks_over", "events": "events_by_time",
         "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
         "counters": "counters_by_time",
         "metrics_hourly": "metric_rollups_by_time", "metrics_daily": "metric_rollups_by_time",
@@ -151,6 +155,8 @@ def test_every_rule_reads_along_an_index() -> None:
         "budget_windows": "budget_windows_by_end", "rate_windows": "budget_windows_by_end one_budget_window_each",
         "journal_cursors": "journal_cursors_by_time", "llm_calls": "llm_calls_by_time",
         "llm_spending": "llm_spending_by_time", "llm_contents": "llm_contents_by_time",
+        "workflow_runs": "workflow_runs_over", "workflow_contents": "workflow_contents_ending",
+        "prompts": "prompts_by_time", "prompt_contents": "prompt_contents_by_time",
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()

@@ -5,8 +5,9 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -105,11 +106,26 @@ class ConsoleAdmin(ConsolePermissions, ModelAdmin):  # type: ignore[misc]
     list_fullwidth = True
     list_filter_submit = True
     list_per_page = 50
+    add_title = ""  # of the form for a new row that is not edited afterwards: it is sent once, and leads to its page
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Show the list under the name the sidebar has for it."""
         title = capfirst(self.opts.verbose_name_plural)
         answer: HttpResponse = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        return answer
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Give the list its request: the theme's tag that draws the rows, or says that there are none, has no other."""
+        found = super().get_changelist_instance(request)
+        found.request = request
+        return found
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Show the form for a new row, or save it; with an `add_title` under that, and with one button."""
+        title = self.add_title
+        named = {"title": title, "here": title, "show_save_and_continue": False, "show_save_and_add_another": False}
+        extra = {**(named if title else {}), **(extra_context or {})}
+        answer: HttpResponse = super().add_view(request, form_url, extra)
         return answer
 
     def changeform_view(
@@ -128,6 +144,16 @@ class ConsoleAdmin(ConsolePermissions, ModelAdmin):  # type: ignore[misc]
         except AppError as problem:
             back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[quote(object_id)])
             return _refused(request, problem, back=back)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Delete the chosen rows one by one, as one is deleted: a room does it."""
+        for row in queryset:
+            self.delete_model(request, row)
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Say on the list that there is no such row, not on the dashboard."""
+        messages.warning(request, f"There is no {opts.verbose_name} “{unquote(object_id)}”. Perhaps it was deleted.")
+        return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """Leave Django's own log empty."""

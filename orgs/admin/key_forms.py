@@ -12,9 +12,9 @@ from orgs.models import ApiKey, Role
 from orgs.models.organization import validate_identifier
 
 KINDS: Final = {
-    "orchestrator": "Orchestrator — opens sessions on /ws",
-    Role.ADMIN: "Admin — reads and writes the organization through the API",
-    Role.OPERATOR: "Operator — reads, and runs the fleet through the API",
+    "orchestrator": "Orchestrator — opens sessions on /ws, and calls models",
+    Role.ADMIN: "Admin — reads and writes the organization through the API, and calls models",
+    Role.OPERATOR: "Operator — reads, runs the fleet through the API, and calls models",
     Role.VIEWER: "Viewer — reads the organization through the API",
 }
 HOUR_SECONDS: Final = 3_600

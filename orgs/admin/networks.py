@@ -4,7 +4,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin import display
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -54,11 +53,6 @@ class AllowedNetworkAdmin(ConsoleAdmin):
     def delete_model(self, request: HttpRequest, obj: AllowedNetwork) -> None:
         """Refuse the network again."""
         networks.refuse(obj, acting_user=user(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AllowedNetwork]) -> None:
-        """Refuse the chosen networks, one by one."""
-        for row in queryset:
-            self.delete_model(request, row)
 
     @display(description="Since", ordering="created_at")
     def since(self, row: AllowedNetwork) -> SafeString:

@@ -69,6 +69,16 @@ def _alert(what: str) -> Words:
     return lambda who, data: f"The alert “{data.get('title', who)}” {what}"
 
 
+def _task(what: str) -> Words:
+    return lambda who, data: _because(
+        f"The task {data.get('task_id')} ({data.get('task_type')}) {what}", data, "reason"
+    )
+
+
+def _published(who: str, data: dict[str, Any]) -> str:
+    return f"{data.get('source_agent')} published “{data.get('event_type')}”"
+
+
 WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "orchestrator.created": ("add_circle", "gray", lambda who, data: f"{who} was added"),
     "orchestrator.registered": ("add_circle", "green", lambda who, data: f"{who} registered for the first time"),
@@ -104,6 +114,21 @@ WORDS: Final[dict[str, tuple[str, str, Words]]] = {
     "job.completed": ("checklist", "green", _job("is done")),
     "job.failed": ("checklist", "red", _job("failed")),
     "job.cancelled": ("checklist", "gray", _job("was cancelled")),
+    "task.created": ("add_task", "gray", _task("was created")),
+    "task.approval_requested": ("approval", "blue", _task("waits for approval")),
+    "task.approved": ("approval", "green", _task("was approved")),
+    "task.rejected": ("approval", "red", _task("was rejected")),
+    "task.expired": ("timer_off", "red", _task("was not approved in time")),
+    "task.escalated": ("notification_important", "red", _task("still waits for approval")),
+    "task.taken": ("play_circle", "blue", _task("was taken")),
+    "task.given_back": ("undo", "gray", _task("was given back")),
+    "task.attempt_failed": ("error", "gray", _task("failed and is tried again")),
+    "task.completed": ("task_alt", "green", _task("is completed")),
+    "task.failed": ("error", "red", _task("failed")),
+    "task.cancelled": ("cancel", "gray", _task("was cancelled")),
+    "task.dead": ("error", "red", _task("failed too often")),
+    "task.sla_missed": ("timer_off", "red", _task("is late")),
+    "event.published": ("campaign", "gray", _published),
     "process.started": ("memory", "gray", lambda who, data: f"The process {data.get('node')} started"),
     "process.crashed": ("error", "red", lambda who, data: f"The process {data.get('node')} ended without a goodbye"),
     "alert.fired": ("notifications_active", "red", _alert("fires")),

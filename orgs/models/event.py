@@ -19,6 +19,7 @@ class Event(models.Model):
             models.Index(fields=["orchestrator_id", "-id"], name="events_by_orchestrator"),
             models.Index(fields=["organization_id", "-id"], name="events_by_organization"),
             models.Index(fields=["created_at"], name="events_by_time"),
+            models.Index(fields=["created_at"], name="events_published", condition=models.Q(kind="event.published")),
         ]
 
     def __str__(self) -> str:

@@ -13,6 +13,9 @@ class IdempotencyKey(models.Model):
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 over method, path and body.")
     status = models.PositiveSmallIntegerField(null=True)
     response = SealedDocument(blank=True)
+    task_id = models.CharField(
+        max_length=40, blank=True, default="", db_default="", help_text="The task whose texts the answer holds."
+    )
     created_at = models.DateTimeField()
 
     class Meta:

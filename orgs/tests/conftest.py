@@ -1,4 +1,4 @@
-"""Who sits at the console in these tests: Root, a superadmin. The models are loaded by the time a fixture runs."""
+"""The cast of these tests: Acme, without what its making left in the audit trail."""
 
 from __future__ import annotations
 
@@ -7,30 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from django.test import Client
-
-    from orgs.models import Organization, User
+    from orgs.models import Organization
 
 
 @pytest.fixture
-def root(db: None) -> User:
-    from orgs.models import User
-    from orgs.tests.desk import PASSWORD
-
-    return User.objects.create_superuser("root", password=PASSWORD)
-
-
-@pytest.fixture
-def console(client: Client, root: User) -> Client:
-    client.force_login(root)
-    return client
-
-
-@pytest.fixture
-def acme(db: None) -> Organization:
-    from orgs import organizations
+def acme(acme: Organization) -> Organization:
     from orgs.models import AuditEntry
 
-    organization = organizations.create("acme", name="Acme", acting_user=None)
     AuditEntry.objects.all().delete()
-    return organization
+    return acme

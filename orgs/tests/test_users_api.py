@@ -103,6 +103,9 @@ def test_a_whole_user_may_be_put_back_and_the_name_stays(people: Cast, zoe: User
     assert refusal(renamed) == (400, "invalid_field")
     assert list(renamed.json()["fields"]) == ["username"]
     member("zoe", "admin", "org-002")
+    shared = people.alice.call("PUT", f"{USERS}/{zoe.pk}", {**whole, "role": "admin"})  # nothing of the account changes
+    assert data(shared)["role"] == "admin"
+    assert refusal(people.alice.call("PUT", f"{USERS}/{zoe.pk}", {**whole, "is_active": False})) == (403, "forbidden")
     assert (
         data(people.alice.call("PUT", f"{USERS}/{zoe.pk}", {"username": "zoe", "role": "operator"}))["role"]
         == "operator"
@@ -176,7 +179,7 @@ def test_others_reach_nothing(people: Cast, zoe: User, method: str, path: str, w
 def test_a_user_of_another_organization_is_not_reached_through_the_own(people: Cast, zoe: User, method: str) -> None:
     elsewhere = f"{USERS.replace('org-001', 'org-002')}/{zoe.pk}"
     for person in (people.charlie, people.root):
-        assert refusal(person.call(method, elsewhere, {} if method == "PUT" else None)) == (404, "not_found")
+        assert refusal(person.call(method, elsewhere, BODY if method == "PUT" else None)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("user_id", ["x", "0", "-1", "9" * 18, "9" * 30, "%00"])

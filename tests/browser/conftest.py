@@ -6,13 +6,24 @@ import pytest
 from playwright.sync_api import Page
 
 from moolai.testing.product import Installation
-from tests.browser.stage import ENVIRONMENT, Stage
+from moolai.testing.world import World
+from tests.browser.stage import ENVIRONMENT, Stage, copy, prepare
+
+
+@pytest.fixture(scope="session")
+def prepared(world: World) -> Iterator[Installation]:
+    """An installation with the superuser and the demo organizations, made once; the stages are copies of it."""
+    with world.installation(ENVIRONMENT) as made:
+        prepare(made)
+        yield made
 
 
 @pytest.fixture
-def stage(installation: Callable[..., Installation], chromium_page: Page) -> Iterator[Stage]:
+def stage(prepared: Installation, installation: Callable[..., Installation], chromium_page: Page) -> Iterator[Stage]:
     """A server, signed in to, with nobody connected yet; whatever the browser complained about fails the test."""
-    made = Stage(installation(ENVIRONMENT), chromium_page)
+    own = installation(ENVIRONMENT)
+    copy(prepared, own)
+    made = Stage(own, chromium_page)
     try:
         made.sign_in()
         yield made

@@ -71,7 +71,7 @@ def _call(number: int, at: float, own: dict[str, list[str]], dice: random.Random
     first, whole, wait = dice.uniform(180, 700), dice.uniform(900, 5200), 640.0 * is_retried
     yield Begin(
         call_id=call_id, organization_id=home, at=at, key_id=own[home][place], scope_key=own[home][place],
-        requested_model=dice.choice(["smart", f"{provider}/{model}"]), surface="completions",
+        requested_model=dice.choice(["smart", f"{provider}/{model}"]), surface="chat/completions",
         is_stream=dice.random() < 0.6, scope_model=f"{provider}/{model}", reserved_usd_micros=cost * 3,
     )  # fmt: skip
     if is_retried:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from moolai.testing.processes import Process
-from moolai.testing.product import PROJECT, Installation, ServerProcess
+from moolai.testing.product import PROJECT, Installation, ServerProcess, copy_sqlite
 
 PASSWORD = "a password for the browser"
 TOKEN = "browser-tests-superadmin-token"
@@ -26,11 +27,23 @@ ENVIRONMENT = {
 PREPARE = "from moolai import bootstrap; bootstrap.ensure_superuser(); bootstrap.ensure_demo()"
 
 
+def prepare(installation: Installation) -> None:
+    """Make the superuser, the demo organizations and their keys."""
+    installation.manage("shell", "-c", PREPARE)
+
+
+def copy(source: Installation, target: Installation) -> None:
+    """Give an installation on SQLite the database and the files of another that does not run."""
+    paths = [Path(one.env["DATABASE_URL"].removeprefix("sqlite:///")) for one in (source, target)]
+    copy_sqlite(*paths)
+    shutil.copytree(source.data_dir, target.data_dir, dirs_exist_ok=True)
+
+
 class Stage:
     """One installation with a web process, its clients and a page in the browser."""
 
     def __init__(self, installation: Installation, page: Page) -> None:
-        installation.manage("shell", "-c", PREPARE)
+        """Serve an installation that has the superuser and the demo organizations."""
         self.installation = installation
         self.server: ServerProcess = installation.serve()
         self.clients: list[Process] = []

@@ -3,12 +3,14 @@
 import json
 import re
 import time
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import WebSocket, expect
 
+from tests.browser import task_walk
 from tests.browser.stage import HEARTBEAT_SECONDS, Stage
 
 pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
@@ -126,7 +128,13 @@ events.record("alert.fired", organization_id="org-001", data={"alert_id": row.al
 """
 
 
-def test_the_dashboard_is_live(stage: Stage) -> None:
+@pytest.mark.timeout(240)
+def test_the_dashboard_is_live_and_a_task_is_followed_to_its_end(stage: Stage, tmp_path: Path) -> None:
+    follow_the_fleet(stage)
+    task_walk.walk(stage, tmp_path)
+
+
+def follow_the_fleet(stage: Stage) -> None:
     page = stage.page
     page.set_viewport_size({"width": 390, "height": 800})
     stage.open("/admin/")
@@ -232,14 +240,15 @@ def test_a_message_reaches_the_orchestrator_and_the_page_follows(stage: Stage) -
     expect(page.locator("[data-columns] canvas")).to_be_visible(timeout=30_000)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/admin/", LIST, "/admin/orgs/organization/", "/admin/orgs/auditentry/"])
-def test_a_narrow_screen_never_scrolls_sideways(stage: Stage, scheme: str, path: str) -> None:
+def test_a_narrow_screen_never_scrolls_sideways(stage: Stage) -> None:
     stage.page.set_viewport_size({"width": 400, "height": 800})
-    stage.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    stage.page.goto(stage.server.url(path))
-    expect(stage.page.locator("html.dark")).to_have_count(1 if scheme == "dark" else 0)
-    assert not stage.has_overflow()
+    paths = ["/admin/", LIST, "/admin/orgs/organization/", "/admin/orgs/auditentry/"]
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for path, scheme in product(paths, schemes):
+        stage.page.emulate_media(color_scheme=scheme)
+        stage.page.goto(stage.server.url(path))
+        expect(stage.page.locator("html.dark")).to_have_count(1 if scheme == "dark" else 0)
+        assert not stage.has_overflow(), (path, scheme)
 
 
 LABELLED = """

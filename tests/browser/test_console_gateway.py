@@ -21,13 +21,14 @@ def test_a_gateway_from_its_first_call_on(stage: Stage, tmp_path: Path) -> None:
     look(stage, "gateway-calls-empty", tmp_path)
     page.get_by_role("link", name="playground").first.press("Enter")
     ask(stage, tmp_path)
+    converse(stage, tmp_path)
     follow(stage, tmp_path)
     name(stage, tmp_path)
     read(stage, tmp_path)
 
 
 def ask(stage: Stage, directory: Path) -> None:
-    """Ask in the playground by keyboard, be refused, and be answered; find the call's page."""
+    """Ask in the playground by keyboard, be refused, stop, clear, and be answered; find the call's page."""
     page, message = stage.page, stage.page.get_by_label("Message", exact=True)
     expect(page.locator("#play-models option").first).to_have_attribute("value", "echo/echo")
     page.get_by_label("Model or alias").fill("nobody/nothing")
@@ -37,6 +38,18 @@ def ask(stage: Stage, directory: Path) -> None:
     stage.complaints.clear()  # the browser says that a call was refused
     expect(message).to_have_value("one two three")
     page.get_by_label("Model or alias").fill("echo/echo")
+    page.route("**/v1/chat/completions", lambda route: None)  # on its way until the page gives up
+    message.press("Control+Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    message.press("Escape")
+    expect(page.locator(".gw-problem").last).to_have_text("Stopped; what was produced is billed.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.unroute("**/v1/chat/completions")
+    page.get_by_role("button", name="Clear").press("Enter")
+    expect(page.locator(".gw-bubble")).to_have_count(0)
+    expect(message).to_be_focused()
+    message.fill("one two three")
     message.press("Control+Enter")
     answer = page.locator(".gw-bubble-assistant").last
     expect(answer.locator(".gw-said")).to_have_text("one two three")
@@ -50,12 +63,39 @@ def ask(stage: Stage, directory: Path) -> None:
     expect(page.get_by_role("heading", name="What took how long")).to_be_visible()
 
 
+def converse(stage: Stage, directory: Path) -> None:
+    """Ask an agent by keyboard, streamed, and find the prompt with its cost."""
+    page, message = stage.page, stage.page.get_by_label("Prompt", exact=True)
+    agent = {"agent_id": "parrot", "name": "Parrot", "model": "echo/echo", "system_prompt": "Say it again."}
+    stage.api("/api/v1/orchestrators/org-001/agents", agent)
+    page.goto(stage.server.url("/admin/llm_gateway/prompt/ask/?organization=org-001"))
+    page.get_by_label("Agent", exact=True).select_option("parrot")
+    for words, tokens in (("four words for you", "11 tokens"), ("and more", "15 tokens")):  # with what was said before
+        message.fill(words)
+        message.press("Control+Enter")
+        answer = page.locator(".gw-bubble-assistant").last
+        expect(answer.locator(".gw-said")).to_have_text(words)
+        expect(answer.locator(".gw-below")).to_contain_text(f"echo/echo · {tokens} · $0.000000")
+    look(stage, "gateway-ask", directory)
+    answer.get_by_role("link", name="in the list").press("Enter")
+    rows = page.locator("#result_list tbody")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("parrot")
+    page.goto(stage.server.url("/admin/llm_gateway/prompt/"))
+    expect(rows).to_have_count(2)
+    look(stage, "gateway-prompts", directory)
+    rows.first.get_by_role("link").first.press("Enter")
+    expect(page.get_by_label("What was answered")).to_have_text("and more")
+    look(stage, "gateway-prompt", directory)
+    page.goto(stage.server.url(LOG))
+
+
 def follow(stage: Stage, directory: Path) -> None:
     """Watch calls appear in the log without a reload: those of days, and those an orchestrator makes."""
     page = stage.page
     page.goto(stage.server.url(LOG))
     rows = page.locator("#result_list tbody")
-    expect(rows).to_have_count(1)
+    expect(rows).to_have_count(3)
     page.evaluate("window.stillHere = true")
     stage.installation.manage("shell", "--no-imports", "-c", FILL)
     expect(rows).to_have_count(50, timeout=10_000)
@@ -99,7 +139,7 @@ def name(stage: Stage, directory: Path) -> None:
     expect(page.get_by_role("img", name="safe leads to claude/claude-sonnet-4-5 (100 %")).to_be_visible()
     page.goto(stage.server.url("/admin/llm_gateway/alias/"))
     look(stage, "gateway-aliases", directory)
-    page.get_by_role("link", name="smart").press("Enter")
+    page.get_by_role("link", name="smart", exact=True).press("Enter")
     expect(page.get_by_role("heading", name="Where calls for smart go")).to_be_visible()
     look(stage, "gateway-alias", directory)
 

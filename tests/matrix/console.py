@@ -12,9 +12,20 @@ from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
-from llm_gateway.models import Alias, GatewayPolicy, Price, Provider
+from llm_gateway.models import Alias, GatewayPolicy, Price, Provider, WorkflowRun, WorkflowTemplate
 from monitoring.models import Alert, Channel, Silence
-from orchestrators.models import ConfigVersion, Instance, Job, OverrideVersion, Rollout
+from orchestrators.models import (
+    Agent,
+    Approval,
+    ConfigVersion,
+    EventRule,
+    Instance,
+    Job,
+    OverrideVersion,
+    Rollout,
+    Route,
+    Task,
+)
 from orgs.models import AllowedNetwork, ApiKey, Membership, Organization, SpendingLimit, User
 from tests.matrix.place import NOWHERE, PASSWORD, Place
 
@@ -23,8 +34,12 @@ READS: Final = {  # pages that only show
     "orgs_event_recent", "orgs_auditentry_export", "orgs_auditentry_verify", "orchestrators_instance_panel",
     "monitoring_systemmetric_series", "console_fleet_table", "orchestrators_job_running", "orchestrators_job_progress",
     "orchestrators_rollout_progress", "orchestrators_rollout_running", "orchestrators_message_panel",
+    "orchestrators_task_board", "orchestrators_task_columns", "orchestrators_task_panel", "orchestrators_agent_load",
+    "orchestrators_approval_badge", "llm_gateway_workflowrun_panel",
     "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest", "console_gateway_card",
     "llm_gateway_price_models", "llm_gateway_call_newest", "llm_gateway_call_playground", "llm_gateway_call_outcome",
+    "llm_gateway_guardrails_try",  # says what rules would do, and writes nothing
+    "llm_gateway_prompt_ask",
     "llm_gateway_call_token",  # a sign-in, as `POST …/auth/login` makes one
 }  # fmt: skip
 NEW_PASSWORD: Final = "another long secret 17"
@@ -121,6 +136,10 @@ def _channel(place: Place) -> int:
     return Channel.objects.get(channel_id=place.channel).pk
 
 
+def _event_rule(place: Place) -> int:
+    return EventRule.objects.get(organization=place.organization).pk
+
+
 def _provider(place: Place) -> int:
     return Provider.objects.get(provider_id=place.provider).pk
 
@@ -146,9 +165,38 @@ def _network(place: Place) -> int:
     return AllowedNetwork.objects.get(organization=place.organization).pk
 
 
+def _run(place: Place) -> int:
+    return WorkflowRun.objects.get(organization=place.organization, workflow_id=place.workflow).pk
+
+
+def _template(place: Place) -> int:
+    return WorkflowTemplate.objects.get(organization=place.organization).pk
+
+
 def _steer(client: Client, place: Place) -> Any:
     Rollout.objects.filter(pk=place.rollout).update(status="running", finished_at=None)
     return _post("orchestrators_rollout_steer", lambda place: int(place.rollout), {"verdict": "pause"})(client, place)
+
+
+def _task(place: Place) -> int:
+    return Task.objects.get(task_id=place.task).pk
+
+
+def _approval(place: Place) -> int:
+    return Approval.objects.get(approval_id=place.approval).pk
+
+
+def _agent(place: Place) -> int:
+    return Agent.objects.get(organization=place.organization, agent_id=place.agent).pk
+
+
+def _route(place: Place) -> int:
+    return Route.objects.get(organization=place.organization).pk
+
+
+def _again(client: Client, place: Place) -> Any:
+    Task.objects.filter(task_id=place.task).update(status="dead")
+    return _post("orchestrators_task_again", _task, {})(client, place)
 
 
 def _join(client: Client, place: Place) -> Any:
@@ -224,6 +272,28 @@ DEEDS: Final[dict[str, Deed]] = {
     "orchestrators.Recommendation orchestrators_recommendation_decide": lambda client, place: client.post(
         reverse("admin:orchestrators_recommendation_decide", args=[int(place.recommendation), "dismiss"])
     ),
+    "orchestrators.Task add": _add(
+        "orchestrators_task", organization="{organization}", task_type="bugfix", urgency="P2", payload="{{}}"
+    ),
+    "orchestrators.Task orchestrators_task_cancel": _post("orchestrators_task_cancel", _task, {"reason": "enough"}),
+    "orchestrators.Task orchestrators_task_again": _again,
+    "orchestrators.Approval orchestrators_approval_decide": _post(
+        "orchestrators_approval_decide", _approval, {"verdict": "approve"}
+    ),
+    "orchestrators.Approval approve_chosen": _action(
+        "orchestrators_approval", "approve_chosen", _approval, apply="yes"
+    ),
+    "orchestrators.Approval reject_chosen": _action("orchestrators_approval", "reject_chosen", _approval, apply="yes"),
+    "orchestrators.Agent add": _add(
+        "orchestrators_agent", organization="{organization}", agent_id="helper", name="Helper", status="active"
+    ),
+    "orchestrators.Agent change": _change("orchestrators_agent", _agent, name="Other"),
+    "orchestrators.Route add": _add(
+        "orchestrators_route", organization="{organization}", task_type="sweep", agent_id="sweeper"
+    ),
+    "orchestrators.Route change": _change("orchestrators_route", _route, needs_approval="on"),
+    "orchestrators.Route delete": _post("orchestrators_route_delete", _route, {"post": "yes"}),
+    "orchestrators.Route delete_selected": _action("orchestrators_route", "delete_selected", _route),
     "monitoring.SystemMetric monitoring_systemmetric_export": lambda client, place: client.post(
         reverse("admin:monitoring_systemmetric_export"),
         {"metrics": "cpu_usage_percent", "start": "2026-11-20T00:00", "end": "2026-11-21T00:00", "by": "hour",
@@ -241,6 +311,12 @@ DEEDS: Final[dict[str, Deed]] = {
     ),
     "monitoring.Rule change": _change("monitoring_rule", lambda place: int(place.rule), threshold="55"),
     "monitoring.Rule delete": _post("monitoring_rule_delete", lambda place: int(place.rule), {"post": "yes"}),
+    "orchestrators.EventRule add": _add(
+        "orchestrators_eventrule", organization="{organization}", name="Failed", event_type="deploy.failed",
+        action="task", task_type="incident", per_minute="5", severity="error",
+    ),
+    "orchestrators.EventRule change": _change("orchestrators_eventrule", _event_rule, severity="critical"),
+    "orchestrators.EventRule delete": _post("orchestrators_eventrule_delete", _event_rule, {"post": "yes"}),
     "monitoring.Silence add": _add("monitoring_silence", kind="maintenance", organization_id="{organization}"),
     "monitoring.Silence monitoring_silence_end": _post(
         "monitoring_silence_end", lambda place: Silence.objects.get(silence_id=place.silence).pk, {}
@@ -293,7 +369,16 @@ DEEDS: Final[dict[str, Deed]] = {
     "llm_gateway.Guardrails add": lambda client, _: _add(
         "llm_gateway_guardrails", organization=_newcomer()
     )(client, NOWHERE),
-    "llm_gateway.Guardrails change": _change("llm_gateway_guardrails", _organization, written="[]"),
+    "llm_gateway.Guardrails change": _change("llm_gateway_guardrails", _organization, rules_many="0"),
+    "llm_gateway.WorkflowRun llm_gateway_workflowrun_cancel": _post("llm_gateway_workflowrun_cancel", _run, {}),
+    "llm_gateway.WorkflowTemplate add": _add(
+        "llm_gateway_workflowtemplate", organization="{organization}", name="own", description="Own."
+    ),
+    "llm_gateway.WorkflowTemplate change": _change("llm_gateway_workflowtemplate", _template, description="Other."),
+    "llm_gateway.WorkflowTemplate delete": _post("llm_gateway_workflowtemplate_delete", _template, {"post": "yes"}),
+    "llm_gateway.WorkflowTemplate delete_selected": _action(
+        "llm_gateway_workflowtemplate", "delete_selected", _template
+    ),
     "orgs.SpendingLimit add": _add(
         "orgs_spendinglimit", organization="{organization}", model="own/one", budget_usd="3", budget_window="day"
     ),

@@ -29,10 +29,11 @@ TOPICS: Final = {
 SESSION: Final = {
     "i_am_alive": "heartbeat_ack", "goodbye": "closed 1000",
     "monitoring": "ack", "recommendation": "ack", "message": "ack", "ack": "unknown_ref", "config_status": "silence",
+    "task_result": "unknown_ref", "task_progress": "unknown_ref",
     "register": "already_registered", "handshake": "already_registered",
     **dict.fromkeys(
         """handshake_ack provisioning config_update heartbeat_ack keepalive_ack server_shutdown credential_expiring poke
-        error task task_result task_progress task_cancel subscribe subscribed unsubscribe ping pong orchestrator_status
+        error task task_cancel subscribe subscribed unsubscribe ping pong orchestrator_status
         system_metrics system_health alert fleet""".split(),
         "unknown_type",
     ),
@@ -48,6 +49,8 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "message": {"message_id": "m-3", "message_type": "note", "content": {}},
     "ack": {"message_id": "never-sent", "success": True},
     "config_status": {"config_hash": "sha256:0", "status": "applied"},
+    "task_result": {"task_id": "tsk_nobody", "success": True},
+    "task_progress": {"task_id": "tsk_nobody", "progress": 10},
     "subscribe": {"topics": ["fleet"]},
     "unsubscribe": {"topics": ["fleet"]},
     "register": {"orchestrator_id": "org-a-1", "capabilities": []},

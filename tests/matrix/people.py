@@ -1,6 +1,7 @@
 """Everybody who calls: nobody, roles of A and B, the superadmin, orchestrators' keys; and their dead copies."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -51,6 +52,38 @@ def _parts() -> list[Part]:
 PARTS: Final = _parts()
 GOOD: Final = [part for part in PARTS if part.state == "good"]
 DEAD: Final = [part for part in PARTS if part.state != "good"]
+STRONGEST: Final = ("SA", "AA", "AN")  # the first of them that has a kind of credential may most with it
+IS_WHOLE: Final = os.environ.get("MOOLAI_MATRIX") == "whole"
+
+
+def some(parts: list[Part], *, turn: int) -> list[Part]:
+    """Return, of each kind and state, the role that may most and one more, another with each turn.
+
+    For what a role does not decide. `MOOLAI_MATRIX=whole` has everybody ask everything.
+    """
+    if IS_WHOLE:
+        return parts
+    chosen: list[Part] = []
+    for look in dict.fromkeys((part.kind, part.state) for part in parts):
+        alike = [part for part in parts if (part.kind, part.state) == look]
+        first = min(alike, key=lambda part: STRONGEST.index(part.role) if part.role in STRONGEST else len(STRONGEST))
+        others = [part for part in alike if part != first]
+        chosen += [first, *others[turn % len(others) :][:1]] if others else [first]
+    return chosen
+
+
+def roles(decide: Callable[[Part], object], *, turn: int) -> list[Part]:
+    """Return every role with a good credential: A's admin with each kind, the others with one, another with each turn.
+
+    Kinds that `decide` something else for a role are all there. Other roles have other kinds in one turn, so that each
+    kind is there, too. `MOOLAI_MATRIX=whole` has everybody ask everything.
+    """
+    if IS_WHOLE:
+        return GOOD
+    alike: dict[tuple[str, object], list[Part]] = {}
+    for part in GOOD:
+        alike.setdefault((part.role, part.kind if part.role == "AA" else decide(part)), []).append(part)
+    return [parts[(turn + ROLES.index(role)) % len(parts)] for (role, _), parts in alike.items()]
 
 
 @dataclass

@@ -7,10 +7,15 @@ from typing import Any, Final
 from django.utils import timezone
 
 from llm_gateway import aliases, caching, guarding, policies, prices, providers
-from llm_gateway.models import GatewayPolicy
+from llm_gateway.models import GatewayPolicy, WorkflowCall, WorkflowRun, WorkflowStep
 from llm_gateway.money import ledger, records
+from llm_gateway.prompts import asking, book
+from llm_gateway.prompts.outcomes import Outcome
 from llm_gateway.watching import contents
 from llm_gateway.watching.contents import Heard
+from llm_gateway.workflows import runs
+from llm_gateway.workflows import templates as flows
+from llm_gateway.workflows.runs import Asked
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.exports import making
@@ -27,8 +32,21 @@ from monitoring.models import (
     Silence,
     SystemMetric,
 )
-from orchestrators import bulk, configuration, instances, jobs
-from orchestrators.models import ConfigVersion, Instance, Job, Message, OverrideVersion, Review, Rollout
+from orchestrators import bulk, configuration, instances, jobs, work
+from orchestrators.models import (
+    Approval,
+    ConfigVersion,
+    Instance,
+    Job,
+    Message,
+    OverrideVersion,
+    Review,
+    Rollout,
+    Route,
+    Task,
+    TaskStep,
+)
+from orchestrators.work import agents, board, event_rules
 from orgs import audit, events, keys, networks, organizations, spending, tokens
 from orgs.models import ApiKey, Membership, Organization, User
 
@@ -65,6 +83,13 @@ class Place:
     call: str
     network: str
     export: str
+    task: str  # held by the first orchestrator
+    approval: str  # not decided yet
+    agent: str
+    prompt: str
+    template: str
+    workflow: str  # its first orchestrator asked for it
+    batch: str
 
     def fill(self, template: Any, **more: str) -> Any:
         """Return a path or a body with the names filled in."""
@@ -84,6 +109,8 @@ NOWHERE: Final = Place(
     common_provider="prv_0000000000000001", common_alias="als_0000000000000001",
     price="prc_0000000000000000", price_for_all="prc_0000000000000001", call="call_nobody",
     network="999999995", export="job_0000000000000001",
+    task="tsk_0", approval="apr_0", agent="nobody", prompt="prm_0",
+    template="wft_0000000000000000", workflow="wf_0", batch="wfb_0",
 )  # fmt: skip
 
 
@@ -119,6 +146,9 @@ def make(organization_id: str, *, word: str) -> Place:
         _content(organization, word=word),
         _network(organization, word=word),
         _export(organization, word=word),
+        *_tasks(organization, ids[0], word=word),
+        _prompt(organization, word=word),
+        *_workflow(organization, ids[0], word=word),
     )  # fmt: skip
 
 
@@ -244,6 +274,68 @@ def _export(organization: Organization, *, word: str) -> str:
     return job.job_id
 
 
+def _tasks(organization: Organization, orchestrator_id: str, *, word: str) -> tuple[str, str, str]:
+    """Leave an agent with its route, a task that an orchestrator holds, and one that waits; return their ids."""
+    Route.objects.create(organization=organization, task_type=word, agent_id=f"{word}-agent")
+    event_rules.create(
+        organization, name=f"{word} rule", event_type=word, conditions={word: word}, task_type=word,
+        payload={word: word}, acting_user=None,
+    )  # fmt: skip
+    agent = agents.create(
+        organization, name=f"{word} agent", acting_user=None, agent_id=f"{word}-agent", model=word,
+        system_prompt=f"You are {word}", parameters={word: word}, capabilities=[word],
+    )  # fmt: skip
+    details = board.Details(source=word, metadata={word: word}, timeout_seconds=3600)
+    with audit.origin(f"{word} actor"):
+        held, waiting = (
+            work.create(
+                organization, task_type=word, payload={word: word}, priority=priority, acting_user=None, details=details
+            )
+            for priority in (10, "P1")
+        )
+    Task.objects.filter(pk=held.pk).update(
+        status="in_progress", holder=f"{word} holder", orchestrator_id=orchestrator_id, lease=1, attempts=1,
+        lease_until=timezone.now() + timedelta(days=1), started_at=timezone.now(), result={word: word},
+        error=f"{word} broke",
+    )  # fmt: skip
+    TaskStep.objects.create(task=held, kind="taken", actor=f"{word} holder", note=f"{word} took it", at=timezone.now())
+    approval = waiting.approval
+    Approval.objects.filter(pk=approval.pk).update(
+        reason=f"{word} tasks wait", decision_reason=f"because {word}", decided_by=f"{word} decider"
+    )
+    return held.task_id, approval.approval_id, agent.agent_id
+
+
+def _prompt(organization: Organization, *, word: str) -> str:
+    """Leave a prompt to the agent that was answered; return its id."""
+    asked = asking.document(organization, {"prompt": word, "context": {word: word}, "agent_id": f"{word}-agent"})
+    row = book.create(organization, asked=asked, how=book.Asking(f"{word} actor", task_id=f"{word}-task"))
+    assert book.claim(row.prompt_id, call_id=f"call_{word}_2", now=timezone.now())
+    outcome = Outcome(status="completed", error=word, text=word, asked_model=word, model=word, provider=word)
+    book.finish(row.prompt_id, outcome)
+    return row.prompt_id
+
+
+def _workflow(organization: Organization, orchestrator_id: str, *, word: str) -> tuple[str, str, str]:
+    """Leave a template, and a run of it that failed in part and is not over; return their ids and its batch's."""
+    steps = [{"name": word, "type": "prompt", "prompt": f"{word} {{{{text}}}}"}]
+    template = flows.create(
+        organization, name=f"{word}-flow", steps=steps, acting_user=None, description=f"{word} does it"
+    )
+    wish = runs.Wish(f"{word}-flow", {"text": word}, (word,), workflow_id=f"{word}-run", user_id=word)
+    asked = Asked(f"key:{word}", word, orchestrator_id=orchestrator_id)
+    with audit.origin(f"{word} actor"):
+        run = runs.create(organization, wish, asked=asked, batch_id=f"wfb_{word}"[:40])
+    WorkflowRun.objects.filter(pk=run.pk).update(error=f"{word} broke")
+    step = run.steps.get()
+    WorkflowStep.objects.filter(pk=step.pk).update(error=f"{word} broke", kind=word[:30])
+    WorkflowCall.objects.create(
+        call_id=f"flow_{word}", step=step, model=f"{word}/{word}", error=word, cost_usd_micros=5,
+        started_at=timezone.now(),
+    )  # fmt: skip
+    return template.template_id, run.workflow_id, run.batch_id
+
+
 def _alerts(organization: Organization, orchestrator_id: str, *, word: str) -> tuple[str, str, str]:
     """Leave an alert that fires, a rule of its own and a silence; return their ids."""
     now = timezone.now()
@@ -319,7 +411,9 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
         call_id=f"call_{word}", organization_id=organization.pk, key_id=key.key_id, requested_model=word, at=at,
         user=word, orchestrator_id=word, surface="chat", scope_model=f"{word}/{word}-model",
     )  # fmt: skip
-    attempt = records.Attempt(call_id=begin.call_id, number=1, provider=word, model=word, at=at, error=word)
+    attempt = records.Attempt(
+        call_id=begin.call_id, number=1, provider=word, model=word, at=at, error=word, provider_request_id=word
+    )
     end = records.End(
         call_id=begin.call_id, at=at, status="completed", provider=word, model=word, error=word, cost_usd_micros=7,
         price={"source": word},

@@ -28,7 +28,9 @@ MOVING: Final = {
     "lag_seconds",
     "measured_from",
     "kept_since",
+    "oldest_waiting_seconds",
 }  # the time of the call
+TOTALS: Final = {"/health": "queue_stats", "/stats": "queue"}  # public, and over everybody (API §7)
 CSRF_TOKEN: Final = re.compile(rb"[A-Za-z0-9]{64}")
 MOMENT: Final = re.compile(rb'"(since|until)":"[^"]*"')  # in a stream's history
 CHANGING: Final = ("X-Request-ID", "X-RateLimit-Remaining", "X-RateLimit-Reset", "Set-Cookie", "Content-Length")
@@ -74,6 +76,8 @@ def essence(answer: Any) -> tuple[int, Any, dict[str, str]]:
     """Return what of an answer must not depend on B: status, body and headers, without what is new on each call."""
     try:
         body = json.loads(answer.content)
+        if isinstance(body, dict):
+            body.pop(TOTALS.get(answer.wsgi_request.path, ""), None)
     except ValueError:
         body = MOMENT.sub(b"", CSRF_TOKEN.sub(b"", answer.content))
     return answer.status_code, _lasting(body), {name: text for name, text in answer.items() if name not in CHANGING}

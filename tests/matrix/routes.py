@@ -9,13 +9,15 @@ from moolai.urls import urlpatterns
 from tests.matrix.rows import ROWS
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-CONSOLE: Final = "admin"  # its pages have one rule for all of them: test_matrix_console.py
+# The console's pages have one rule for all of them (test_matrix_console.py); a signed link is its own credential, and
+# what its page does and refuses stands in monitoring/tests/test_approval_links.py.
+PAGES: Final = ("admin", "^decide/")
 
 
 def patterns() -> list[URLPattern]:
-    """Return every route of the API; the console's, and its redirect, are left out."""
+    """Return every route of the API; pages for people are left out."""
     found = [entry for entry in urlpatterns if isinstance(entry, URLPattern)]
-    return [entry for entry in found if not str(entry.pattern).startswith(CONSOLE)]
+    return [entry for entry in found if not str(entry.pattern).startswith(PAGES)]
 
 
 def resolvers() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from django.urls import resolve
 
+from tests.matrix.people import Part
 from tests.matrix.place import NOWHERE
 
 COLUMNS: Final = ("AN", "MV", "MO", "AA", "B", "SA", "OA", "OU", "OB")
@@ -59,6 +60,10 @@ class Row:
         viewer, _, admin = found.pop("B").partition("/")
         return int((found | {"MB": viewer, "AB": admin or viewer})[role])
 
+    def answer(self, part: Part) -> int:
+        """Return what somebody with a good credential is answered."""
+        return self.status(part.role, part.kind)
+
 
 def public(method: str, path: str, body: Any = None, status: int = 200) -> Row:
     """Return the row of a call that needs no credential."""
@@ -68,6 +73,8 @@ def public(method: str, path: str, body: Any = None, status: int = 200) -> Row:
 LOGIN: Final = {"username": "{username}", "password": PASSWORD}
 REFRESH: Final = {"refresh_token": "{refresh_token}"}
 LLM: Final = "/api/v1/llm"
+FLOWS: Final = "/v1/ai-orchestration"
+FLOW: Final = {"workflow_type": "classification", "input_data": {"text": "It crashes.", "categories": ["bug"]}}
 ROOT: Final = "401 403 403 403 403 200 403 403 403"
 FLAG: Final = {"is_independent": True, "reason": "maintenance"}
 REGISTRATION: Final = {
@@ -116,6 +123,45 @@ ROWS: Final = [
     #                                                            AN  MV  MO  AA  B   SA  OA  OU  OB
     Row("POST", "/auth/token",                                  "401 403 403 403 403 200 403 403 403",
         {"user_id": "ann", "role": "viewer", "organization_id": "{organization}"}, audit=1),
+    public("GET", "/stats"),
+    Row("POST", "/tasks",                                       "401 403 200 200 403/404 200 403 403 403",
+        {"type": "bugfix", "payload": {}, "priority": "P1", "organization_id": "{organization}"}),
+    Row("GET", "/tasks/{task}", READ),
+    Row("PATCH", "/tasks/{task}/status?status=completed",       "401 403 409 200 404 200 200 409 404"),
+    Row("POST", "/events/publish",                              "401 403 200 200 403/404 200 403 403 403",
+        {"event_type": "built", "source_agent": "ci", "payload": {}, "organization_id": "{organization}"}),
+    Row("GET", "/approvals/pending",                            "401 200 200 200 200 200 403 403 403"),
+    Row("GET", "/approvals/pending?organization_id={organization}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("GET", "/approvals/history",                            "401 200 200 200 200 200 403 403 403"),
+    Row("GET", "/approvals/history?organization_id={organization}",
+                                                                "401 200 200 200 404 200 403 403 403"),
+    Row("GET", "/approvals/{approval}", MEMBERS),
+    Row("POST", "/approvals/{approval}/approve",                "401 403 200 200 404 200 403 403 404", audit=1),
+    Row("POST", "/approvals/{approval}/reject?reason=no",       "401 403 200 200 404 200 403 403 404", audit=1),
+    Row("GET", f"{OWN}/tasks", READ),
+    Row("POST", f"{OWN}/tasks",                                 "401 403 201 201 404 201 403 403 404",
+        {"task_type": "bugfix", "parameters": {}, "priority": 7}),
+    Row("GET", f"{OWN}/tasks/{{task}}", READ),
+    Row("PUT", f"{OWN}/tasks/{{task}}/cancel",                  "401 403 200 200 404 200 403 403 404", {}, audit=1),
+    Row("GET", f"{OWN}/agents", MEMBERS),
+    Row("POST", f"{OWN}/agents",                                "401 403 403 201 404 201 403 403 404",
+        {"name": "Reviewer", "capabilities": ["review"]}, audit=1),
+    Row("GET", f"{OWN}/agents/{{agent}}/status", MEMBERS),
+    Row("GET", f"{OWN}/prompts", MEMBERS),
+    Row("POST", f"{OWN}/prompts",                               "401 403 201 201 404 201 403 403 404",
+        {"prompt": "Why?", "agent_id": "{agent}", "context": {"a": 1}, "temperature": 0.5, "max_tokens": 9}),
+    Row("GET", f"{OWN}/prompts/{{prompt}}", MEMBERS),
+    Row("GET", f"{OWN}/prompts/{{prompt}}/stream", MEMBERS),
+    Row("POST", f"{FLOWS}/workflows",                           "401 403 202 202 403/202 202 202 202 202", FLOW),
+    Row("POST", f"{FLOWS}/workflows/batch",                     "401 403 202 202 403/202 202 202 202 202",
+        {"workflows": [FLOW]}),
+    Row("GET", f"{FLOWS}/workflows/{{workflow}}/status", READ),
+    Row("GET", f"{FLOWS}/workflows/{{batch}}/status", READ),
+    Row("DELETE", f"{FLOWS}/workflows/{{workflow}}",            "401 403 204 204 404 204 204 204 404", audit=1),
+    Row("GET", f"{FLOWS}/workflows/types",                      "401 200 200 200 200 200 200 200 200"),
+    Row("POST", f"{FLOWS}/workflows/optimize",                  "401 200 200 200 200 200 403 403 403", {}),
+    Row("GET", f"{FLOWS}/services/health",                      "401 200 200 200 200 200 403 403 403"),
     Row("GET", f"{CONTROLLER}/health",                          "200 200 200 200 200 200 200 200 200"),
     Row("GET", f"{INTERNAL}/health",                            "401 403 403 403 403 200 403 403 403"),
     Row("GET", f"{OWN}/health",                                 "401 200 200 200 404 200 403 403 404"),
@@ -340,6 +386,14 @@ ROWS: Final = [
     Row("PUT", f"{OWN}/aliases/{{alias}}", CHANGE, {"alias": "slow"}, audit=1),
     Row("PATCH", f"{OWN}/aliases/{{alias}}", CHANGE, {"targets": [{"model": "x/y", "weight": 2}]}, audit=1),
     Row("DELETE", f"{OWN}/aliases/{{alias}}",                   "401 403 403 204 404 204 403 403 404", audit=1),
+    Row("GET", f"{OWN}/workflow-templates", MEMBERS),
+    Row("POST", f"{OWN}/workflow-templates",                    "401 403 403 201 404 201 403 403 404",
+        {"name": "vectors", "steps": [{"type": "embedding"}]}, audit=1),
+    Row("GET", f"{OWN}/workflow-templates/{{template}}", MEMBERS),
+    Row("PUT", f"{OWN}/workflow-templates/{{template}}", CHANGE,
+        {"name": "vectors", "steps": [{"type": "embedding"}]}, audit=1),
+    Row("PATCH", f"{OWN}/workflow-templates/{{template}}", CHANGE, {"description": "Other."}, audit=1),
+    Row("DELETE", f"{OWN}/workflow-templates/{{template}}",     "401 403 403 204 404 204 403 403 404", audit=1),
     Row("GET", f"{LLM}/providers", ROOT),
     Row("POST", f"{LLM}/providers",                             "401 403 403 403 403 201 403 403 403",
         {"name": "all", "dialect": "anthropic", "api_key": "sk-0123456789abcdef"}, audit=1),

@@ -48,7 +48,7 @@ def send(letter: Letter) -> None:
 def message(letter: Letter) -> EmailMessage:
     """Return the mail; those of one dedup key are one thread."""
     notice = letter.notice
-    subject = f"[{notice['severity']}] {notices.WORDS[letter.action]}: {notice['title']}"
+    subject = f"[{notice['severity']}] {notices.word(notice, action=letter.action)}: {notice['title']}"
     thread = f"<{hashlib.sha256(letter.dedup_key.encode()).hexdigest()[:32]}@{DOMAIN}>"
     return EmailMessage(
         subject=_flat(subject)[:SUBJECT_LENGTH],
@@ -59,7 +59,7 @@ def message(letter: Letter) -> EmailMessage:
             "Message-ID": f"<{letter.delivery_id}@{DOMAIN}>",
             "References": thread,
             "X-Moolai-Dedup-Key": _flat(letter.dedup_key).encode("ascii", "replace").decode(),
-            "X-Moolai-Event": f"alert.{letter.action}",
+            "X-Moolai-Event": f"{notices.subject(notice)}.{letter.action}",
             "Auto-Submitted": "auto-generated",
         },
     )

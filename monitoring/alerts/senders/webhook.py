@@ -5,6 +5,7 @@ import hmac
 import time
 from typing import Any, Final
 
+from monitoring.alerts import notices
 from monitoring.alerts.senders import letters
 from monitoring.alerts.senders.letters import Letter
 
@@ -19,7 +20,7 @@ def send(letter: Letter) -> None:
     body, timestamp = letters.encode(document(letter)), str(int(time.time()))
     headers = {
         DELIVERY: letter.delivery_id,
-        EVENT: f"alert.{letter.action}",
+        EVENT: f"{notices.subject(letter.notice)}.{letter.action}",
         TIMESTAMP: timestamp,
         SIGNATURE: f"{VERSION}={sign(letter.secret, timestamp, body)}",
     }
@@ -28,7 +29,8 @@ def send(letter: Letter) -> None:
 
 def document(letter: Letter) -> dict[str, Any]:
     """Return the body; `delivery_id` is the same in every attempt."""
-    return {"delivery_id": letter.delivery_id, "action": letter.action, "alert": dict(letter.notice)}
+    about = {notices.subject(letter.notice): dict(letter.notice)}
+    return {"delivery_id": letter.delivery_id, "action": letter.action, **about}
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:

@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from llm_gateway import cache
+from llm_gateway.guardrails import counts as guarding
 from llm_gateway.plane import catalog, planes
 from llm_gateway.watching import counts
 from orchestrators import nodes
@@ -18,6 +20,8 @@ def families() -> Iterator[Metric]:
     yield from _models()
     yield from _providers()
     yield from _process()
+    yield from _cache()
+    yield _guardrails()
     yield _breakers()
 
 
@@ -73,6 +77,37 @@ def _process() -> Iterator[Metric]:
     )
     dropped.add_metric([node], plane.observer.keeper.dropped if plane is not None else 0)
     yield from (flight, refusals, dropped)
+
+
+def _cache() -> Iterator[Metric]:
+    """Yield what the cache did; each number as it is counted, since a difference of two could go down for a moment."""
+    node, found = nodes.process(), cache.figures()
+    looks = CounterMetricFamily("moolai_llm_cache_looks", "Looks into the cache.", labels=["node", "result"])
+    looks.add_metric([node, "hit"], found["hits"])
+    looks.add_metric([node, "miss"], found["misses"])
+    yield looks
+    saved = "What answers of the cache had cost, in dollars."
+    sums: dict[tuple[str, str], float] = {
+        ("moolai_llm_cache_shared_hits", "Hits that came from Redis."): found["shared_hits"],
+        ("moolai_llm_cache_stores", "Answers that were kept."): found["stored"],
+        ("moolai_llm_cache_evictions", "Answers that made room for others."): found["evicted"],
+        ("moolai_llm_cache_saved_usd", saved): found["saved_usd_micros"] / 1_000_000,
+    }
+    for (name, meaning), total in sums.items():
+        counter = CounterMetricFamily(name, meaning, labels=["node"])
+        counter.add_metric([node], total)
+        yield counter
+    size = GaugeMetricFamily("moolai_llm_cache_bytes", "Size of the answers in memory.", labels=["node"])
+    size.add_metric([node], found["bytes"])
+    yield size
+
+
+def _guardrails() -> Metric:
+    meaning = "Finds of guardrails that were replaced, and texts that did not pass."
+    family = CounterMetricFamily("moolai_llm_guardrail_finds", meaning, labels=["node", "side", "action"])
+    for (side, action), number in guarding.figures().items():
+        family.add_metric([nodes.process(), side, action], number)
+    return family
 
 
 def _breakers() -> Metric:

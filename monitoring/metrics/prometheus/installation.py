@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import product
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Count
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from llm_gateway.money import draining
 from monitoring.metrics import collecting, latest
-from monitoring.metrics.prometheus import samples
+from monitoring.metrics.prometheus import samples, tasks
+from monitoring.metrics.prometheus.gauges import counted, gauge
 from monitoring.models import Alert, MetricMark, Severity
 from orchestrators import database, nodes
 from orchestrators.models import Instance, Job, Message, Node, Rollout
@@ -30,6 +30,7 @@ def families(*, now: datetime) -> Iterator[Metric]:
     parts: Mapping[str, Callable[[], Iterable[Metric]]] = {
         "fleet": partial(_fleet, now),
         "work": partial(_work, now),
+        "tasks": partial(tasks.families, now=now),
         "collection": partial(_collection, now),
         "host": _host,
         "alerts": _alerts,
@@ -49,20 +50,6 @@ def families(*, now: datetime) -> Iterator[Metric]:
             success.add_metric([name], 1)
         yield from found
     yield success
-
-
-def gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """Return a gauge with a value per tuple of labels."""
-    family = GaugeMetricFamily(name, meaning, labels=labels)
-    for key in sorted(values):
-        family.add_metric(key, values[key])
-    return family
-
-
-def counted(rows: Any, *names: str) -> dict[tuple[str, ...], float]:
-    """Return how many rows there are of each combination of these columns."""
-    found = rows.order_by().values_list(*names).annotate(number=Count("pk"))
-    return {tuple(words): number for *words, number in found}
 
 
 def _with_all(found: Mapping[tuple[str, ...], float], words: Iterable[str]) -> dict[tuple[str, ...], float]:

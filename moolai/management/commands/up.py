@@ -131,11 +131,14 @@ def own_programs(host: str, port: int) -> list[supervisor.Program]:
 
 def demo_programs(base_url: str, secrets: dict[str, str]) -> list[supervisor.Program]:
     """Return one reference client per demo orchestrator; keys travel in the environment, never in arguments."""
+    from orchestrators.client import rehearsal  # the sockets it needs are nobody else's here
+
     url = base_url.replace("http", "ws", 1) + "/ws"
     trust = {"SSL_CERT_FILE": settings.TLS_CERT_PATH} if settings.TLS_ENABLED else {}
     organization_of = bootstrap.DEMO_ORCHESTRATORS
     command = [sys.executable, "-m", "orchestrators.client", "--keep-trying", "--url", url]
     command += ["--metrics-interval", str(DEMO_METRICS_SECONDS)]
+    command += ["--tasks", ",".join(rehearsal.TASK_TYPES)]
     command += ["--model-calls", str(DEMO_CALLS_SECONDS)] if settings.LLM_ECHO_ENABLED else []
     return [
         {

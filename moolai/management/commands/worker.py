@@ -33,6 +33,8 @@ class Command(BaseCommand):
         from celery.exceptions import SecurityWarning
         from celery.signals import worker_ready
 
+        from orchestrators.work import running
+
         warnings.filterwarnings("ignore", category=SecurityWarning)  # about root and pickle; only JSON is accepted
         worker_ready.connect(say_ready)
         worker = app.Worker(
@@ -44,6 +46,9 @@ class Command(BaseCommand):
             quiet=True,
         )
         worker.start()
+        running.stop()
+        if (gateway := sys.modules.get("llm_gateway.plane.inside")) is not None:  # no call was made without it
+            gateway.shut_down()
         sys.exit(worker.exitcode or 0)
 
 

@@ -6,6 +6,12 @@
  *   data-message="17" data-show="status|attempts"                                        fields of a message
  *   data-refresh="/url" data-refresh-message="17"                                        a piece of HTML, loaded anew when it moved
  *   data-refresh="/url" data-refresh-kinds="message. config." data-refresh-of="orch-001" pieces of HTML, loaded anew on events
+ *   data-refresh-task="tsk_…" beside the kinds: only on events of that task
+ *   data-keep on an input with an id within it: what was written there stays
+ *   data-badge-of="/url" data-badge="3" within it: what the sidebar says beside that address ("" for nothing)
+ *   data-list-kinds="task." on a hint of a list: its rows follow events of these kinds by themselves, and the hint is shown
+ *   only while somebody chooses or writes among them; data-list-every="5": every so many seconds, too
+ *   data-list-part beside the list: what is replaced along with its rows
  *   data-unfinished within it: loaded anew every 1.5 s, until the server leaves the mark out
  *   data-refresh="/url" data-refresh-alerts                                              the same, on every frame of the topic alerts
  *   data-refresh="/url" data-refresh-every="5"                                           the same, every so many seconds
@@ -271,7 +277,10 @@
         if (number < Number(element.dataset.refreshShown || 0)) return; // a later answer was faster
         element.dataset.refreshShown = String(number);
         const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+        const kept = [...element.querySelectorAll("[data-keep][id]")].map(({ id, value }) => [id, value]);
         element.innerHTML = text;
+        for (const [id, value] of kept) if (document.getElementById(id)) document.getElementById(id).value = value;
+        count(element);
         if (focused) document.getElementById(focused)?.focus();
         index = null;
         tick();
@@ -281,9 +290,86 @@
     }, pause));
   }
 
+  function count(element) {
+    for (const mark_ of element.querySelectorAll("[data-badge-of]")) {
+      const link = document.querySelector(`#nav-sidebar-apps a[href="${mark_.dataset.badgeOf}"]`);
+      if (!link || !link.children[1]) continue;
+      const shown_ = link.children[2]?.textContent.trim() || "";
+      if (shown_ === mark_.dataset.badge) continue;
+      link.children[2]?.remove();
+      if (mark_.dataset.badge) link.append(Object.assign(document.createElement("span"), { className: "tk-badge", textContent: mark_.dataset.badge }));
+    }
+  }
+
+  // --- lists that follow ---------------------------------------------------------------------------------------------
+
+  const LIST = "#changelist-form";
+  const LIST_PAUSE_MS = 2000;
+  const following = { isStale: false, isLoading: false, at: 0, seen: "" };
+
+  function listHint() {
+    return document.querySelector("[data-list-kinds]");
+  }
+
+  // Nobody loses what they write, choose, have open or stand on.
+  function isTouched(list) {
+    if (list.contains(document.activeElement) || list.querySelector("input[type=checkbox]:checked, details[open]")) return true;
+    if (!getSelection().isCollapsed && list.contains(getSelection().anchorNode)) return true;
+    return [...list.querySelectorAll("input:is([type=text], :not([type])), textarea")].some(({ value, defaultValue }) => value !== defaultValue);
+  }
+
+  async function follow() {
+    const [list, hint] = [document.querySelector(LIST), listHint()];
+    if (!list || !hint) return;
+    following.isStale = true;
+    hint.hidden = !isTouched(list);
+    if (!hint.hidden || following.isLoading || document.hidden || Date.now() - following.at < LIST_PAUSE_MS) return; // poll() comes back to it
+    Object.assign(following, { isStale: false, isLoading: true, at: Date.now() });
+    try {
+      const response = await fetch(location.href, { credentials: "same-origin" });
+      if (!response.ok || response.redirected) return;
+      const made = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (isTouched(list)) following.isStale = true;
+      else replace(list, made);
+    } catch {
+      following.isStale = true;
+    } finally {
+      following.isLoading = false;
+    }
+  }
+
+  // What a person sees of a list; ages move by themselves, and the token is another each time.
+  function imprint(list) {
+    const copy = list.cloneNode(true);
+    for (const element of copy.querySelectorAll("input[name=csrfmiddlewaretoken]")) element.remove();
+    for (const element of copy.querySelectorAll("time")) element.textContent = "";
+    return copy.innerHTML;
+  }
+
+  function replace(list, made) {
+    const fresh = made.querySelector(LIST);
+    if (!fresh) return;
+    const seen = imprint(fresh);
+    if (seen === following.seen) return;
+    following.seen = seen;
+    list.innerHTML = fresh.innerHTML;
+    const [olds, news] = [document, made].map((page) => [...page.querySelectorAll("[data-list-part]")]);
+    olds.forEach((old, place) => { if (news[place]) old.innerHTML = news[place].innerHTML; });
+    const boxes = list.querySelectorAll("tr input.action-select");
+    if (boxes.length) window.Actions?.(boxes, { parent: list });
+    index = null;
+    tick();
+  }
+
+  function pollList() {
+    const every = Number(listHint()?.dataset.listEvery || 0) * 1000;
+    if (following.isStale || (every && Date.now() - following.at >= every)) follow();
+  }
+
   // What says that it is not finished moves without events, too (somebody goes away, a time-out): look again and again.
   function poll() {
     if (document.hidden) return;
+    pollList();
     for (const mark_ of document.querySelectorAll("[data-refresh] [data-unfinished]")) refresh(mark_.closest("[data-refresh]"));
     for (const element of document.querySelectorAll("[data-refresh-every]")) {
       if (Date.now() - Number(element.dataset.refreshedAt || 0) >= Number(element.dataset.refreshEvery) * 1000) refresh(element);
@@ -294,11 +380,14 @@
     for (const element of document.querySelectorAll("[data-refresh]")) {
       const kinds = (element.dataset.refreshKinds || "").split(" ");
       const of = element.dataset.refreshOf;
+      const task = element.dataset.refreshTask;
+      if (task && task !== frame.data?.task_id) continue;
       if ((!of || of === frame.orchestrator_id) && kinds.some((kind) => frame.kind.startsWith(kind))) refresh(element);
     }
     if (/^orchestrator\.(registered|created|deleted)$/.test(frame.kind)) {
       for (const hint of document.querySelectorAll("[data-list-changed]")) hint.hidden = false;
     }
+    if (listHint()?.dataset.listKinds.split(" ").some((kind) => frame.kind.startsWith(kind))) follow();
     for (const hint of document.querySelectorAll("[data-changed-kinds]")) {
       if (frame.kind.startsWith(hint.dataset.changedKinds)) hint.hidden = false;
     }
@@ -346,6 +435,7 @@
       attempt = 0;
       indicate("live", "Live");
       for (const element of document.querySelectorAll("[data-refresh]")) refresh(element);
+      follow();
     },
     orchestrator_status(frame) {
       if (!pending.has(frame.orchestrator_id)) show(frame.orchestrator_id, frame);
@@ -436,6 +526,15 @@
 
   // --- the page ------------------------------------------------------------------------------------------------------
 
+  // The sidebar's count of approvals follows on every page that is live; some pages have it in a piece of their own.
+  function watchApprovals() {
+    const link = document.querySelector('#nav-sidebar-apps a[href$="/orchestrators/approval/"]');
+    if (!link || !document.querySelector("[data-live-topics], [data-call-live]") || document.querySelector("[data-badge-of]")) return;
+    const element = Object.assign(document.createElement("div"), { hidden: true });
+    Object.assign(element.dataset, { refresh: `${link.getAttribute("href")}badge/`, refreshKinds: "task.", refreshEvery: "10", refreshedAt: String(Date.now()) });
+    document.body.append(element);
+  }
+
   function onClick(event) {
     const button = event.target.closest?.(".mo-switch");
     if (button) {
@@ -495,6 +594,7 @@
     setInterval(tick, 1000);
     setInterval(poll, 1500);
     makeReachable();
+    watchApprovals();
     const wanted = new Set();
     for (const element of document.querySelectorAll("[data-live-topics]")) {
       for (const topic of element.dataset.liveTopics.split(" ")) wanted.add(topic);

@@ -2,7 +2,7 @@
  *
  * A group is an element [data-series="/url?organization_id=…"] with data-organization, and data-orchestrator where only one
  * machine counts (empty: the host). In it: [data-range] buttons, and boxes [data-columns="a b" data-names="A|B" data-unit=" %"]
- * (data-of="calls": from the calls of the API), each beside an element [data-legend]. It keeps no more than the range shows.
+ * (data-of="calls": from the calls of the API; "tasks": from the task queue, data-tasks="own" or "all" of the group), each beside an element [data-legend]. It keeps no more than the range shows.
  */
 (() => {
   "use strict";
@@ -42,7 +42,7 @@
     const state = { range: "1h", tag: "", data: null, counts: 0, lastAt: 0, isBusy: false, isDirty: false, isLive: false, readAt: 0, cursor: null };
     root.moolaiState = state; // for whoever measures
 
-    const address = (range) => `${root.dataset.series}&range=${range}&columns=${[...new Set(columns)].join(",")}${wantsCalls ? "&calls=1" : ""}`;
+    const address = (range) => `${root.dataset.series}&range=${range}&columns=${[...new Set(columns)].join(",")}${wantsCalls ? "&calls=1" : ""}${root.dataset.tasks ? `&tasks=${root.dataset.tasks}` : ""}`;
 
     const load = async () => {
       if (state.isBusy || document.hidden) return;
@@ -79,7 +79,7 @@
       const { data } = state;
       if (!data) return;
       const until = Date.now() / 1000 + state.skew;
-      for (const one of boxes) if (data[one.of] && (one.of === "calls" || data.measured.x.length)) one.draw(data[one.of], [until - SPANS[data.range], until], state);
+      for (const one of boxes) if (data[one.of] && (one.of !== "measured" || data.measured.x.length)) one.draw(data[one.of], [until - SPANS[data.range], until], state);
       say();
     };
 

@@ -47,7 +47,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--metrics-interval", type=cli.seconds, default=60.0, help="0 for none (default %(default)s)"
         )
-        rehearsal.add_arguments(parser)
+        rehearsal.add_arguments(parser, tasks=rehearsal.TASK_TYPES)
         parser.add_argument("--json", action="store_true", dest="as_json", help="print the progress as JSON lines")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -83,7 +83,7 @@ async def run(options: dict[str, Any], api_key: str) -> Progress:
         prefix=options["prefix"],
         heartbeat_interval=options["heartbeat_interval"] or None,
         metrics_interval=options["metrics_interval"] or None,
-        rehearsed=rehearsal.Rehearsal(options["refuse_config"], options["recommend"]),
+        rehearsed=rehearsal.Rehearsal(options["refuse_config"], options["recommend"], options["tasks"]),
     )
     return await fleet.run(stop, as_json=options["as_json"])
 

@@ -1,0 +1,135 @@
+"""What workers do of the gateway: tasks of the types `prompt` and `workflow`, over the data plane of their process."""
+
+import logging
+import time
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connections
+
+from llm_gateway import policies
+from llm_gateway.models import Prompt, WorkflowRun
+from llm_gateway.plane import inside, people, refusals
+from llm_gateway.prompts import asking, book
+from llm_gateway.prompts.book import Asking
+from llm_gateway.prompts.outcomes import Outcome
+from llm_gateway.prompts.rows import PromptWish
+from llm_gateway.prompts.running import Plan, Run
+from moolai import errors
+from moolai.errors import AppError, Conflict
+from orchestrators.models import Agent, Task
+from orchestrators.work.handlers import Checks, Handlers, Refused, Report
+from orgs import spending
+from orgs.models import Organization
+
+logger = logging.getLogger(__name__)
+REPORT_SECONDS: Final = 5.0
+SURE: Final = frozenset({400, 403, 404, 409, 413, 422})  # another attempt would end the same way
+PRIVATE: Final = "The organization is private, and a task's parameters and result are stored: send the prompt itself."
+
+
+def prompt(task: Task, report: Report) -> dict[str, Any]:
+    """Run a prompt with a task's parameters, those of `POST …/prompts`, on behalf of who made the task.
+
+    Return its answer and numbers. Raises Refused where another attempt would not help, Lost, and AppError otherwise.
+    """
+    organization = task.organization
+    if policies.of(organization).is_private:
+        raise Refused(PRIVATE)
+    try:
+        stands = people.standing(task.creator or "task", organization_id=organization.pk, name=task.created_by)
+        asked = asking.document(organization, _wish(task))
+    except AppError as error:
+        raise Refused(error.detail) from None
+    row = book.create(organization, asked=asked, how=Asking(stands.name, task_id=task.task_id))
+    if row.is_private:
+        row.delete()
+        raise Refused(PRIVATE)
+    report(0)
+    connections.close_all()  # none is held while a model answers
+    outcome = _run(Plan(row.prompt_id, stands, asked=asked), report)
+    is_private = policies.of(organization).is_private  # it may have become so meanwhile
+    told = _told(row, outcome, is_private=is_private)
+    return told | {"response": ""} if is_private else told
+
+
+def check_prompt(organization: Organization, payload: Any) -> None:
+    """Refuse what would be stored of a private organization; raises `conflict` (`orchestrators.work.handlers.Check`).
+
+    Locks the organization, as who sets its policy does: what becomes private meanwhile is either seen, or emptied.
+    """
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    if policies.of(organization).is_private:
+        raise Conflict(detail=PRIVATE)
+
+
+def check_workflow(organization: Organization, payload: Any) -> None:
+    """Refuse what is of no run that waits for its task; raises `conflict` (`orchestrators.work.handlers.Check`)."""
+    known = payload.get("workflow_id") if isinstance(payload, dict) else None
+    rows = WorkflowRun.objects.filter(organization=organization, task=None, status=WorkflowRun.Status.QUEUED)
+    if not isinstance(known, str) or not rows.filter(workflow_id=known).exists():
+        raise Conflict(
+            detail="A task of a workflow is made with its run: start one (POST /v1/ai-orchestration/workflows)."
+        )
+
+
+def workflow(task: Task, report: Report) -> Any:
+    """Run a workflow (`llm_gateway/workflows/running.py`)."""
+    from llm_gateway.workflows import running  # the plane's libraries cost memory that a process without runs can spare
+
+    return running.run(task, report)
+
+
+TASK_HANDLERS: Final[Handlers] = {"prompt": prompt, "workflow": workflow}
+TASK_CHECKS: Final[Checks] = {"prompt": check_prompt, "workflow": check_workflow}
+WORKERS_ONLY: Final = frozenset(TASK_HANDLERS)  # they spend the creator's budget, under the gateway's rules
+
+
+def _wish(task: Task) -> dict[str, Any]:
+    """Return what the task asks, by its agent unless it names one."""
+    form = PromptWish(data=task.payload)
+    if not form.is_valid():
+        raise Refused(" ".join(f"{name}: {text}" for name, text in errors.flatten(form.errors).items()))
+    if unknown := sorted(set(task.payload) - set(form.fields)):
+        raise Refused(f"There is no parameter {unknown[0][:50]!r}.")
+    wish = dict(form.validated_data)
+    agents = Agent.objects.filter(organization=task.organization, status=Agent.Status.ACTIVE)
+    if "agent_id" not in wish and agents.filter(agent_id=task.assigned_agent).exists():
+        wish["agent_id"] = task.assigned_agent
+    return wish
+
+
+def _run(plan: Plan, report: Report) -> Outcome | None:
+    """Run a prompt as calls from inside are, and report meanwhile; one whose task is lost is cut off."""
+    run = Run(plan)
+    return inside.wait_for(
+        run.run(), leave=run.leave, look=partial(_tell, report, time.monotonic()), every_seconds=REPORT_SECONDS
+    )
+
+
+def _tell(report: Report, began_at: float) -> None:
+    """Report; what the database does not take is not reported this time, and the call, which is paid for, goes on."""
+    share = (time.monotonic() - began_at) / settings.LLM_TOTAL_SECONDS
+    try:
+        report(min(99, round(100 * share)))
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("the progress of a prompt could not be stored: %s", error)
+    finally:
+        connections.close_all()
+
+
+def _told(row: Prompt, outcome: Outcome | None, *, is_private: bool) -> dict[str, Any]:
+    if outcome is None:
+        raise Refused("The prompt was run elsewhere.")
+    if (problem := outcome.problem) is not None:
+        code = refusals.own_code(problem)
+        message = errors.CODES[code][1] if is_private else problem.message  # a provider's may quote the prompt
+        if errors.CODES[code][0] in SURE or outcome.is_final:
+            raise Refused(f"{code}: {message}")
+        raise AppError(code, message)
+    return {
+        "prompt_id": row.prompt_id, "response": outcome.text, "model": outcome.model, "provider": outcome.provider,
+        "tokens_used": outcome.tokens_used, "cost": spending.usd(outcome.cost_usd_micros) or 0.0,
+        "latency_ms": outcome.latency_ms,
+    }  # fmt: skip

@@ -1,0 +1,182 @@
+"""Asking: the calls of one step, each written down before it is made, and answers that keep to a schema.
+
+What a model says is repaired where that is cheap, and asked for once more with what is wrong; then the step fails.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.db import InterfaceError, OperationalError, connections
+from django.utils import timezone
+
+from llm_gateway.models import WorkflowCall, WorkflowStep
+from llm_gateway.plane import ids, inside
+from llm_gateway.plane.inside import Asker, Said
+from llm_gateway.workflows import answers, parts
+from llm_gateway.workflows.answers import Check, Malformed
+
+CHAT: Final = "/v1/chat/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
+MAX_EMBEDDED: Final = 96  # texts in one call
+TRANSIENT: Final = frozenset({
+    "database_unavailable", "overloaded", "overloaded_error", "provider_timeout", "provider_unavailable",
+    "provider_unreachable", "rate_limit_exceeded", "rate_limited",
+})  # fmt: skip
+FINAL: Final = frozenset({"content_blocked", "context_length_exceeded", "unknown_price", "insufficient_quota"})
+AGAIN: Final = "That is not what was asked for: {problem}\nAnswer again, with nothing but the corrected JSON object."
+Message = dict[str, str]
+
+
+class StepFailed(Exception):
+    """A step that ends without a result: `code`, and a text without anything of its content."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(f"{code}: {text}" if text else code)
+        self.code = code
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether another try may do better."""
+        return self.code in TRANSIENT
+
+
+class Stopped(Exception):
+    """The run was cancelled, or is in other hands."""
+
+
+@dataclass
+class Desk:
+    """What a step makes its calls with; `stop` ends them within a second."""
+
+    step: WorkflowStep
+    asker: Asker
+    model: str
+    stop: threading.Event
+    report: Callable[[int], None]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def json(self, messages: list[Message], schema: dict[str, Any], *, check: Check | None = None, **more: Any) -> Any:
+        """Ask for a document that keeps to a schema; raises StepFailed, `malformed_output` after a repair in vain."""
+        said = self._chat(messages, schema, **more)
+        try:
+            return self._read(said, schema, check)
+        except Malformed as fault:
+            problem = fault.problem
+        told = [{"role": "assistant", "content": _text(said)[:20_000] or "(nothing)"}]
+        told += [{"role": "user", "content": AGAIN.format(problem=problem)}]
+        try:
+            return self._read(self._chat([*messages, *told], schema, is_repair=True, **more), schema, check)
+        except Malformed as fault:
+            text = f"the answer was not as asked, and not after a repair either: {fault.place}"
+            raise StepFailed("malformed_output", text) from None
+
+    def part(self, number: int, count: int, asked: Any, ask: Callable[[], Any]) -> Any:
+        """Return the answer to one of `count` parts of the step; of several each is asked for once in all attempts."""
+        if count == 1:
+            return ask()
+        return parts.answered(self.step, number, asked=[self.model, asked], ask=ask)
+
+    def text(self, messages: list[Message], **more: Any) -> str:
+        """Ask for a text."""
+        return _text(self._chat(messages, None, **more))
+
+    def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return the vectors of texts."""
+        said = self._call(EMBEDDINGS, {"model": self.model, "input": list(texts), "encoding_format": "float"})
+        try:
+            rows = sorted(said.document["data"], key=lambda row: row["index"])
+            found = [[float(number) for number in row["embedding"]] for row in rows]
+        except (KeyError, OverflowError, TypeError, ValueError):
+            found = []
+        if len(found) != len(texts) or not all(math.isfinite(number) for row in found for number in row):
+            raise StepFailed("malformed_output", "the provider did not answer with a vector for each text")
+        return found
+
+    def _read(self, said: Said, schema: dict[str, Any], check: Check | None) -> Any:
+        try:
+            document, is_repaired = answers.read(_text(said), schema, check)
+        except Malformed:
+            WorkflowCall.objects.filter(pk=said.call_id).update(is_malformed=True)
+            raise
+        if is_repaired:
+            WorkflowCall.objects.filter(pk=said.call_id).update(is_malformed=True)
+        return document
+
+    def _chat(
+        self,
+        messages: list[Message],
+        schema: dict[str, Any] | None,
+        *,
+        is_repair: bool = False,
+        max_tokens: int = 2_000,
+        temperature: float | None = None,
+    ) -> Said:
+        body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": max_tokens}
+        if temperature is not None:
+            body["temperature"] = temperature
+        if schema is None:
+            return self._call(CHAT, body)
+        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        said = self._make(CHAT, {**body, "response_format": wanted}, is_repair=is_repair)
+        if said.status == 400 and said.error not in FINAL:  # a model without formats; the prompt has the schema, too
+            said = self._make(CHAT, body, is_repair=is_repair)
+        return _good(said)
+
+    def _call(self, path: str, body: dict[str, Any]) -> Said:
+        return _good(self._make(path, body))
+
+    def _make(self, path: str, body: dict[str, Any], *, is_repair: bool = False) -> Said:
+        self._check()
+        row = WorkflowCall.objects.create(
+            call_id=ids.new(), step=self.step, is_repair=is_repair, started_at=timezone.now()
+        )  # without a model: what was asked for is content until a provider is found that has it
+        connections.close_all()  # the call may take minutes: nobody waits for this thread's connection meanwhile
+        said = inside.call(
+            path, body, asker=self.asker, call_id=row.call_id, headers=self.headers, wait=self._check
+        )  # fmt: skip
+        row.model = f"{said.provider}/{said.model}"[:256] if said.provider else ""
+        row.is_cached, row.error = said.is_cached, said.error
+        row.cost_usd_micros, row.latency_ms = said.cost_usd_micros, said.latency_ms if said.call_id else None
+        _write_down(row)
+        said.call_id = row.call_id
+        return said
+
+    def _check(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+
+
+def _write_down(row: WorkflowCall) -> None:
+    """Store what a call came to, over a new connection where the first breaks: the call is paid for."""
+    fields = ["model", "is_cached", "error", "cost_usd_micros", "latency_ms"]
+    try:
+        row.save(update_fields=fields)
+    except (OperationalError, InterfaceError):
+        connections.close_all()
+        row.save(update_fields=fields)
+
+
+def failure(error: Exception) -> StepFailed:
+    """Return how a step ends that an error of ours broke off, told without what it may say of the content.
+
+    A database that does not answer may do so another time.
+    """
+    is_database = isinstance(error, OperationalError | InterfaceError)
+    return StepFailed("database_unavailable" if is_database else "internal_error", type(error).__name__)
+
+
+def _good(said: Said) -> Said:
+    if not said.is_good:
+        raise StepFailed(said.error or "provider_error", f"the call was answered {said.status}")
+    return said
+
+
+def _text(said: Said) -> str:
+    """Return what a model said, "" for nothing."""
+    try:
+        return said.document["choices"][0]["message"]["content"] or ""
+    except (KeyError, IndexError, TypeError):
+        return ""

@@ -1,0 +1,102 @@
+"""Contents: what runs are given and come to, sealed, and gone when nobody needs them any more.
+
+An input and what steps came to go with the end of their run, what parts of a step were answered with the step's own. A
+result stays as long as its run; of an organization whose calls are private it goes with its first delivery, or after an
+hour.
+"""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from django.db import transaction
+
+from llm_gateway.models import WorkflowContent, WorkflowRun
+from orgs import sealed, vault
+
+PRIVATE_SECONDS: Final = 3_600
+WAITING_DAYS: Final = 7  # nothing waits longer in the queue
+INPUT: Final = "input"
+RESULT: Final = "result"
+
+
+def keep(run: WorkflowRun, name: str, document: Any, *, expires_at: datetime | None = None) -> None:
+    """Keep a document of a run, in place of an older one of the name."""
+    row = WorkflowContent.objects.filter(run=run, name=name).first() or WorkflowContent(run=run, name=name)
+    row.organization_id, row.expires_at = run.organization_id, expires_at
+    sealed.put(row, "document", _json(document))
+    row.save()
+
+
+def keep_input(run: WorkflowRun, document: Any, *, now: datetime) -> None:
+    """Keep what a run is given until it is over."""
+    keep(run, INPUT, document, expires_at=latest(now))
+
+
+def latest(now: datetime) -> datetime:
+    """Return when even the content of a run that is not over goes."""
+    return now + timedelta(days=WAITING_DAYS)
+
+
+@transaction.atomic
+def keep_open(run: WorkflowRun, name: str, document: Any, *, now: datetime) -> None:
+    """Keep a document until the run is over; of one that is over already nothing is kept."""
+    open_ones = WorkflowRun.objects.filter(pk=run.pk, completed_at__isnull=True)
+    if open_ones.select_for_update(no_key=True).first() is not None:  # whoever ends it waits, and deletes this, too
+        keep(run, name, document, expires_at=latest(now))
+
+
+def of_step(name: str) -> str:
+    """Return what the document is called that a step came to."""
+    return f"step:{name}"
+
+
+def of_part(name: str, number: int) -> str:
+    """Return what the document is called that a part of a step was answered."""
+    return f"part:{name}:{number}"
+
+
+def forget_parts(run: WorkflowRun, name: str) -> None:
+    """Delete what the parts of a step were answered."""
+    WorkflowContent.objects.filter(run=run, name__startswith=f"part:{name}:").delete()
+
+
+def keep_result(run: WorkflowRun, document: Any, *, now: datetime) -> None:
+    """Keep what a run came to."""
+    end = now + timedelta(seconds=PRIVATE_SECONDS) if run.is_private else None
+    keep(run, RESULT, document, expires_at=end)
+
+
+def read(run: WorkflowRun, name: str, *, now: datetime) -> Any:
+    """Return a document of a run, None where there is none (any more), or it cannot be opened."""
+    row = WorkflowContent.objects.filter(run=run, name=name).first()
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
+        return None
+    try:
+        return json.loads(sealed.read(row, "document"))
+    except (vault.Unreadable, ValueError):
+        return None
+
+
+def forget(run: WorkflowRun, *, but: tuple[str, ...] = ()) -> None:
+    """Delete what is kept of a run."""
+    WorkflowContent.objects.filter(run=run).exclude(name__in=but).delete()
+
+
+def forget_organization(organization_id: str) -> int:
+    """Delete what is kept of runs that are over, and what any are found by; return how many documents went.
+
+    Runs that are not over are private from now on.
+    """
+    runs = WorkflowRun.objects.filter(organization=organization_id)
+    runs.filter(completed_at__isnull=True).update(is_private=True)
+    runs.exclude(content_hash="").update(content_hash="")
+    return WorkflowContent.objects.filter(run__in=runs.filter(completed_at__isnull=False)).delete()[0]
+
+
+def _json(document: Any) -> str:
+    try:
+        return orjson.dumps(document).decode()
+    except TypeError:  # a number or a text that JSON takes and orjson does not
+        return json.dumps(document)
