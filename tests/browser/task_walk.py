@@ -75,6 +75,7 @@ def create(stage: Stage, directory: Path) -> None:
     """Create a P1 task by keyboard; it waits, and the sidebar says so."""
     page = stage.page
     page.get_by_role("link", name="Create a task").press("Enter")
+    expect(page.get_by_role("button", name="Create the task")).to_be_visible()
     look(stage, "task-new", directory)
     page.locator(".select2-selection").first.press("Enter")
     page.locator(".select2-search__field").last.fill("org-001")

@@ -26,8 +26,8 @@ def test_an_export_is_asked_for_waited_for_and_fetched(stage: Stage, tmp_path: P
     page = stage.page
     page.goto(stage.server.url("/admin/monitoring/systemmetric/"))
     page.get_by_role("link", name="Export…").press("Enter")
-    look(stage, "export", tmp_path)
     expect(page.get_by_label("cpu_usage_percent")).to_be_checked()
+    look(stage, "export", tmp_path)
     page.get_by_label("JSON").check()
     page.get_by_label("Organization").fill("nowhere")
     page.get_by_role("button", name="Export").press("Enter")
