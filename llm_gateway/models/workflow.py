@@ -138,6 +138,7 @@ class WorkflowCall(models.Model):
     error = models.CharField(max_length=100, blank=True, help_text="A code, never a text.")
     cost_usd_micros = models.BigIntegerField(null=True, help_text="Empty: the process that made it died.")
     latency_ms = models.FloatField(null=True)
+    characters = models.PositiveIntegerField(default=0, db_default=0, help_text="Of the answer that came so far.")
     started_at = models.DateTimeField()
 
     class Meta:
@@ -150,7 +151,7 @@ class WorkflowCall(models.Model):
 
 
 class WorkflowContent(models.Model):
-    """What a run was given (`input`), came to (`result`), or one of its steps came to (`step:…`)."""
+    """What a run was given (`input`), came to (`result`), or one of its steps came to (`step:…`) or says (`text:…`)."""
 
     run = models.ForeignKey(WorkflowRun, on_delete=models.CASCADE, related_name="contents")
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")

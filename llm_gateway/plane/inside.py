@@ -17,6 +17,7 @@ from llm_gateway.plane import app, desk, ids, people, planes
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.clients import Client, Figures
 from llm_gateway.plane.exchange import Exchange, Message
+from llm_gateway.plane.hearing import Hearing
 
 T = TypeVar("T")
 SETTLE_SECONDS: Final = 10.0
@@ -42,6 +43,7 @@ class Said(Figures):
     call_id: str = ""
     latency_ms: float = 0.0
     error: str = ""
+    heard: Hearing | None = field(default=None, repr=False)
 
     @property
     def is_good(self) -> bool:
@@ -56,23 +58,34 @@ class Said(Figures):
         except orjson.JSONDecodeError:
             return None
 
+    @property
+    def text(self) -> str:
+        """Return what a model said, "" for nothing."""
+        if self.heard is not None:
+            return self.heard.text
+        try:
+            return self.document["choices"][0]["message"]["content"] or ""
+        except (KeyError, IndexError, TypeError):
+            return ""
+
 
 class Line(Client):
-    """One call's client, which keeps the answer; `take` is given it part by part."""
+    """One call's client, which keeps the answer; a stream is read along by `hearing`."""
 
-    def __init__(self, path: str, body: Any, headers: Mapping[str, str], take: Callable[[bytes], None] | None) -> None:
+    def __init__(self, path: str, body: Any, headers: Mapping[str, str], hearing: Hearing | None) -> None:
         super().__init__(path, orjson.dumps(body), headers=headers)
-        self.take = take
+        self.hearing = hearing
         self.parts: list[bytes] = []
+        self._status = 0
 
     async def send(self, message: Message) -> None:
         """Take a part of the answer (ASGI)."""
-        part = message.get("body", b"")
-        if not part:
-            return
-        self.parts.append(part)
-        if self.take is not None:
-            self.take(part)
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif self.hearing is not None and self._status == 200:
+            self.hearing.feed(message.get("body", b""))
+        else:
+            self.parts.append(message.get("body", b""))
 
 
 def call(
@@ -83,14 +96,15 @@ def call(
     headers: Mapping[str, str] | None = None,
     call_id: str = "",
     wait: Callable[[], None] | None = None,
-    take: Callable[[bytes], None] | None = None,
+    hearing: Hearing | None = None,
 ) -> Said:
     """Make a call of `path` (such as `/v1/chat/completions`) and return what it was answered, errors included.
 
     `call_id` is what the ledger is to know it by; `wait` is called once a second meanwhile: when it raises, the call is
-    given up and settled, and its exception raised. `take` is given the answer's body part by part, on the event loop.
+    given up and settled, and its exception raised. `hearing` is for a body that asks for a stream: it hears the answer
+    on the event loop, and may be looked at meanwhile.
     """
-    line = Line(path, body, headers or {}, take)
+    line = Line(path, body, headers or {}, hearing)
     return wait_for(_call(line, asker, call_id), leave=line.leave, look=wait)
 
 
@@ -121,7 +135,9 @@ def wait_for(
 async def _call(line: Line, asker: Asker, call_id: str) -> Said:
     exchange = line.exchange(request_id=ids.new(), call_id=call_id)
     await app.serve(exchange, lambda: _standing(asker))
-    return _said(exchange, b"".join(line.parts))
+    said = _said(exchange, b"".join(line.parts))
+    said.heard = line.hearing if said.status == 200 else None
+    return said
 
 
 async def _standing(asker: Asker) -> Standing:

@@ -3,15 +3,15 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
+from llm_gateway import following
+from llm_gateway.following import AWAY, Application, Message, Receive, Send, Writer
 from llm_gateway.models import Prompt
 from llm_gateway.plane import desk, refusals
 from llm_gateway.plane.exchange import JSON
@@ -23,19 +23,10 @@ from moolai import errors
 from orchestrators.protocol import iso
 from orgs import spending
 
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[..., Awaitable[None]]
-AWAY: Final = (DatabaseError, InterfaceError, TimeoutError, OSError)
-KEEP_ALIVE_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 0.5
 SLOWEST_LOOK_SECONDS: Final = 2.0
-MAX_FOLLOWING: Final = 200  # clients of a process that wait for what others run
-MAX_FOLLOWING_OF_ONE: Final = 50  # of those, of one organization
 REPLACED: Final = (b"content-length", b"content-type")
 _PATH: Final = re.compile(r"/api/v1/orchestrators/[^/]+/prompts(/[^/]+/stream)?/?")
-_following: dict[asyncio.Event, str] = {}  # what tells that a client left, and its organization
 
 
 def is_ours(scope: Message) -> bool:
@@ -47,16 +38,7 @@ def is_ours(scope: Message) -> bool:
 async def serve(door: Application, scope: Message, receive: Receive, send: Send) -> None:
     """Ask the `door` (Django); when it grants a prompt, run it and answer with what comes of it."""
     slot: list[Plan] = []
-    opening: list[Message] = []
-
-    async def pass_on(message: Message) -> None:
-        is_granted = slot and message["type"] == "http.response.start" and message["status"] < 300
-        if is_granted or opening:
-            opening.append(message)
-        else:
-            await send(message)
-
-    await door({**scope, SLOT: slot}, receive, pass_on)
+    opening = await following.granted(door, scope, receive, send, slot=SLOT, plans=slot)
     if not opening:
         return
     start, content = opening[0], b"".join(message.get("body", b"") for message in opening[1:])
@@ -66,18 +48,12 @@ async def serve(door: Application, scope: Message, receive: Receive, send: Send)
         await _answer(slot[0], start, content, receive, send)
 
 
-async def _leaving(receive: Receive, leave: Callable[[], None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    leave()
-
-
 # --- as a whole ------------------------------------------------------------------------------------------------------
 
 
 async def _answer(plan: Plan, start: Message, content: bytes, receive: Receive, send: Send) -> None:
     run = Run(plan)
-    watch = asyncio.get_running_loop().create_task(_leaving(receive, run.leave))
+    watch = asyncio.get_running_loop().create_task(following.leaving(receive, run.leave))
     try:
         outcome = await run.run()
     except AWAY:
@@ -135,33 +111,8 @@ async def _send(send: Send, start: Message, status: int, body: bytes, headers: l
 # --- as a stream -----------------------------------------------------------------------------------------------------
 
 
-class Writer:
-    """Writes the events of one stream, one after the other, and a comment when there was none for a while."""
-
-    def __init__(self, send: Send) -> None:
-        self._send, self._lock, self._wrote_at = send, asyncio.Lock(), time.monotonic()
-
-    async def write(self, content: bytes, *, is_last: bool = False) -> None:
-        """Write some events, as fast as the client reads."""
-        async with self._lock:
-            self._wrote_at = time.monotonic()
-            await self._send({"type": "http.response.body", "body": content, "more_body": not is_last})
-
-    async def tell(self, piece: str) -> None:
-        """Write a piece of the answer."""
-        await self.write(frames.token(piece))
-
-    async def keep_alive(self) -> None:
-        """Write comments until cancelled."""
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_SECONDS)
-            if time.monotonic() - self._wrote_at >= KEEP_ALIVE_SECONDS:
-                await self.write(frames.KEEP_ALIVE)
-
-
 async def _stream(plan: Plan, start: Message, receive: Receive, send: Send) -> None:
-    headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-    await send({**start, "headers": headers})
+    await following.begin(start, send)
     writer, loop = Writer(send), asyncio.get_running_loop()
     await writer.write(frames.start(plan.prompt_id))
     work = loop.create_task(_tell(plan, writer, receive))
@@ -178,9 +129,13 @@ async def _stream(plan: Plan, start: Message, receive: Receive, send: Send) -> N
 
 async def _tell(plan: Plan, writer: Writer, receive: Receive) -> bytes:
     """Run the prompt where it waits, else wait until it is over; return the last events."""
+
+    async def tell(piece: str) -> None:
+        await writer.write(frames.token(piece))
+
     if plan.standing is not None:
-        run = Run(plan, tell=writer.tell)
-        watch = asyncio.get_running_loop().create_task(_leaving(receive, run.leave))
+        run = Run(plan, tell=tell)
+        watch = asyncio.get_running_loop().create_task(following.leaving(receive, run.leave))
         try:
             outcome = await run.run()
         finally:
@@ -192,12 +147,15 @@ async def _tell(plan: Plan, writer: Writer, receive: Receive) -> bytes:
 
 async def _follow(plan: Plan, receive: Receive) -> bytes:
     """Return the events of a prompt once it is over: whoever runs it tells its pieces to one client."""
-    of_one = sum(one == plan.organization_id for one in _following.values())
-    if len(_following) >= MAX_FOLLOWING or of_one >= MAX_FOLLOWING_OF_ONE:
-        return frames.broken("overloaded", request_id=plan.request_id)
+    with following.place(plan.organization_id) as has_room:
+        if not has_room:
+            return frames.broken("overloaded", request_id=plan.request_id)
+        return await _wait(plan, receive)
+
+
+async def _wait(plan: Plan, receive: Receive) -> bytes:
     gone, pause = asyncio.Event(), LOOK_SECONDS
-    _following[gone] = plan.organization_id
-    watch = asyncio.get_running_loop().create_task(_leaving(receive, gone.set))
+    watch = asyncio.get_running_loop().create_task(following.leaving(receive, gone.set))
     ends_at = time.monotonic() + settings.LLM_TOTAL_SECONDS
     try:
         while not gone.is_set() and time.monotonic() < ends_at:
@@ -209,7 +167,6 @@ async def _follow(plan: Plan, receive: Receive) -> bytes:
             pause = min(SLOWEST_LOOK_SECONDS, pause * 1.5)
     finally:
         watch.cancel()
-        _following.pop(gone, None)
     return frames.broken("provider_timeout", request_id=plan.request_id)
 
 

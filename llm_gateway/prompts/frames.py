@@ -12,7 +12,6 @@ from orgs import spending
 
 CONTENT_TYPE: Final = "text/event-stream"
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-KEEP_ALIVE: Final = b": keep-alive\n\n"
 LEFT: Final = "The client left before the end."
 
 

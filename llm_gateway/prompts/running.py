@@ -8,19 +8,19 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from llm_gateway import problems, sse
+from llm_gateway import problems
 from llm_gateway.plane import app, desk, ids, planes, refusals
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.clients import Client
 from llm_gateway.plane.exchange import Exchange, Gone, Message
+from llm_gateway.plane.hearing import Hearing
 from llm_gateway.plane.refusals import Failed
-from llm_gateway.problems import Problem, Refused, bad_answer, cut_short
+from llm_gateway.problems import Problem, Refused, cut_short
 from llm_gateway.prompts import asking, book
 from llm_gateway.prompts.asking import Document
 from llm_gateway.prompts.outcomes import Outcome
@@ -55,11 +55,8 @@ class Line(Client):
         super().__init__(PATH, body, headers=headers)
         self.is_stream, self.tell = is_stream, tell
         self.headers: dict[bytes, bytes] = {}
-        self.text: list[str] = []
-        self.finish_reason = ""
-        self.problem: Problem | None = None
+        self.hearing = Hearing()
         self._whole: list[bytes] = []
-        self._events = sse.Events()
 
     async def send(self, message: Message) -> None:
         """Hear the answer (ASGI)."""
@@ -68,42 +65,12 @@ class Line(Client):
         elif not self.is_stream:
             self._whole.append(message.get("body", b""))
         else:
-            for event in self._events.feed(message.get("body", b"")):
-                await self._hear(event.data)
+            for piece in self.hearing.feed(message.get("body", b"")):
+                await self.tell(piece)
 
     def read_whole(self) -> None:
         """Read an answer that came as a whole."""
-        choice = _first(orjson.loads(b"".join(self._whole)))
-        if choice is None:
-            self.problem = bad_answer("The provider's answer has no choice in it.")
-            return
-        self.text = [_said(choice.get("message"))]
-        self.finish_reason = str(choice.get("finish_reason") or "")
-
-    async def _hear(self, data: bytes) -> None:
-        if not data or data == b"[DONE]":
-            return
-        chunk = orjson.loads(data)
-        if isinstance(chunk, dict) and isinstance(told := chunk.get("error"), dict):
-            self.problem = Problem(502, "api_error", str(told.get("message") or ""), code=told.get("code"))
-        choice = _first(chunk) or {}
-        self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
-        if piece := _said(choice.get("delta")):
-            self.text.append(piece)
-            await self.tell(piece)
-
-
-def _first(document: Any) -> Document | None:
-    """Return the first choice of an answer or a chunk, None where there is none."""
-    choices = document.get("choices") if isinstance(document, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    return choice if isinstance(choice, dict) else None
-
-
-def _said(message: Any) -> str:
-    """Return the text of a message or of a piece of one."""
-    text = (message.get("content") or message.get("refusal")) if isinstance(message, dict) else None
-    return text if isinstance(text, str) else ""
+        self.hearing.read_whole(b"".join(self._whole))
 
 
 async def silent(piece: str) -> None:
@@ -174,12 +141,13 @@ class Run:
             return
         if outcome.problem is None and outcome.status == "completed" and not line.is_stream:
             line.read_whole()
-        if line.problem is not None and outcome.problem is None:
-            outcome.problem, outcome.status = line.problem, "failed"
-            outcome.error = outcome.error or problems.written(line.problem.code or "", is_private=self.plan.is_private)
+        heard = line.hearing
+        if heard.problem is not None and outcome.problem is None:
+            outcome.problem, outcome.status = heard.problem, "failed"
+            outcome.error = outcome.error or problems.written(heard.problem.code or "", is_private=self.plan.is_private)
         if outcome.problem is None and outcome.status == "failed":
             outcome.problem = cut_short()
-        outcome.text, outcome.finish_reason = "".join(line.text), line.finish_reason
+        outcome.text, outcome.finish_reason = heard.text, heard.finish_reason
         outcome.headers += [(name, line.headers[name]) for name in TOLD if name in line.headers]
 
     def _fail(self, outcome: Outcome, problem: Problem) -> None:

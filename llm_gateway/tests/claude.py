@@ -30,15 +30,16 @@ def message(body: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def message_events(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a streamed message."""
+def message_events(body: dict[str, Any], *, said: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the events of a streamed message; `said` are the pieces of its text, None for the usual."""
     whole = message(body)
     start = {**whole, "content": [], "stop_reason": None, "usage": {"input_tokens": 11, "output_tokens": 1}}
     yield {"type": "message_start", "message": start}
     for index, block in enumerate(whole["content"]):
         if block["type"] == "text":
             yield {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}
-            deltas = [{"type": "text_delta", "text": word} for word in words(body, WORDS)]
+            pieces = words(body, WORDS) if said is None else said
+            deltas = [{"type": "text_delta", "text": word} for word in pieces]
         else:
             yield {"type": "content_block_start", "index": index, "content_block": {**block, "input": {}}}
             parts = re.findall(r".{1,6}", json.dumps(block["input"]))

@@ -25,6 +25,7 @@ MODE = re.compile(r"\[([\w-]+)( once)?( openai| anthropic| google)?\]")
 WORDS = ["Hello", " from", " the", " provider", "."]
 TEXT = "".join(WORDS)
 CHAT_USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+PIECE = 8  # characters of a scripted answer in one event
 CITIES = ["Paris", "Oslo"]
 KEY_ECHO = "Incorrect API key provided: {key}."
 
@@ -165,17 +166,23 @@ class Desk:
             seen.was_cut = True
             raise
 
+    def said(self, seen: Seen) -> list[str] | None:
+        """Return what the script has it say, in the pieces of a stream; None for the usual."""
+        text = self.provider.script(seen.body) if self.provider.script is not None else None
+        return None if text is None else [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         seen = await self.take(request)
         if (bad := await self.misbehave(seen, request)) is not None:
             return bad
         if not seen.body.get("stream"):
             told = completion(seen.body)
-            if self.provider.script is not None and (text := self.provider.script(seen.body)) is not None:
-                told["choices"][0]["message"]["content"] = text
+            if (said := self.said(seen)) is not None:
+                told["choices"][0]["message"]["content"] = "".join(said)
             return web.json_response(told)
         has_usage = (seen.body.get("stream_options") or {}).get("include_usage", False)
-        events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(seen.body, has_usage=has_usage)]
+        said = self.said(seen)
+        events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(seen.body, has_usage=has_usage, said=said)]
         return await self.stream(request, seen, [*events, "data: [DONE]\n\n"])
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
@@ -184,12 +191,11 @@ class Desk:
             return bad
         if not seen.body.get("stream"):
             told = claude.message(seen.body)
-            if self.provider.script is not None and (text := self.provider.script(seen.body)) is not None:
-                told["content"][0]["text"] = text
+            if (said := self.said(seen)) is not None:
+                told["content"][0]["text"] = "".join(said)
             return web.json_response(told)
-        events = [
-            f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in claude.message_events(seen.body)
-        ]
+        told_events = claude.message_events(seen.body, said=self.said(seen))
+        events = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in told_events]
         return await self.stream(request, seen, events)
 
     async def generations(self, request: web.Request) -> web.StreamResponse:
@@ -282,7 +288,7 @@ def _tool(number: int, city: str) -> dict[str, Any]:
     return {"id": f"call_{number}", "type": "function", "function": function}
 
 
-def chunks(body: dict[str, Any], *, has_usage: bool) -> Iterator[dict[str, Any]]:
+def chunks(body: dict[str, Any], *, has_usage: bool, said: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the chunks of a stream; two parallel tool calls, interleaved, where there are tools."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
 
@@ -299,7 +305,8 @@ def chunks(body: dict[str, Any], *, has_usage: bool) -> Iterator[dict[str, Any]]
                 yield chunk({"tool_calls": [{"index": number, "function": {"arguments": part}}]})
         yield chunk({}, "tool_calls")
     else:
-        for word in leaking.words(body, WORDS) * (200 if "[drip" in _last(body) else 1):
+        usual = leaking.words(body, WORDS) * (200 if "[drip" in _last(body) else 1)
+        for word in usual if said is None else said:
             yield chunk({"content": word})
         yield chunk({}, "stop")
     if has_usage:

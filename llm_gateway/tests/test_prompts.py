@@ -216,9 +216,9 @@ def test_followers_leave_the_texts_where_they_are_until_the_end(
             told = endpoint._look(row.prompt_id)
         assert (told is not None) is is_over is any("prompt_contents" in query["sql"] for query in asked)
     assert b"not_found" in (endpoint._look("prm_none") or b"")
-    monkeypatch.setattr(endpoint, "MAX_FOLLOWING_OF_ONE", 1)
-    monkeypatch.setattr(endpoint, "_following", {asyncio.Event(): "acme"})
-    told = asyncio.run(endpoint._follow(Plan(row.prompt_id, None, organization_id="acme"), _quiet))
+    monkeypatch.setattr(following, "MAX_FOLLOWING_OF_ONE", 1)
+    with following.place("acme"):
+        told = asyncio.run(endpoint._follow(Plan(row.prompt_id, None, organization_id="acme"), _quiet))
     assert b"overloaded" in told
 
 

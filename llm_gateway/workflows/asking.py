@@ -17,15 +17,18 @@ from llm_gateway.plane import ids, inside
 from llm_gateway.plane.inside import Asker, Said
 from llm_gateway.workflows import answers, parts
 from llm_gateway.workflows.answers import Check, Malformed
+from llm_gateway.workflows.noting import Notes
 
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_EMBEDDED: Final = 96  # texts in one call
 TRANSIENT: Final = frozenset({
     "database_unavailable", "overloaded", "overloaded_error", "provider_timeout", "provider_unavailable",
-    "provider_unreachable", "rate_limit_exceeded", "rate_limited",
+    "provider_unreachable", "rate_limit_exceeded", "rate_limited", "stream_interrupted",
 })  # fmt: skip
 FINAL: Final = frozenset({"content_blocked", "context_length_exceeded", "unknown_price", "insufficient_quota"})
+STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
+NO_STREAM: Final = "bad_provider_answer"  # of one that answers with a whole, among others
 AGAIN: Final = "That is not what was asked for: {problem}\nAnswer again, with nothing but the corrected JSON object."
 Message = dict[str, str]
 
@@ -65,7 +68,7 @@ class Desk:
             return self._read(said, schema, check)
         except Malformed as fault:
             problem = fault.problem
-        told = [{"role": "assistant", "content": _text(said)[:20_000] or "(nothing)"}]
+        told = [{"role": "assistant", "content": said.text[:20_000] or "(nothing)"}]
         told += [{"role": "user", "content": AGAIN.format(problem=problem)}]
         try:
             return self._read(self._chat([*messages, *told], schema, is_repair=True, **more), schema, check)
@@ -81,11 +84,11 @@ class Desk:
 
     def text(self, messages: list[Message], **more: Any) -> str:
         """Ask for a text."""
-        return _text(self._chat(messages, None, **more))
+        return self._chat(messages, None, is_shown=True, **more).text
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the vectors of texts."""
-        said = self._call(EMBEDDINGS, {"model": self.model, "input": list(texts), "encoding_format": "float"})
+        said = _good(self._make(EMBEDDINGS, {"model": self.model, "input": list(texts), "encoding_format": "float"}))
         try:
             rows = sorted(said.document["data"], key=lambda row: row["index"])
             found = [[float(number) for number in row["embedding"]] for row in rows]
@@ -97,7 +100,7 @@ class Desk:
 
     def _read(self, said: Said, schema: dict[str, Any], check: Check | None) -> Any:
         try:
-            document, is_repaired = answers.read(_text(said), schema, check)
+            document, is_repaired = answers.read(said.text, schema, check)
         except Malformed:
             WorkflowCall.objects.filter(pk=said.call_id).update(is_malformed=True)
             raise
@@ -111,36 +114,47 @@ class Desk:
         schema: dict[str, Any] | None,
         *,
         is_repair: bool = False,
+        is_shown: bool = False,
         max_tokens: int = 2_000,
         temperature: float | None = None,
     ) -> Said:
+        """Ask for an answer as a stream; what a model or its provider does not take is left out, the stream last."""
         body: dict[str, Any] = {"model": self.model, "messages": messages, "max_tokens": max_tokens}
         if temperature is not None:
             body["temperature"] = temperature
-        if schema is None:
-            return self._call(CHAT, body)
         wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        said = self._make(CHAT, {**body, "response_format": wanted}, is_repair=is_repair)
-        if said.status == 400 and said.error not in FINAL:  # a model without formats; the prompt has the schema, too
+        for more in ([{"response_format": wanted}] if schema is not None else []) + [{}]:  # the prompt has it, too
+            said = self._make(CHAT, {**body, **more, **STREAM}, is_repair=is_repair, is_shown=is_shown)
+            if not _is_refused(said):
+                break
+        if _is_refused(said) or (said.status == 502 and said.error == NO_STREAM):
             said = self._make(CHAT, body, is_repair=is_repair)
         return _good(said)
 
-    def _call(self, path: str, body: dict[str, Any]) -> Said:
-        return _good(self._make(path, body))
-
-    def _make(self, path: str, body: dict[str, Any], *, is_repair: bool = False) -> Said:
+    def _make(self, path: str, body: dict[str, Any], *, is_repair: bool = False, is_shown: bool = False) -> Said:
         self._check()
         row = WorkflowCall.objects.create(
             call_id=ids.new(), step=self.step, is_repair=is_repair, started_at=timezone.now()
         )  # without a model: what was asked for is content until a provider is found that has it
         connections.close_all()  # the call may take minutes: nobody waits for this thread's connection meanwhile
+        notes = Notes(row, is_shown=is_shown) if body.get("stream") else None
+
+        def look() -> None:
+            self._check()
+            if notes is not None:
+                notes.write()
+
         said = inside.call(
-            path, body, asker=self.asker, call_id=row.call_id, headers=self.headers, wait=self._check
+            path, body, asker=self.asker, call_id=row.call_id, headers=self.headers, wait=look,
+            hearing=notes.hearing if notes is not None else None,
         )  # fmt: skip
         row.model = f"{said.provider}/{said.model}"[:256] if said.provider else ""
         row.is_cached, row.error = said.is_cached, said.error
+        row.characters = notes.hearing.characters if notes is not None else 0
         row.cost_usd_micros, row.latency_ms = said.cost_usd_micros, said.latency_ms if said.call_id else None
         _write_down(row)
+        if notes is not None:
+            notes.keep_text()
         said.call_id = row.call_id
         return said
 
@@ -151,7 +165,7 @@ class Desk:
 
 def _write_down(row: WorkflowCall) -> None:
     """Store what a call came to, over a new connection where the first breaks: the call is paid for."""
-    fields = ["model", "is_cached", "error", "cost_usd_micros", "latency_ms"]
+    fields = ["model", "is_cached", "error", "cost_usd_micros", "latency_ms", "characters"]
     try:
         row.save(update_fields=fields)
     except (OperationalError, InterfaceError):
@@ -168,15 +182,13 @@ def failure(error: Exception) -> StepFailed:
     return StepFailed("database_unavailable" if is_database else "internal_error", type(error).__name__)
 
 
+def _is_refused(said: Said) -> bool:
+    """Whether a request was not understood, and another form of it may be."""
+    return said.status == 400 and said.error not in FINAL
+
+
 def _good(said: Said) -> Said:
     if not said.is_good:
-        raise StepFailed(said.error or "provider_error", f"the call was answered {said.status}")
+        how = "the answer broke off" if said.status == 200 else f"the call was answered {said.status}"
+        raise StepFailed(said.error or "provider_error", how)
     return said
-
-
-def _text(said: Said) -> str:
-    """Return what a model said, "" for nothing."""
-    try:
-        return said.document["choices"][0]["message"]["content"] or ""
-    except (KeyError, IndexError, TypeError):
-        return ""

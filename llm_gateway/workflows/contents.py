@@ -1,8 +1,8 @@
 """Contents: what runs are given and come to, sealed, and gone when nobody needs them any more.
 
-An input and what steps came to go with the end of their run, what parts of a step were answered with the step's own. A
-result stays as long as its run; of an organization whose calls are private it goes with its first delivery, or after an
-hour.
+An input, what steps came to and what their models say meanwhile go with the end of their run, what parts of a step were
+answered with the step's own. A result stays as long as its run; of an organization whose calls are private it goes with
+its first delivery, or after an hour.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 from django.db import transaction
+from django.db.models import Q
 
 from llm_gateway.models import WorkflowContent, WorkflowRun
 from orgs import sealed, vault
@@ -19,6 +20,7 @@ PRIVATE_SECONDS: Final = 3_600
 WAITING_DAYS: Final = 7  # nothing waits longer in the queue
 INPUT: Final = "input"
 RESULT: Final = "result"
+TEXT: Final = "text:"
 
 
 def keep(run: WorkflowRun, name: str, document: Any, *, expires_at: datetime | None = None) -> None:
@@ -40,9 +42,9 @@ def latest(now: datetime) -> datetime:
 
 
 @transaction.atomic
-def keep_open(run: WorkflowRun, name: str, document: Any, *, now: datetime) -> None:
-    """Keep a document until the run is over; of one that is over already nothing is kept."""
-    open_ones = WorkflowRun.objects.filter(pk=run.pk, completed_at__isnull=True)
+def keep_open(run: WorkflowRun, name: str, document: Any, *, now: datetime, **where: Any) -> None:
+    """Keep a document until the run is over; of one that is over already, or not as in `where`, nothing is kept."""
+    open_ones = WorkflowRun.objects.filter(pk=run.pk, completed_at__isnull=True, **where)
     if open_ones.select_for_update(no_key=True).first() is not None:  # whoever ends it waits, and deletes this, too
         keep(run, name, document, expires_at=latest(now))
 
@@ -55,6 +57,16 @@ def of_step(name: str) -> str:
 def of_part(name: str, number: int) -> str:
     """Return what the document is called that a part of a step was answered."""
     return f"part:{name}:{number}"
+
+
+def of_text(name: str) -> str:
+    """Return what the document is called that holds what a step's model says while it says it."""
+    return f"{TEXT}{name}"
+
+
+def keep_text(run: WorkflowRun, name: str, call_id: str, text: str, *, now: datetime) -> None:
+    """Keep what a step's model said so far, for who follows the run; of a private one nothing is."""
+    keep_open(run, of_text(name), {"call_id": call_id, "text": text}, now=now, is_private=False)
 
 
 def forget_parts(run: WorkflowRun, name: str) -> None:
@@ -87,12 +99,13 @@ def forget(run: WorkflowRun, *, but: tuple[str, ...] = ()) -> None:
 def forget_organization(organization_id: str) -> int:
     """Delete what is kept of runs that are over, and what any are found by; return how many documents went.
 
-    Runs that are not over are private from now on.
+    Runs that are not over are private from now on, and lose what was kept for who follows them.
     """
     runs = WorkflowRun.objects.filter(organization=organization_id)
     runs.filter(completed_at__isnull=True).update(is_private=True)
     runs.exclude(content_hash="").update(content_hash="")
-    return WorkflowContent.objects.filter(run__in=runs.filter(completed_at__isnull=False)).delete()[0]
+    rows = WorkflowContent.objects.filter(run__in=runs)
+    return rows.filter(Q(run__completed_at__isnull=False) | Q(name__startswith=TEXT)).delete()[0]
 
 
 def _json(document: Any) -> str:
