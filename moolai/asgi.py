@@ -1,4 +1,4 @@
-"""Every async door: `/ws` sockets, the gateway's data plane, prompts, streams of events, and Django for the rest."""
+"""Every async door: `/ws` sockets, the gateway's data plane, prompts, streams of events and runs, else Django."""
 
 import os
 from typing import Any
@@ -11,6 +11,7 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 from llm_gateway.prompts import endpoint as prompts
+from llm_gateway.workflows import endpoint as workflows
 from monitoring.metrics import flushing
 from monitoring.streams import endpoint as streams
 from moolai import daphne_close, gateway, ws
@@ -31,6 +32,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif scope["type"] == "http" and prompts.is_ours(scope):
         flushing.start()
         await prompts.serve(django_application, scope, receive, send)
+    elif scope["type"] == "http" and workflows.is_ours(scope):
+        flushing.start()
+        await workflows.serve(django_application, scope, receive, send)
     else:
         flushing.start()
         await django_application(scope, receive, send)

@@ -11,6 +11,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from llm_gateway.plane import inside, planes
+from llm_gateway.workflows import endpoint as workflows
 from monitoring.metrics import flushing
 from monitoring.streams import desk as streams
 from moolai import memory, quick, wire, ws
@@ -135,7 +136,7 @@ class Server(uvicorn.Server):
         """Stop listening, send `server_shutdown` to all sessions and streams, then shut down as uvicorn does."""
         for server in self.servers:
             server.close()
-        await asyncio.gather(ws.shut_down(), streams.shut_down())
+        await asyncio.gather(ws.shut_down(), streams.shut_down(), workflows.LOOKOUT.shut_down())
         await super().shutdown(sockets)
         await planes.shut_down()
         await asyncio.to_thread(flushing.stop)

@@ -109,6 +109,7 @@ urlpatterns = [
     re_path(rf"^{FLOWS}/workflows/optimize/?$", workflows.Optimization.as_view()),
     re_path(rf"^{FLOWS}/workflows/(?P<workflow_id>[^/]+)/?$", workflows.OneWorkflow.as_view()),
     re_path(rf"^{FLOWS}/workflows/(?P<workflow_id>[^/]+)/status/?$", workflows.OneStatus.as_view()),
+    re_path(rf"^{FLOWS}/workflows/(?P<workflow_id>[^/]+)/stream/?$", workflows.OneStream.as_view()),
     re_path(rf"^{FLOWS}/services/health/?$", workflows.ServicesHealth.as_view()),
     re_path(r"^api/v1/controller/overview/?$", overview.Overview.as_view()),
     re_path(r"^api/v1/controller/performance/?$", analytics.Performance.as_view()),

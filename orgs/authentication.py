@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.request import Request
@@ -84,6 +85,18 @@ class BearerAuthentication(BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Make a missing credential a 401."""
         return 'Bearer realm="moolai"'
+
+
+def again(request: Request) -> None:
+    """Have a request that lasts come from its caller as it is now; raises where its credential is no good any more."""
+    plain: Any = request._request
+    if (session := getattr(plain, "session", None)) is not None:
+        plain.session = type(session)(session.session_key)
+        plain.user = get_user(plain)
+    found = next((one for each in request.authenticators or () if (one := each.authenticate(request))), None)
+    if found is None:
+        raise AppError("unauthenticated")
+    request.user = found[0]
 
 
 def presented(request: Request) -> str:

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from llm_gateway import aliases, policies, task_handlers
+from llm_gateway import aliases, following, policies, task_handlers
 from llm_gateway.models import Call, Prompt, PromptContent
 from llm_gateway.plane import people
 from llm_gateway.prompts import asking, book, endpoint, retention, waiting

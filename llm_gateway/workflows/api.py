@@ -3,12 +3,13 @@
 from typing import Any, Final
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from llm_gateway.models import WorkflowRun
-from llm_gateway.workflows import advice, runs, services, telling
+from llm_gateway.workflows import advice, frames, runs, services, telling, watching
 from llm_gateway.workflows.rows import (
     AdviceWish,
     BatchRow,
@@ -21,14 +22,16 @@ from llm_gateway.workflows.rows import (
     WorkflowWish,
 )
 from llm_gateway.workflows.runs import Asked, Wish
+from llm_gateway.workflows.watching import Plan, Watch
 from moolai.errors import Forbidden
 from orchestrators.work import priorities, scope
-from orgs import access, rest
+from orgs import access, authentication, rest
 from orgs.authentication import Caller
 from orgs.models import Organization
 
 OWN: Final = "orchestrators__orchestrator_id"
 BATCH: Final = "wfb_"
+SLOT: Final = "moolai.workflow"  # where the ASGI scope takes the plan
 DAYS: Final = 7
 TOO_FEW: Final = "Not enough runs: nothing is concluded from fewer than {fewest} calls of one model for one type."
 
@@ -128,11 +131,56 @@ class OneStatus(rest.View):
     @rest.operation(RunDocument, errors=("organization_required",))
     def get(self, request: Request, workflow_id: str) -> Response:
         """Tell how far a run or a batch is, and what it came to."""
-        found, now = _found(request, workflow_id), timezone.now()
-        if workflow_id.startswith(BATCH):
-            return rest.answer(RunDocument(telling.batch(workflow_id, found, now=now)).data)
-        may_take = request.method == "GET" and _may_run(access.caller(request), found[0].organization_id)
-        return rest.answer(RunDocument(telling.whole(found[0], may_take=may_take, now=now)).data)
+        return rest.answer(_document(request, workflow_id))
+
+
+def _document(request: Request, workflow_id: str) -> Any:
+    found, now = _found(request, workflow_id), timezone.now()
+    if workflow_id.startswith(BATCH):
+        return RunDocument(telling.batch(workflow_id, found, now=now)).data
+    may_take = request.method == "GET" and _may_run(access.caller(request), found[0].organization_id)
+    return RunDocument(telling.whole(found[0], may_take=may_take, now=now)).data
+
+
+class OneStream(rest.View):
+    """`…/workflows/{id}/stream`."""
+
+    @rest.operation(content_types=(frames.CONTENT_TYPE,), errors=("organization_required",))
+    def get(self, request: Request, workflow_id: str) -> HttpResponse:
+        """Follow a run or a batch, as server-sent events: first all as it is, then changes, to its end.
+
+        `status` and `step` as in GET …/status, `progress` (characters of an answer so far) and `token` (text of a step
+        without a schema) while models answer, `done` or `error` when it is over: both hold what GET …/status answers.
+        `end` says why the stream ends before that. Nobody who leaves cancels anything.
+        """
+        found = _found(request, workflow_id)
+        plan = _plan(request, workflow_id, found, Watch(request.headers.get("Last-Event-ID", "")))
+        slot = getattr(request._request, "scope", {}).get(SLOT)
+        states = watching.read(plan.pks, now=timezone.now())
+        content = plan.first = frames.opening() + plan.watch.news(states)
+        if all(state.is_over for state in states.values()):
+            content += _last(request, workflow_id)
+        elif slot is not None:
+            slot.append(plan)
+        return HttpResponse(content, content_type=frames.CONTENT_TYPE, headers=frames.HEADERS)
+
+
+def _plan(request: Request, workflow_id: str, found: list[WorkflowRun], watch: Watch) -> Plan:
+    def check() -> None:
+        authentication.again(request)
+        _found(request, workflow_id)
+
+    def finish() -> bytes:
+        authentication.again(request)
+        return _last(request, workflow_id)
+
+    return Plan(frozenset(run.pk for run in found), found[0].organization_id, watch, check=check, finish=finish)
+
+
+def _last(request: Request, workflow_id: str) -> bytes:
+    """Return the last event of what is over."""
+    request_id = getattr(request._request, "request_id", "")
+    return frames.over(dict(_document(request, workflow_id)), request_id=request_id)
 
 
 class OneWorkflow(rest.View):

@@ -85,6 +85,11 @@ def read(run: WorkflowRun, name: str, *, now: datetime) -> Any:
     row = WorkflowContent.objects.filter(run=run, name=name).first()
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         return None
+    return opened(row)
+
+
+def opened(row: WorkflowContent) -> Any:
+    """Return what a row holds, None where it cannot be opened."""
     try:
         return json.loads(sealed.read(row, "document"))
     except (vault.Unreadable, ValueError):

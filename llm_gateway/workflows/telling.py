@@ -79,7 +79,7 @@ def whole(run: WorkflowRun, *, may_take: bool, now: datetime) -> dict[str, Any]:
     return {
         **brief(run),
         "cost_usd": spending.usd(micros) or 0.0,
-        "steps": [_step(step, spent.get(step.pk, NOTHING)) for step in steps],
+        "steps": [told_step(step, spent.get(step.pk, NOTHING)) for step in steps],
         "result": result,
         "result_note": note,
         "errors": [
@@ -92,7 +92,8 @@ def whole(run: WorkflowRun, *, may_take: bool, now: datetime) -> dict[str, Any]:
 FAULTY: Final = (WorkflowStep.Status.FAILED, WorkflowStep.Status.SKIPPED)
 
 
-def _step(step: WorkflowStep, spent: dict[str, Any]) -> dict[str, Any]:
+def told_step(step: WorkflowStep, spent: dict[str, Any]) -> dict[str, Any]:
+    """Return a step of a run, and what `costs` says of it."""
     took = (step.completed_at - step.started_at).total_seconds() if step.completed_at and step.started_at else None
     return {
         "name": step.name,

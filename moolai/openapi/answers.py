@@ -48,11 +48,11 @@ HEADERS: Final[dict[str, Part]] = {
 }
 EVENTS: Final = (
     "orchestrator_status", "message", "alert", "system_metrics", "system_health", "history", "resync", "end",
-    "start", "token", "done", "error",
+    "start", "token", "done", "error", "status", "step", "progress",
 )  # fmt: skip
 STREAM: Final[Part] = {
     "type": "object",
-    "description": "One event of the stream; what `data` holds by `event` is in docs/streams.md and docs/prompts.md.",
+    "description": "One event; what `data` holds by `event` is in docs/streams.md, prompts.md and workflows.md.",
     "required": ["event", "data"],
     "properties": {
         "event": {"type": "string", "enum": list(EVENTS)},

@@ -158,6 +158,8 @@ ROWS: Final = [
         {"workflows": [FLOW]}),
     Row("GET", f"{FLOWS}/workflows/{{workflow}}/status", READ),
     Row("GET", f"{FLOWS}/workflows/{{batch}}/status", READ),
+    Row("GET", f"{FLOWS}/workflows/{{workflow}}/stream", READ),
+    Row("GET", f"{FLOWS}/workflows/{{batch}}/stream", READ),
     Row("DELETE", f"{FLOWS}/workflows/{{workflow}}",            "401 403 204 204 404 204 204 204 404", audit=1),
     Row("GET", f"{FLOWS}/workflows/types",                      "401 200 200 200 200 200 200 200 200"),
     Row("POST", f"{FLOWS}/workflows/optimize",                  "401 200 200 200 200 200 403 403 403", {}),

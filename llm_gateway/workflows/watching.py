@@ -1,0 +1,168 @@
+"""Watching: runs as they are at a moment, read for all who follow them together, and what of it is new to one of them.
+
+What carries a run from its worker to whoever follows it, in any process, are its rows.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from django.db.models import Q
+
+from llm_gateway.models import WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep
+from llm_gateway.sse import frame
+from llm_gateway.workflows import contents, frames, runs, telling
+from llm_gateway.workflows.rows import RunRow, RunStepRow
+
+RUNNING: Final = WorkflowStep.Status.RUNNING
+
+
+@dataclass(slots=True)
+class Answer:
+    """A model's answer to a running step: its newest call, by number, and how much of it is there."""
+
+    call: int
+    characters: int
+    text: str = field(default="", repr=False)
+
+
+@dataclass(slots=True)
+class State:
+    """A run at a moment: as the API shows it, its steps too, and the answers that its running steps are given."""
+
+    is_over: bool
+    run: dict[str, Any]
+    steps: list[dict[str, Any]]
+    answers: dict[str, Answer]
+
+
+States = Mapping[int, State]
+
+
+def read(pks: Collection[int], *, now: datetime) -> dict[int, State]:
+    """Return runs by their keys as they are now; five queries, six with texts, however many there are."""
+    found = _rows(pks)
+    if left := [run for run in found if _is_left(run)]:
+        for run in left:
+            runs.reconcile(run, now=now)
+        found = _rows(pks)
+    answers, spent = _answers([run for run in found if not run.is_over]), telling.costs(pks)
+    return {
+        run.pk: State(
+            run.is_over,
+            dict(RunRow(telling.brief(run)).data),
+            [
+                dict(RunStepRow(telling.told_step(step, spent.get(step.pk, telling.NOTHING))).data)
+                for step in run.steps.all()
+            ],
+            answers.get(run.pk, {}),
+        )
+        for run in found
+    }
+
+
+def _step(step: WorkflowStep, spent: dict[str, Any]) -> dict[str, Any]:
+    return dict(RunStepRow(telling.told_step(step, spent)).data)
+
+
+def _rows(pks: Collection[int]) -> list[WorkflowRun]:
+    rows = WorkflowRun.objects.filter(pk__in=pks).select_related("task").defer("plan")
+    return list(rows.prefetch_related("steps"))
+
+
+def _is_left(run: WorkflowRun) -> bool:
+    """Whether a run's task ended without it."""
+    return not run.is_over and (run.task is None or run.task.is_over)
+
+
+def _answers(found: Sequence[WorkflowRun]) -> dict[int, dict[str, Answer]]:
+    steps = {step.pk: (run, step.name) for run in found for step in run.steps.all() if step.status == RUNNING}
+    answers: dict[int, dict[str, Answer]] = {}
+    newest: dict[str, Answer] = {}
+    for call in WorkflowCall.objects.filter(step__in=steps).order_by("started_at") if steps else ():
+        run, name = steps[call.step_id]
+        before = answers.setdefault(run.pk, {}).get(name)
+        newest[call.pk] = answers[run.pk][name] = Answer(before.call + 1 if before else 1, call.characters)
+    _add_texts(newest, [(run, name) for run, name in steps.values() if not run.is_private])
+    return answers
+
+
+def _add_texts(newest: Mapping[str, Answer], steps: Sequence[tuple[WorkflowRun, str]]) -> None:
+    """Add what is kept of the texts of steps; the run's row says whether any may be shown."""
+    wanted = Q()
+    for run, name in steps:
+        wanted |= Q(run=run, name=contents.of_text(name))
+    for row in WorkflowContent.objects.filter(wanted, run__is_private=False) if wanted else ():
+        kept = contents.opened(row)
+        if kept is not None and kept["call_id"] in newest:
+            newest[kept["call_id"]].text = kept["text"]
+
+
+class Watch:
+    """What one client was told of its runs; begins with nothing, or with what `last_event_id` names."""
+
+    def __init__(self, last_event_id: str = "") -> None:
+        self._last_event_id = last_event_id
+        self._told: dict[tuple[int, str, str], Any] = {}
+
+    def news(self, states: States) -> bytes:
+        """Return the events of what changed, b"" for nothing; from then on it is told."""
+        events = [event for pk, state in sorted(states.items()) for event in self._of_run(pk, state)]
+        if not events:
+            return b""
+        event_id = _id(states)
+        is_known, self._last_event_id = event_id == self._last_event_id, event_id
+        return frames.identified(b"" if is_known else b"".join(events), event_id)
+
+    def _of_run(self, pk: int, state: State) -> Iterator[bytes]:
+        workflow_id = state.run["workflow_id"]
+        if self._is_new(pk, "", "status", state.run):
+            yield frame(state.run, name="status")
+        for step in state.steps:
+            if self._is_new(pk, step["name"], "step", step):
+                yield frame({"workflow_id": workflow_id, **step}, name="step")
+        for name, answer in state.answers.items():
+            told = {"workflow_id": workflow_id, "step": name, "call": answer.call}
+            if answer.characters and self._is_new(pk, name, "progress", (answer.call, answer.characters)):
+                yield frame({**told, "characters": answer.characters}, name="progress")
+            call, at = self._told.get((pk, name, "token"), (0, 0))
+            at = at if call == answer.call else 0
+            if len(answer.text) > at:
+                self._told[pk, name, "token"] = answer.call, len(answer.text)
+                yield frame({**told, "at": at, "text": answer.text[at:]}, name="token")
+
+    def _is_new(self, pk: int, name: str, what: str, value: Any) -> bool:
+        before, self._told[pk, name, what] = self._told.get((pk, name, what)), value
+        return bool(before != value)
+
+
+def _id(states: States) -> str:
+    """Return the id of all that is to be told of some runs: runs and steps that are over, characters, and a digest."""
+    parts = [
+        [pk, state.run, state.steps, [[name, a.call, a.characters, len(a.text)] for name, a in state.answers.items()]]
+        for pk, state in sorted(states.items())
+    ]
+    runs_over = sum(state.is_over for state in states.values())
+    steps_over = sum(step["completed_at"] is not None for state in states.values() for step in state.steps)
+    characters = sum(answer.characters for state in states.values() for answer in state.answers.values())
+    digest = hashlib.blake2b(orjson.dumps(parts), digest_size=8).hexdigest()
+    return f"{runs_over:x}-{steps_over:x}-{characters:x}-{digest}"
+
+
+@dataclass(slots=True)
+class Plan:
+    """A stream that may be opened: of which runs, and (`first`) what is told of them at once.
+
+    `check` raises an AppError when the caller may not see them any more; `finish` returns the last event of what is
+    over, and raises as `check` does. Both block.
+    """
+
+    pks: frozenset[int]
+    organization_id: str
+    watch: Watch
+    check: Callable[[], None]
+    finish: Callable[[], bytes]
+    first: bytes = b""
