@@ -1,7 +1,8 @@
 """What the tests of workflows share: a worker in this process, calls of the doors, and a model that plays its part."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,15 @@ from django.test import Client
 from django.utils import timezone
 
 from llm_gateway.models import Call, WorkflowCall
+from llm_gateway.tests import within
 from llm_gateway.tests.provider import Provider
 from llm_gateway.workflows import running
 from moolai.errors import Conflict
+from moolai.testing.world import World
 from orchestrators import work
 from orchestrators.models import Task
 from orchestrators.work.handlers import Lost, Refused
+from orgs import keys, organizations
 
 ROOT = "/v1/ai-orchestration"
 CHAT, CLAUDE = "openai/gpt-4o-mini", "anthropic/claude-3-5-haiku-latest"
@@ -59,6 +63,16 @@ class Flow:
     def asked(self, word: str) -> int:
         """Return how many calls the provider got that hold a word."""
         return len(self.behind.of(word))
+
+
+@contextmanager
+def playing(world: World, blocker: Any) -> Iterator[Flow]:
+    """Set a provider with the script behind this process, and two organizations; give a key of acme's."""
+    with within.staged(world, blocker) as behind:
+        behind.script = script
+        acme = organizations.create("acme", name="Acme", acting_user=None)
+        organizations.create("beta", name="Beta", acting_user=None)
+        yield Flow(behind, keys.create(acme, name="ci", acting_user=None, role="operator")[1])
 
 
 def work_off(*, report: Callable[[Task], Callable[[int], None]] | None = None) -> None:

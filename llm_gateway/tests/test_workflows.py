@@ -17,7 +17,7 @@ from llm_gateway import guarding, policies
 from llm_gateway.models import Call, WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep
 from llm_gateway.plane import inside
 from llm_gateway.plane.inside import Asker
-from llm_gateway.tests import flowing, within
+from llm_gateway.tests import flowing
 from llm_gateway.tests.flowing import CHAT, CLAUDE, Flow, ledger_usd, work_off
 from llm_gateway.workflows import advice, contents, parts, running, runs, templates
 from llm_gateway.workflows.asking import Desk, StepFailed
@@ -26,7 +26,7 @@ from moolai.testing.world import World
 from orchestrators import work
 from orchestrators.models import Task
 from orchestrators.work.handlers import Lost, Refused
-from orgs import keys, organizations, spending, tokens, users
+from orgs import keys, spending, tokens, users
 from orgs.models import Organization
 
 TALK = "Ann: we ship on Monday.\nBob Baker: I write the notes by December 1st, 2026.\n"
@@ -36,11 +36,8 @@ LABELS = ["bug", "other"]
 
 @pytest.fixture(scope="module")
 def flow(world: World, django_db_setup: None, django_db_blocker: Any) -> Iterator[Flow]:
-    with within.staged(world, django_db_blocker) as behind:
-        behind.script = flowing.script
-        acme = organizations.create("acme", name="Acme", acting_user=None)
-        organizations.create("beta", name="Beta", acting_user=None)
-        yield Flow(behind, keys.create(acme, name="ci", acting_user=None, role="operator")[1])
+    with flowing.playing(world, django_db_blocker) as found:
+        yield found
 
 
 def other_key(role: str, organization_id: str = "acme") -> str:
