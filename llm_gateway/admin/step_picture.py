@@ -64,9 +64,11 @@ def _box(step: WorkflowStep, spent: dict[str, Any], after: list[str], *, now: da
     count = spent["calls"]
     calls = f"{count} call{'s' * (count != 1)}" if count else ""
     calls += f", {spent['repairs']} to repair" if spent["repairs"] else ""
+    is_running = step.status == WorkflowStep.Status.RUNNING
+    calls += f" · {spent['characters']:,} characters so far" if is_running and spent["characters"] else ""
     return Box(
         step.name, step.kind.replace("_", " "), tone, badge(tone, glyph, word), step.progress,
-        step.status == WorkflowStep.Status.RUNNING, spent["model"], calls, words.usd(spent["usd_micros"]),
+        is_running, spent["model"], calls, words.usd(spent["usd_micros"]),
         took(step, now=now), step.error, ", ".join(after),
     )  # fmt: skip
 

@@ -31,6 +31,9 @@ def test_a_run_is_drawn_as_its_steps_and_can_be_cancelled(console: Client, acme:
     row = run(acme)
     first = row.steps.get(name="draft")
     WorkflowStep.objects.filter(pk=first.pk).update(status="completed", started_at=timezone.now())
+    kind = row.steps.get(name="kind")
+    WorkflowStep.objects.filter(pk=kind.pk).update(status="running", started_at=timezone.now())
+    WorkflowCall.objects.create(call_id="c0", step=kind, characters=1234, started_at=timezone.now())
     row.steps.filter(name="vectors").update(status="failed", error="provider_timeout: the call was answered 504")
     WorkflowCall.objects.create(
         call_id="c1", step=first, model="openai/small", cost_usd_micros=1234, is_repair=True, started_at=timezone.now()
@@ -41,6 +44,7 @@ def test_a_run_is_drawn_as_its_steps_and_can_be_cancelled(console: Client, acme:
     text = answer.content.decode()
     assert "$0.001234" in text
     assert "1 call, 1 to repair" in text
+    assert "1 call · 1,234 characters so far" in text
     assert "after draft" in text
     assert "provider_timeout" in text
     assert "secret" not in text

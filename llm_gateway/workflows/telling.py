@@ -15,12 +15,16 @@ from orgs.models import Organization
 DELIVERED: Final = "Delivered once, and deleted: the organization's calls are private."
 GONE: Final = "Not kept any more."
 WITHHELD: Final = "The organization's calls are private: only who may run workflows is given the result, once."
+NOTHING: Final[dict[str, Any]] = {
+    "usd_micros": 0, "calls": 0, "repairs": 0, "cached": 0, "model": "", "call_id": "", "characters": 0,
+}  # fmt: skip
 Status = WorkflowRun.Status
 
 
 def costs(run_ids: Collection[int]) -> dict[int, dict[str, Any]]:
-    """Return {step's pk: {usd_micros, calls, repairs, cached}} of runs; two queries.
+    """Return {step's pk: {usd_micros, calls, repairs, cached, model, call_id, characters}} of runs; two queries.
 
+    The last three are of the newest call: `characters` is how much of its answer has come.
     A call whose process died before it could write down what it cost counts with what the ledger says.
     """
     rows = list(WorkflowCall.objects.filter(step__run__in=run_ids))
@@ -28,13 +32,14 @@ def costs(run_ids: Collection[int]) -> dict[int, dict[str, Any]]:
     ledger = dict(Call.objects.filter(pk__in=unsaid).values_list("pk", "cost_usd_micros")) if unsaid else {}
     found: dict[int, dict[str, Any]] = {}
     for row in rows:
-        one = found.setdefault(row.step_id, {"usd_micros": 0, "calls": 0, "repairs": 0, "cached": 0, "model": ""})
+        one = found.setdefault(row.step_id, dict(NOTHING))
         micros = row.cost_usd_micros
         one["usd_micros"] += ledger.get(row.call_id, 0) if micros is None else micros
         one["calls"] += 1
         one["repairs"] += row.is_repair
         one["cached"] += row.is_cached
         one["model"] = row.model or one["model"]
+        one["call_id"], one["characters"] = row.pk, row.characters
     return found
 
 
@@ -45,9 +50,6 @@ def costs_of_runs(run_ids: Collection[int]) -> dict[int, int]:
     for step_id, one in costs(run_ids).items():
         found[run_of[step_id]] = found.get(run_of[step_id], 0) + int(one["usd_micros"])
     return found
-
-
-NOTHING: Final = {"usd_micros": 0, "calls": 0, "repairs": 0, "cached": 0, "model": ""}
 
 
 def brief(run: WorkflowRun) -> dict[str, Any]:

@@ -12,26 +12,27 @@ from typing import Any, Final
 import orjson
 from django.db.models import Q
 
-from llm_gateway.models import WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep
+from llm_gateway.models import WorkflowContent, WorkflowRun, WorkflowStep
 from llm_gateway.sse import frame
 from llm_gateway.workflows import contents, frames, runs, telling
 from llm_gateway.workflows.rows import RunRow, RunStepRow
 
-RUNNING: Final = WorkflowStep.Status.RUNNING
+ANSWERED: Final = (WorkflowStep.Status.RUNNING, WorkflowStep.Status.COMPLETED)
 
 
 @dataclass(slots=True)
 class Answer:
-    """A model's answer to a running step: its newest call, by number, and how much of it is there."""
+    """A model's newest answer to a step: the number of its call, and how much of it is there."""
 
     call: int
     characters: int
     text: str = field(default="", repr=False)
+    call_id: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
 class State:
-    """A run at a moment: as the API shows it, its steps too, and the answers that its running steps are given."""
+    """A run at a moment: as the API shows it, its steps too, and the newest answers to them while it is open."""
 
     is_over: bool
     run: dict[str, Any]
@@ -43,13 +44,14 @@ States = Mapping[int, State]
 
 
 def read(pks: Collection[int], *, now: datetime) -> dict[int, State]:
-    """Return runs by their keys as they are now; five queries, six with texts, however many there are."""
+    """Return runs by their keys as they are now; four queries, five with texts, however many there are."""
     found = _rows(pks)
     if left := [run for run in found if _is_left(run)]:
         for run in left:
             runs.reconcile(run, now=now)
         found = _rows(pks)
-    answers, spent = _answers([run for run in found if not run.is_over]), telling.costs(pks)
+    spent = telling.costs(pks)
+    answers = _answers([run for run in found if not run.is_over], spent)
     return {
         run.pk: State(
             run.is_over,
@@ -78,27 +80,21 @@ def _is_left(run: WorkflowRun) -> bool:
     return not run.is_over and (run.task is None or run.task.is_over)
 
 
-def _answers(found: Sequence[WorkflowRun]) -> dict[int, dict[str, Answer]]:
-    steps = {step.pk: (run, step.name) for run in found for step in run.steps.all() if step.status == RUNNING}
+def _answers(found: Sequence[WorkflowRun], spent: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Answer]]:
+    """Return the newest answers to the steps of open runs; their texts where those are kept and may be shown."""
+    shown = Q()
     answers: dict[int, dict[str, Answer]] = {}
-    newest: dict[str, Answer] = {}
-    for call in WorkflowCall.objects.filter(step__in=steps).order_by("started_at") if steps else ():
-        run, name = steps[call.step_id]
-        before = answers.setdefault(run.pk, {}).get(name)
-        newest[call.pk] = answers[run.pk][name] = Answer(before.call + 1 if before else 1, call.characters)
-    _add_texts(newest, [(run, name) for run, name in steps.values() if not run.is_private])
+    for run in found:
+        for step in run.steps.all():
+            if step.status in ANSWERED and (one := spent.get(step.pk)):
+                answer = Answer(one["calls"], one["characters"], call_id=one["call_id"])
+                answers.setdefault(run.pk, {})[step.name] = answer
+                shown |= Q(run=run.pk, name=contents.of_text(step.name)) if not run.is_private else Q()
+    for row in WorkflowContent.objects.filter(shown, run__is_private=False) if shown else ():
+        kept, answer = contents.opened(row), answers[row.run_id][row.name.removeprefix(contents.TEXT)]
+        if kept is not None and kept["call_id"] == answer.call_id:
+            answer.text = kept["text"]
     return answers
-
-
-def _add_texts(newest: Mapping[str, Answer], steps: Sequence[tuple[WorkflowRun, str]]) -> None:
-    """Add what is kept of the texts of steps; the run's row says whether any may be shown."""
-    wanted = Q()
-    for run, name in steps:
-        wanted |= Q(run=run, name=contents.of_text(name))
-    for row in WorkflowContent.objects.filter(wanted, run__is_private=False) if wanted else ():
-        kept = contents.opened(row)
-        if kept is not None and kept["call_id"] in newest:
-            newest[kept["call_id"]].text = kept["text"]
 
 
 class Watch:
