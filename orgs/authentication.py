@@ -96,7 +96,7 @@ def again(request: Request) -> None:
     found = next((one for each in request.authenticators or () if (one := each.authenticate(request))), None)
     if found is None:
         raise AppError("unauthenticated")
-    request.user = found[0]
+    request.user = found[0]  # type: ignore[assignment]  # here a user of a request is a Caller
 
 
 def presented(request: Request) -> str:

@@ -152,9 +152,9 @@ class Desk:
         row.is_cached, row.error = said.is_cached, said.error
         row.characters = notes.hearing.characters if notes is not None else 0
         row.cost_usd_micros, row.latency_ms = said.cost_usd_micros, said.latency_ms if said.call_id else None
-        _write_down(row)
         if notes is not None:
             notes.keep_text()
+        _write_down(row)
         said.call_id = row.call_id
         return said
 

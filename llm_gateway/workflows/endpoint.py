@@ -5,10 +5,12 @@ credentials. Nobody who leaves changes anything of a run.
 """
 
 import asyncio
+import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from django.utils import timezone
@@ -22,6 +24,7 @@ from llm_gateway.workflows.watching import Plan, States
 from moolai import errors
 from moolai.errors import AppError
 
+logger = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 0.5
 CHECK_SECONDS: Final = 3.0  # what is taken away ends within five
 MAX_AGE_SECONDS: Final = 3600.0
@@ -117,6 +120,7 @@ class Lookout:
 
     def __init__(self) -> None:
         self._followers: set[Follower] = set()
+        self._seen: States = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -127,7 +131,8 @@ class Lookout:
         self._is_empty.clear()
         if not self._tasks:
             loop = asyncio.get_running_loop()
-            self._tasks = [loop.create_task(self._look()), loop.create_task(self._check())]
+            turns = ((LOOK_SECONDS, self._look), (CHECK_SECONDS, self._check))
+            self._tasks = [loop.create_task(self._every(seconds, work)) for seconds, work in turns]
 
     def remove(self, follower: Follower) -> None:
         """Forget a follower; the last one stops the work."""
@@ -135,28 +140,33 @@ class Lookout:
         if not self._followers:
             for task in self._tasks:
                 task.cancel()
-            self._tasks = []
+            self._tasks, self._seen = [], {}
             self._is_empty.set()
 
-    async def _look(self) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again; what fails is tried the next time."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            pks = frozenset[int]().union(*(follower.plan.pks for follower in self._followers))
-            with suppress(*AWAY):  # another look will do
-                states = await desk.run(lambda pks=pks: watching.read(pks, now=timezone.now()))  # type: ignore[misc]
-                for follower in self._followers:
-                    follower.offer({pk: states[pk] for pk in follower.plan.pks if pk in states})
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except AWAY:
+                continue
+            except Exception:
+                logger.exception("runs that are followed could not be looked at")
+
+    async def _look(self) -> None:
+        pks = frozenset[int]().union(*(follower.plan.pks for follower in self._followers))
+        self._seen = await desk.run(partial(watching.read, pks, now=timezone.now(), before=self._seen))
+        for follower in self._followers:
+            follower.offer({pk: self._seen[pk] for pk in follower.plan.pks if pk in self._seen})
 
     async def _check(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            now, followers = time.monotonic(), list(self._followers)
-            for follower in followers:
-                if now - follower.opened_at >= MAX_AGE_SECONDS:
-                    follower.end(_ended("expired", "A stream lasts an hour; connect again."))
-            with suppress(*AWAY):
-                for follower, problem in await desk.run(lambda found=followers: _refused(found)):  # type: ignore[misc]
-                    follower.end(_ended(problem.code, problem.detail))
+        now, followers = time.monotonic(), list(self._followers)
+        for follower in followers:
+            if now - follower.opened_at >= MAX_AGE_SECONDS:
+                follower.end(_ended("expired", "A stream lasts an hour; connect again."))
+        for follower, problem in await desk.run(partial(_refused, followers)):
+            follower.end(_ended(problem.code, problem.detail))
 
     async def shut_down(self) -> None:
         """Tell everybody that the server restarts, and wait a moment until it is written."""

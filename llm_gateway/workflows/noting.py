@@ -32,8 +32,8 @@ class Notes:
         if heard == self._noted:
             return
         try:
+            self._keep_text()  # before the number: who reads that has the text that goes with it
             WorkflowCall.objects.filter(pk=self._call.pk).update(characters=heard)
-            self._keep_text()
             self._noted = heard
         except (DatabaseError, InterfaceError) as error:
             logger.warning("how far call %s is could not be stored: %s", self._call.pk, error)

@@ -7,16 +7,18 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from django.db.models import Q
 
 from llm_gateway.models import WorkflowContent, WorkflowRun, WorkflowStep
 from llm_gateway.sse import frame
 from llm_gateway.workflows import contents, frames, runs, telling
+from llm_gateway.workflows.kinds import PROMPT
 from llm_gateway.workflows.rows import RunRow, RunStepRow
 
+QUEUED: Final = WorkflowRun.Status.QUEUED
 ANSWERED: Final = (WorkflowStep.Status.RUNNING, WorkflowStep.Status.COMPLETED)
 
 
@@ -43,27 +45,32 @@ class State:
 States = Mapping[int, State]
 
 
-def read(pks: Collection[int], *, now: datetime) -> dict[int, State]:
-    """Return runs by their keys as they are now; four queries, five with texts, however many there are."""
-    found = _rows(pks)
+def read(pks: Collection[int], *, now: datetime, before: States = MappingProxyType({})) -> dict[int, State]:
+    """Return runs by their keys as they are now; four queries, five with texts, however many there are.
+
+    `before` is what was read last: what cannot have changed since is taken from it.
+    """
+    over = {pk: state for pk, state in before.items() if state.is_over and pk in pks}
+    found = _rows(set(pks) - over.keys())
     if left := [run for run in found if _is_left(run)]:
         for run in left:
             runs.reconcile(run, now=now)
-        found = _rows(pks)
-    spent = telling.costs(pks)
-    answers = _answers([run for run in found if not run.is_over], spent)
-    return {
-        run.pk: State(
-            run.is_over,
-            dict(RunRow(telling.brief(run)).data),
-            [
-                dict(RunStepRow(telling.told_step(step, spent.get(step.pk, telling.NOTHING))).data)
-                for step in run.steps.all()
-            ],
-            answers.get(run.pk, {}),
-        )
-        for run in found
-    }
+        found = _rows(set(pks) - over.keys())
+    waiting = {run.pk: before[run.pk] for run in found if _waits(run, before)}
+    found = [run for run in found if run.pk not in waiting]
+    spent = telling.costs([run.pk for run in found])
+    answers = _answers([run for run in found if not run.is_over], spent, before)
+    return over | waiting | {run.pk: _state(run, spent, answers.get(run.pk, {})) for run in found}
+
+
+def _waits(run: WorkflowRun, before: States) -> bool:
+    """Whether a run waits for a worker, as it did before."""
+    return run.status == QUEUED and run.pk in before and before[run.pk].run["status"] == QUEUED
+
+
+def _state(run: WorkflowRun, spent: Mapping[int, dict[str, Any]], answers: dict[str, Answer]) -> State:
+    steps = [_step(step, spent.get(step.pk, telling.NOTHING)) for step in run.steps.all()]
+    return State(run.is_over, dict(RunRow(telling.brief(run)).data), steps, answers)
 
 
 def _step(step: WorkflowStep, spent: dict[str, Any]) -> dict[str, Any]:
@@ -80,21 +87,37 @@ def _is_left(run: WorkflowRun) -> bool:
     return not run.is_over and (run.task is None or run.task.is_over)
 
 
-def _answers(found: Sequence[WorkflowRun], spent: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Answer]]:
+def _answers(
+    found: Sequence[WorkflowRun], spent: Mapping[int, dict[str, Any]], before: States
+) -> dict[int, dict[str, Answer]]:
     """Return the newest answers to the steps of open runs; their texts where those are kept and may be shown."""
-    shown = Q()
     answers: dict[int, dict[str, Answer]] = {}
+    unread: dict[tuple[int, str], Answer] = {}
     for run in found:
         for step in run.steps.all():
-            if step.status in ANSWERED and (one := spent.get(step.pk)):
-                answer = Answer(one["calls"], one["characters"], call_id=one["call_id"])
-                answers.setdefault(run.pk, {})[step.name] = answer
-                shown |= Q(run=run.pk, name=contents.of_text(step.name)) if not run.is_private else Q()
-    for row in WorkflowContent.objects.filter(shown, run__is_private=False) if shown else ():
-        kept, answer = contents.opened(row), answers[row.run_id][row.name.removeprefix(contents.TEXT)]
-        if kept is not None and kept["call_id"] == answer.call_id:
-            answer.text = kept["text"]
+            if step.status not in ANSWERED or (one := spent.get(step.pk)) is None:
+                continue
+            answer = Answer(one["calls"], one["characters"], call_id=one["call_id"])
+            answers.setdefault(run.pk, {})[step.name] = answer
+            known = before[run.pk].answers.get(step.name) if run.pk in before else None
+            if run.is_private or step.kind != PROMPT:
+                continue
+            if known is not None and (known.call_id, known.characters) == (answer.call_id, answer.characters):
+                answer.text = known.text
+            else:
+                unread[run.pk, step.name] = answer
+    _add_texts(unread)
     return answers
+
+
+def _add_texts(unread: Mapping[tuple[int, str], Answer]) -> None:
+    """Read the texts of answers; the run's row says whether any may be shown."""
+    rows = WorkflowContent.objects.filter(run__in={pk for pk, _ in unread}, run__is_private=False)
+    for row in rows.filter(name__startswith=contents.TEXT) if unread else ():
+        answer = unread.get((row.run_id, row.name.removeprefix(contents.TEXT)))
+        kept = contents.opened(row) if answer is not None else None
+        if answer is not None and kept is not None and kept["call_id"] == answer.call_id:
+            answer.text = kept["text"]
 
 
 class Watch:
