@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.test import Client
 from django.urls import resolve
 from django.utils import timezone
 
-from llm_gateway import following, policies
+from llm_gateway import following, guarding, policies
 from llm_gateway.models import WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep
 from llm_gateway.plane.hearing import Hearing
 from llm_gateway.sse import frame
@@ -127,6 +128,23 @@ def test_a_provider_that_does_not_stream_is_asked_for_a_whole(flow: Flow) -> Non
             assert flow.asked(f"{word}: crash") == asked
     finally:
         flow.behind.script = flowing.script
+
+
+def test_what_a_guardrail_keeps_back_is_neither_kept_nor_told(flow: Flow) -> None:
+    acme = Organization.objects.get(pk="acme")
+    deny = {"name": "words", "kind": "deny", "words": ["unspeakable"], "on": ["answer"]}
+    guarding.put(acme, rules=[deny], acting_user=None)
+    try:
+        for number in range(20):  # until the plane has read it
+            told = flow.run("hybrid", {"text": f"{number} {'so ' * 20} unspeakable, it is said", "steps": [SAY]})
+            if told["status"] == "failed":
+                break
+            time.sleep(0.3)
+        assert told["errors"] == [{"step": "say", "error": "content_blocked: the answer broke off"}]
+        assert told["cost_usd"] > 0
+        assert not WorkflowContent.objects.filter(run__workflow_id=told["workflow_id"]).exists()
+    finally:
+        guarding.put(acme, rules=[], acting_user=None)
 
 
 def test_a_server_without_streams_tells_a_run_as_it_is(flow: Flow) -> None:
