@@ -1,5 +1,6 @@
 """Hearing: a chat completion read along by a client in this process, in pieces or as a whole. Pure."""
 
+import json
 from typing import Any
 
 import orjson
@@ -44,7 +45,7 @@ class Hearing:
     def _hear(self, data: bytes) -> str:
         if not data or data == b"[DONE]":
             return ""
-        chunk = orjson.loads(data)
+        chunk = _read(data)
         if not isinstance(chunk, dict):
             return ""
         if isinstance(told := chunk.get("error"), dict):
@@ -56,6 +57,18 @@ class Hearing:
         piece = _said(delta)
         self.characters += len(piece) or len(_thought(delta))
         return piece
+
+
+def _read(data: bytes) -> Any:
+    """Return an event's document, None where it is none; half a character, which orjson does not read, becomes "?"."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(json.dumps(json.loads(data), ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _first(document: Any) -> Document | None:

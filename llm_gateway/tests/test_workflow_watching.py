@@ -61,9 +61,11 @@ def test_a_stream_is_heard_however_its_bytes_arrive() -> None:
         for start in range(0, len(told), size):
             pieces += hearing.feed(told[start : start + size])
         assert (pieces, hearing.text, hearing.characters) == (["Hel", "lo"], "Hello", 7)
+    half = b'data: {"choices": [{"delta": {"content": " \\ud83d!"}}]}\n\n'
+    assert hearing.feed(half + b"data: {not json\n\n") == [" ?!"]
     hearing.feed(frame({"error": {"message": "no more", "code": "server_error"}}))
     assert hearing.problem is not None
-    assert (hearing.problem.code, hearing.text) == ("server_error", "Hello")
+    assert (hearing.problem.code, hearing.text) == ("server_error", "Hello ?!")
 
 
 def state(*, answers: dict[str, Answer], status: str = "running") -> dict[int, State]:
@@ -140,7 +142,7 @@ def test_what_a_guardrail_keeps_back_is_neither_kept_nor_told(flow: Flow) -> Non
             if told["status"] == "failed":
                 break
             time.sleep(0.3)
-        assert told["errors"] == [{"step": "say", "error": "content_blocked: the answer broke off"}]
+        assert told["errors"][0]["error"].startswith("content_blocked: ")
         assert told["cost_usd"] > 0
         assert not WorkflowContent.objects.filter(run__workflow_id=told["workflow_id"]).exists()
     finally:

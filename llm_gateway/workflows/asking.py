@@ -23,8 +23,8 @@ CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_EMBEDDED: Final = 96  # texts in one call
 TRANSIENT: Final = frozenset({
-    "database_unavailable", "overloaded", "overloaded_error", "provider_timeout", "provider_unavailable",
-    "provider_unreachable", "rate_limit_exceeded", "rate_limited", "stream_interrupted",
+    "api_error", "database_unavailable", "overloaded", "overloaded_error", "provider_timeout", "provider_unavailable",
+    "provider_unreachable", "rate_limit_exceeded", "rate_limited", "server_error", "stream_interrupted",
 })  # fmt: skip
 FINAL: Final = frozenset({"content_blocked", "context_length_exceeded", "unknown_price", "insufficient_quota"})
 STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
