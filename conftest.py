@@ -285,7 +285,7 @@ def _browser() -> Iterator[Browser]:
 def browser_context(_browser: Browser) -> Iterator[BrowserContext]:
     """A fresh browser profile; the module that uses it must not touch the ORM (see `chromium.running`)."""
     context = _browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     yield context
     context.close()
 
