@@ -149,7 +149,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("where the time went")
     for path, seconds in _slowest_files(reports).most_common(SLOWEST):
         terminalreporter.line(f"{seconds:6.1f} s  {path}")
-    totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES})
+    failed = {report.nodeid for name in ("failed", "error") for report in reports.get(name, [])}
+    totals.record(WORLD.engine, {name: len(reports.get(name, [])) for name in totals.OUTCOMES}, failed)
 
 
 def _slowest_files(reports: Mapping[str, list[Any]]) -> Counter[str]:
