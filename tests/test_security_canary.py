@@ -28,7 +28,7 @@ from orchestrators.tests.test_secrets import dump
 from orgs.models import User
 from tests.test_outside import Collector
 
-pytestmark = [pytest.mark.once, pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.once, pytest.mark.services]
 CANARY = "cAnArY-5d21f0"
 REDIS_PASSWORD = f"{CANARY}-redis"
 PASSWORD, WRONG = f"{CANARY}-password", f"{CANARY}-wrong-password"

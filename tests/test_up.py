@@ -21,7 +21,7 @@ from moolai.testing.processes import free_port, is_alive
 from moolai.testing.product import ServerProcess, copy_sqlite
 from moolai.testing.world import World
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(240)]  # the family has an SQLite of its own
+pytestmark = pytest.mark.once  # the family has an SQLite of its own
 DATABASE = "moolai.sqlite3"
 SUPERVISOR = Path(supervisor.__file__)
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"

@@ -212,7 +212,6 @@ def test_a_configuration_without_an_answer_is_sent_again_with_growing_pauses(liv
 
 
 @pytest.mark.once("postgres")
-@pytest.mark.timeout(180)
 def test_a_kill_between_push_and_answer_loses_nothing(live: Live) -> None:
     key = live.key("crash-home")
     ids = [live.new_id("crash") for _ in range(5)]
@@ -273,7 +272,6 @@ def test_a_version_that_crashes_orchestrators_before_they_answer_halts(live: Liv
 
 
 @pytest.mark.once("postgres")
-@pytest.mark.timeout(180)
 def test_a_kill_of_ours_while_a_rollout_runs_is_no_failure_of_its_version(live: Live, fleet: list[Client]) -> None:
     rollout = begin_deaf(live, fleet)
     organization = home(live, fleet)

@@ -13,7 +13,7 @@ from playwright.sync_api import WebSocket, expect
 from tests.browser import task_walk
 from tests.browser.stage import HEARTBEAT_SECONDS, Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 LIST = "/admin/orchestrators/instance/"
 
 

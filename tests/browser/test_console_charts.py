@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 HISTORY = """
 import math
 from datetime import timedelta

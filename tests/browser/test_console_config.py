@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 EDITOR = "/admin/orgs/organization/org-001/configuration/"
 ENLARGE = """
 from orchestrators import instances

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.stage import Stage
 from tests.browser.test_console_config import look
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 KEYS, TRAIL, USERS = "/admin/orgs/apikey/", "/admin/orgs/auditentry/", "/admin/orgs/user/"
 PASSWORD = "correct horse battery staple"
 PAGES = [

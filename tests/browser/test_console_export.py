@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.stage import Stage
 from tests.browser.test_console_config import look
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 FILL = """
 from datetime import timedelta
 from django.utils import timezone

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from tests.browser.stage import Stage
 from tests.browser.test_console_config import look
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 FILL = "from tests.browser import gateway_days; gateway_days.fill()"
 LOG = "/admin/llm_gateway/call/"
 RETRIED = f"{7:024x}"  # of gateway_days

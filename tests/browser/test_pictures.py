@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 FLEET = {
     "atlas-eu-1": ("org-001", "Atlas Frankfurt"),
     "atlas-us-1": ("org-001", "Atlas Virginia"),
