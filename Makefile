@@ -29,10 +29,12 @@ help: ## List the targets
 run: $(VENV)/.runtime ## Install what is needed and run everything, with demo data (Ctrl-C ends it)
 	@exec $(PY) manage.py up --demo $(ARGS)
 
+# Up to three tests that fail among thousands run again, alone: docs/decisions/0018-failed-tests-run-again.md
 test: $(VENV)/.dev ## The whole suite, on SQLite and then on real PostgreSQL and Redis, browser included
 	@rm -f $(TOTALS); status=0; \
 	for world in sqlite postgres; do \
-		MOOLAI_TEST_ON=$$world MOOLAI_TEST_TOTALS=$(TOTALS) $(PYTEST) $(PARALLEL) $(ARGS) || status=1; \
+		export MOOLAI_TEST_ON=$$world MOOLAI_TEST_TOTALS=$(TOTALS); \
+		$(PYTEST) $(PARALLEL) $(ARGS) || $(if $(ARGS),false,$(PY) -m moolai.testing.again $(TOTALS) $$?) || status=1; \
 	done; \
 	$(PY) -m moolai.testing.totals $(TOTALS); exit $$status
 

@@ -140,9 +140,14 @@ def configure() -> None:
 
 def _start_sentry() -> None:
     import sentry_sdk
+    from sentry_sdk.integrations.celery import CeleryIntegration
+    from sentry_sdk.integrations.django import DjangoIntegration
 
     sentry_sdk.init(
         dsn=settings.SENTRY_DSN,
+        # Else it would import whatever it knows and finds: the SDKs of providers alone take seconds.
+        auto_enabling_integrations=False,
+        integrations=[DjangoIntegration(), CeleryIntegration()],
         environment=settings.ENVIRONMENT,
         release=settings.VERSION,
         send_default_pii=False,

@@ -30,7 +30,7 @@ class Line:
         self.socket = socket.socket()
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(30)
         self.socket.connect(("127.0.0.1", port))
         self.buffer = b""
 

@@ -19,7 +19,11 @@ from tests.matrix.stage import Stage
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
 UNSAFE = [row for row in ROWS if row.method != "GET"]
+READS = [row for row in ROWS if row.method == "GET"]
 NOBODY = {"", "anonymous", "system"}
+# Two of them ask at each route, by turns (`MOOLAI_MATRIX=whole` has all of them ask).
+WRITERS = [("SA", "token"), ("SA", "jwt"), ("AA", "key"), ("AA", "jwt"), ("OA", "key"), ("AN", "none")]
+READERS = ["SA", "AA", "OA", "AN", "MV", "AB"]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +65,10 @@ def same(row: Row, other: Row) -> bool:
 
 @pytest.mark.parametrize("row", UNSAFE, ids=str)
 def test_a_change_leaves_exactly_one_row(world_stage: Stage, row: Row) -> None:
-    played = 0
-    for role, kind in (("SA", "token"), ("SA", "jwt"), ("AA", "key"), ("AA", "jwt"), ("OA", "key"), ("AN", "none")):
+    allowed = [caller for caller in WRITERS if row.status(*caller) < 400]
+    turn = UNSAFE.index(row)
+    for role, kind in allowed if IS_WHOLE or len(allowed) < 3 else [allowed[0], allowed[1 + turn % (len(allowed) - 1)]]:
         caller = world_stage.caller(role, kind)
-        if row.status(role, kind) >= 400:
-            continue
         before, request_id = mark(), f"audit-{role}-{kind}"
         with stage.undone():
             answer = stage.play(world_stage, row, caller, **{"X-Request-ID": request_id})
@@ -77,14 +80,13 @@ def test_a_change_leaves_exactly_one_row(world_stage: Stage, row: Row) -> None:
         assert all(entry.actor not in NOBODY for entry in found)
         if caller.user is not None:
             assert all(entry.actor == caller.user.get_username() for entry in found)
-        played += 1
-    assert played or row.audit == 0
+    assert allowed or row.audit == 0
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "GET"], ids=str)
+@pytest.mark.parametrize("row", READS, ids=str)
 def test_a_read_leaves_none(world_stage: Stage, row: Row) -> None:
-    before = mark()
-    for role in ("AN", "MV", "AA", "AB", "SA", "OA"):
+    before, turn = mark(), READS.index(row)
+    for role in READERS if IS_WHOLE else READERS[turn % 3 :: 3]:
         with stage.undone():
             stage.play(world_stage, row, world_stage.caller(role))
             assert newest(before) == []

@@ -15,6 +15,8 @@ from moolai.errors import CODES, AppError, Conflict, Forbidden, InvalidInput, No
 from moolai.testing.product import PROJECT
 from tests import source
 
+pytestmark = pytest.mark.once
+
 EXCEPTIONS = ("AppError", "InvalidInput", "Forbidden", "NotFound", "Conflict")
 
 

@@ -56,7 +56,6 @@ print("ended", admitted, Call.objects.filter(status="completed").count(), window
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(200)
 def test_calls_outlive_an_outage_of_the_database_for_a_while_and_none_is_lost(
     postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -51,7 +51,6 @@ def shell(place: Installation, code: str) -> str:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
 def test_an_export_survives_its_worker_and_has_every_row_once(installation: Callable[..., Installation]) -> None:
     place = installation(env={})
     place.manage("shell", "--no-imports", "-c", FILL)

@@ -39,7 +39,6 @@ def look(place: Installation) -> dict[str, Any]:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
 def test_a_bulk_action_survives_its_worker_and_nobody_is_told_twice(installation: Callable[..., Installation]) -> None:
     place = installation(env={})
     place.manage("shell", "--no-imports", "-c", FILL)

@@ -18,7 +18,7 @@ from moolai.testing.product import Installation
 from orchestrators.models import Task
 from orchestrators.tests.live import orm_at
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 KILLS = 6
 BETWEEN = 5  # answers from one kill to the next
 KEEPING_SECONDS = 1.5

@@ -10,6 +10,8 @@ import pytest
 
 from moolai.testing.product import MANAGE, manage
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def empty(tmp_path: Path) -> dict[str, str]:

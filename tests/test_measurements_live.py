@@ -45,7 +45,6 @@ def data(up: ServerProcess, path: str, method: str = "GET", body: Any = None) ->
 
 
 @pytest.mark.services
-@pytest.mark.timeout(240)
 def test_every_line_answers_numbers_that_move_and_are_true(installation: Callable[..., Installation]) -> None:
     place = installation({"DEV_BEARER_TOKEN": TOKEN, "METRICS_COLLECTION_INTERVAL": "2"})
     up = place.process("up", "--demo").start()

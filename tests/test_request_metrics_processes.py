@@ -71,7 +71,6 @@ def test_two_processes_count_apart_and_nothing_is_lost_when_they_end(
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(200)
 def test_counts_outlive_an_outage_of_the_database(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.create_database("request_metrics_outage")
     place = Installation(data_dir=tmp_path / "data", database_url=url)

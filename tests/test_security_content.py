@@ -36,7 +36,7 @@ from orgs.models import User
 from tests import searching
 from tests.searching import Reader
 
-pytestmark = [pytest.mark.once, pytest.mark.services, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.once, pytest.mark.services]
 PRIVATE, KEEPING = "acme", "umbrella"
 SENTINELS = {PRIVATE: "sEnTiNeL-private-7f3a91", KEEPING: "sEnTiNeL-kept-c04d52"}
 OWN_KEY = "sk-canary-own-89abcdef01234567"

@@ -23,7 +23,7 @@ BODIES: list[Any] = [
 ]  # fmt: skip
 ALWAYS: list[Any] = ["", "[]", "null", "{}", {"id": "x"}]  # what is looked at by each route itself
 TURNS = 4
-# Values of every kind under every name that some body of the API has.
+# Values of every kind under the names that some body of the API has: every second one at each, by turns.
 VALUES: list[Any] = [None, -1, 2**63, "", "x" * 70_000, "\u202e{{7*7}}%s' OR 1=1 --", [["x"]], {"a": {"b": []}}]
 NAMES = [
     "organization_id", "orchestrator_id", "name", "username", "password", "email", "role", "is_active", "scopes",
@@ -62,7 +62,8 @@ WRITES = sorted({(method, path) for path, view in API for method in METHODS[1:] 
 
 @pytest.mark.parametrize("path", sorted({path for path, _ in API}))
 def test_no_query_is_a_fault_of_ours(root: Person, path: str) -> None:
-    for query in QUERIES:
+    turn = sorted({path for path, _ in API}).index(path) % 2
+    for query in QUERIES[turn::2]:
         judge(root, "get", f"{path}?{query}")
     judge(root, "put", f"{path}?x=%00", "{}")
 
@@ -74,8 +75,8 @@ def test_no_body_is_a_fault_of_ours(root: Person, method: str, path: str) -> Non
         judge(root, method, path, body)
     said = root.call(method.upper(), path, '{"no such field": 1}').content  # nothing, where a body is not looked at
     accepted = json.loads(said or "{}").get("detail", "")
-    for name in [name for name in NAMES if name in accepted]:
-        for value in VALUES:
+    for number, name in enumerate(name for name in NAMES if name in accepted):
+        for value in VALUES[(turn + number) % 2 :: 2]:
             judge(root, method, path, {name: value})
 
 

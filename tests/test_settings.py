@@ -15,6 +15,8 @@ from moolai.testing.product import PROJECT
 READ = """
 import json, sys
 from moolai import settings
+
+pytestmark = pytest.mark.once
 print(json.dumps({name: getattr(settings, name) for name in sys.argv[1:]}, default=str))
 """
 

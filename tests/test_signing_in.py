@@ -13,7 +13,7 @@ from orchestrators.tests import live
 from orgs.models import User
 from tests.raw_http import Line, request
 
-pytestmark = [pytest.mark.once("postgres"), pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.services]
 LOGIN, CONSOLE = "/api/v1/internal/auth/login", "/admin/login/"
 GUESSES = 50
 # A pool that guesses would empty in a moment, if each held a connection while its password is hashed.

@@ -12,7 +12,7 @@ from moolai.testing.product import Installation
 from moolai.testing.world import World
 from orgs.models import Organization
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.services
 SCENE = """
 from datetime import timedelta
 from django.core.management import call_command

@@ -93,7 +93,6 @@ def test_the_comparison_can_fail(shown: Any, answered: Any) -> None:
 
 
 @pytest.mark.services
-@pytest.mark.timeout(240)
 def test_every_call_answers_as_shown(installation: Callable[..., Installation], tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")

@@ -18,12 +18,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from moolai.testing import choice, totals
+from moolai.testing import again, choice, totals
 from moolai.testing.databases import Databases
 from moolai.testing.postgres import Postgres
 from moolai.testing.postgres_wheel import is_reachable, open_directory
 from moolai.testing.processes import Process, ProcessError, wait_until
-from moolai.testing.product import CommandError, ServerProcess, manage
+from moolai.testing.product import PROJECT, CommandError, ServerProcess, manage
 from moolai.testing.proxy import Proxy
 from moolai.testing.redis import Redis
 from moolai.testing.world import World
@@ -398,6 +398,88 @@ def test_totals_add_up_over_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "postgres: 4 passed, 2 failed",
         "total: 7 passed, 2 failed, 1 skipped",
     ]
+
+
+@pytest.mark.once
+def test_what_ran_again_counts_once_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOOLAI_TEST_TOTALS", str(tmp_path / "totals"))
+    totals.record("sqlite", {"passed": 3, "failed": 1, "error": 1}, ["a.py::one", "a.py::two"])
+    totals.record("sqlite", {"passed": 1, "failed": 1}, ["a.py::two"])
+    totals.record("postgres", {"passed": 4})
+    assert [text.strip() for text in totals.report(tmp_path / "totals").splitlines()] == [
+        "sqlite: 3 passed, 1 failed, 1 error",
+        "again: 1 passed, 1 failed",
+        "postgres: 4 passed",
+        "total: 8 passed, 1 failed",
+        "failed beside others, passed alone: a.py::one (sqlite; the first failure is above)",
+        "failed beside others, and again alone: a.py::two (sqlite; the first failure is above)",
+    ]
+
+
+COUNTING = """
+from moolai.testing import totals
+
+def pytest_terminal_summary(terminalreporter):
+    found = terminalreporter.stats
+    failed = {report.nodeid for name in ("failed", "error") for report in found.get(name, [])}
+    totals.record("sqlite", {name: len(found.get(name, [])) for name in totals.OUTCOMES}, failed)
+"""
+UNSTEADY = """
+import pytest
+from pathlib import Path
+
+def is_first(word):
+    seen = Path(__file__).with_name("seen")
+    before = seen.read_text().split() if seen.exists() else []
+    seen.write_text(" ".join([*before, word]))
+    return word not in before
+
+@pytest.mark.parametrize("word", ["a", "a::b[c]-d/e", "f", "g"])
+def test_first(word):
+    assert not is_first(word)
+
+def test_good():
+    pass
+
+def test_bad():
+    raise AssertionError
+
+def test_then_skipped():
+    if not is_first("skipped"):
+        pytest.skip("gone")
+    raise AssertionError
+"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("chosen", "code", "said"),
+    [
+        ("good", 0, ["1 passed", "1 passed"]),
+        ("good first[a] first[a::b[c]-d/e] first[f]", 0, ["1 passed, 3 failed", "3 passed", "4 passed"]),
+        ("good first", 1, ["1 passed, 4 failed", "1 passed, 4 failed"]),
+        ("good bad", 1, ["1 passed, 1 failed", "1 failed", "1 passed, 1 failed"]),
+        ("good bad first[a]", 1, ["1 passed, 2 failed", "1 passed, 1 failed", "2 passed, 1 failed"]),
+        ("good then_skipped", 1, ["1 passed, 1 failed", "1 skipped", "1 passed, 1 skipped"]),
+    ],
+)
+def test_at_most_three_that_failed_run_again_and_have_to_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, code: int, said: list[str]
+) -> None:
+    for name, value in (
+        ("PYTHONPATH", str(PROJECT)), ("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1"), ("MOOLAI_TEST_TOTALS", "totals")
+    ):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conftest.py").write_text(COUNTING)
+    (tmp_path / "test_unsteady.py").write_text(UNSTEADY)
+    (tmp_path / "pytest.ini").touch()
+    names = [f"test_unsteady.py::test_{name}" for name in chosen.split()]
+    first = subprocess.run([sys.executable, "-m", "pytest", *names], check=False)
+    assert again.main(Path("totals"), first.returncode) == code
+    found = [text.partition(": ")[2] for text in totals.report(Path("totals")).splitlines() if "beside" not in text]
+    assert found == said
+    assert again.main(Path("totals"), pytest.ExitCode.INTERRUPTED) == pytest.ExitCode.INTERRUPTED
 
 
 @pytest.mark.once

@@ -26,7 +26,7 @@ from orchestrators.work.handlers import Lost, Refused
 from orgs import keys, spending
 from orgs.models import Organization
 
-pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.services
 GPT = "openai/gpt-4o-mini"
 BASE = f"/api/v1/orchestrators/{ORGANIZATION}/prompts"
 

@@ -19,7 +19,7 @@ from moolai.testing.processes import Process, free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 MANAGE = PROJECT / "manage.py"
-START_TIMEOUT_SECONDS = 60.0
+START_TIMEOUT_SECONDS = 120.0
 # What processes print once they work (the web process is asked over HTTP instead).
 READY_LINES = {"worker": r"worker: ready", "beat": r"beat: starting"}
 

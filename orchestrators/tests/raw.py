@@ -114,7 +114,7 @@ class RawPeer:
             if opcode == CLOSE:
                 raise ConnectionError(f"closed with {struct.unpack('!H', payload[:2])[0]}")
 
-    def ending(self, timeout: float = 5) -> tuple[list[dict[str, Any]], int | None]:
+    def ending(self, timeout: float = 20) -> tuple[list[dict[str, Any]], int | None]:
         """Read to the close frame; return the text frames before it and its code (None: the stream just ended)."""
         frames: list[dict[str, Any]] = []
         until = time.monotonic() + timeout

@@ -16,6 +16,8 @@ from orchestrators.client.metrics import Sampler
 
 from .fake_controller import FakeController, Peer, attend, until
 
+pytestmark = pytest.mark.once
+
 CLIENT = Path(__file__).resolve().parents[1] / "client"
 
 

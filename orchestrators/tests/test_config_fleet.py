@@ -141,6 +141,7 @@ def test_under_concurrent_changes_no_older_one_comes_after_a_newer(live: Live, f
     assert row.config_hash == configuration.digest(row.config_document())
 
 
+@pytest.mark.once("postgres")
 def test_a_broken_version_stops_at_its_first_stage_and_goes_back(live: Live, fleet: list[Client]) -> None:
     organization = home(live, fleet)
     configuration.publish(organization, {"features": {"n": 1}}, acting_user=None)
@@ -158,6 +159,7 @@ def test_a_broken_version_stops_at_its_first_stage_and_goes_back(live: Live, fle
         assert client.versions == sorted(set(client.versions))
 
 
+@pytest.mark.once("postgres")
 def test_a_broken_plain_change_goes_back_by_itself(live: Live, fleet: list[Client]) -> None:
     organization = home(live, fleet)
     path = f"/api/v1/orchestrators/{organization.pk}/config"
@@ -169,6 +171,7 @@ def test_a_broken_plain_change_goes_back_by_itself(live: Live, fleet: list[Clien
     assert eventually(lambda: settled(organization))
 
 
+@pytest.mark.once("postgres")
 def test_stages_follow_each_other_by_the_reports_alone(live: Live, fleet: list[Client]) -> None:
     organization = home(live, fleet)
     rollout = rollouts.start(
@@ -179,6 +182,7 @@ def test_stages_follow_each_other_by_the_reports_alone(live: Live, fleet: list[C
     assert all(len(set(client.versions)) == 2 for client in fleet)
 
 
+@pytest.mark.once("postgres")
 def test_a_pause_holds_the_next_stage(live: Live, fleet: list[Client]) -> None:
     organization = home(live, fleet)
     rollout = rollouts.start(
@@ -207,7 +211,7 @@ def test_a_configuration_without_an_answer_is_sent_again_with_growing_pauses(liv
     client.join()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.once("postgres")
 def test_a_kill_between_push_and_answer_loses_nothing(live: Live) -> None:
     key = live.key("crash-home")
     ids = [live.new_id("crash") for _ in range(5)]
@@ -257,6 +261,7 @@ def crashing(clients: list[Client]) -> list[Client]:
     return [client for client in clients if client.taken[-1][1] == 7]
 
 
+@pytest.mark.once("postgres")
 def test_a_version_that_crashes_orchestrators_before_they_answer_halts(live: Live, fleet: list[Client]) -> None:
     rollout = begin_deaf(live, fleet)
     for client in crashing(fleet):
@@ -266,7 +271,7 @@ def test_a_version_that_crashes_orchestrators_before_they_answer_halts(live: Liv
     assert swept(rollout, seconds=61).status == "halted"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.once("postgres")
 def test_a_kill_of_ours_while_a_rollout_runs_is_no_failure_of_its_version(live: Live, fleet: list[Client]) -> None:
     rollout = begin_deaf(live, fleet)
     organization = home(live, fleet)

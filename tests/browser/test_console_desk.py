@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Stage
+from tests.browser.test_console_config import look
 
 pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 KEYS, TRAIL, USERS = "/admin/orgs/apikey/", "/admin/orgs/auditentry/", "/admin/orgs/user/"
@@ -31,14 +32,15 @@ def test_a_key_is_rotated_by_keyboard_and_its_secret_shown_once(stage: Stage) ->
     page.locator("#result_list tr.data-row a").first.click()
     page.get_by_label("The old key ends").select_option("In 1 hour")
     page.get_by_role("button", name="Rotate").focus()
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     secret = page.locator("#secret").inner_text().strip()
     assert secret.startswith("mk_")
     page.get_by_role("button", name="Copy").first.press("Enter")
     expect(page.get_by_role("status").filter(has_text="Copied.")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == secret
     page.get_by_role("link", name="I have copied it").press("Enter")
-    expect(page.get_by_text("Expiring in 59 minutes").first).to_be_visible()
+    expect(page.get_by_text(re.compile("Expiring in 5\\d minutes")).first).to_be_visible()
     page.locator("#result_list tr.data-row a").first.click()
     page.get_by_role("link", name="Revoke…").press("Enter")
     expect(page.get_by_text("This cannot be undone.")).to_be_visible()
@@ -89,13 +91,9 @@ def test_the_trail_is_narrowed_by_keyboard_and_taken_along(stage: Stage, tmp_pat
     expect(page.get_by_role("heading", name="What was checked is intact")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_no_page_scrolls_sideways(stage: Stage, scheme: str, width: int) -> None:
-    stage.page.set_viewport_size({"width": width, "height": 900})
-    stage.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+def test_no_page_scrolls_sideways(stage: Stage, tmp_path: Path) -> None:
     for path in PAGES:
         answer = stage.page.goto(stage.server.url(path))
         assert answer is not None
         assert answer.status == 200, path
-        assert not stage.has_overflow(), path
+        look(stage, path, tmp_path)

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests.browser.stage import Stage
 from tests.browser.test_console_config import look
 
-pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 FILL = """
 from datetime import timedelta
 from django.utils import timezone
@@ -25,7 +25,8 @@ def test_an_export_is_asked_for_waited_for_and_fetched(stage: Stage, tmp_path: P
     stage.installation.manage("shell", "--no-imports", "-c", FILL)
     page = stage.page
     page.goto(stage.server.url("/admin/monitoring/systemmetric/"))
-    page.get_by_role("link", name="Export…").press("Enter")
+    with page.expect_navigation():
+        page.get_by_role("link", name="Export…").press("Enter")
     expect(page.get_by_label("cpu_usage_percent")).to_be_checked()
     look(stage, "export", tmp_path)
     page.get_by_label("JSON").check()
