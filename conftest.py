@@ -195,7 +195,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any, request: pyte
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-    connection.ops.sql_flush = _delete_what_is_there  # type: ignore[method-assign]
+    connection.ops.sql_flush = _delete_what_is_there  # type: ignore[assignment, method-assign]
 
 
 def _delete_what_is_there(style: object, tables: list[str], **options: object) -> list[str]:
