@@ -47,11 +47,10 @@ class Watch:
             self.heard.close()
             self.observer.keeper.put(self.heard)
         if self.observer.tracer is not None:
-            target = account.target or self.asked
-            self.observer.tracer.put(spans.of(account, target, parent=self.parent, tail=self.tail))
+            self.observer.tracer.put(spans.of(account, account.party, parent=self.parent, tail=self.tail))
 
     def _count(self, account: "Account") -> None:
-        target = account.target or self.asked
+        target = account.party
         if target is None:
             return
         name = label(target)
