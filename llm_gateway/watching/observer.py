@@ -8,6 +8,7 @@ from django.utils import timezone
 from llm_gateway.watching import counts, spans, tracer
 from llm_gateway.watching.contents import Heard, Room
 from llm_gateway.watching.keeper import Keeper
+from llm_gateway.watching.refused import Refused
 from llm_gateway.watching.spans import Tail
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Observer:
     """Watches the calls of one process."""
 
     def __init__(self) -> None:
-        self.keeper, self.room = Keeper(), Room()
+        self.keeper, self.room, self.refused = Keeper(), Room(), Refused()
         self.tracer = tracer.begun()
 
     def watch(self, exchange: "Exchange", account: "Account", policy: "Policy") -> Watch:
@@ -87,6 +88,7 @@ class Observer:
     def stop(self) -> None:
         """Write what was not written yet."""
         self.keeper.stop()
+        self.refused.stop()
         if self.tracer is not None:
             self.tracer.stop()
 
