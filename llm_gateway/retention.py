@@ -1,4 +1,4 @@
-"""Retention of the gateway's rows: calls with their attempts, contents, hours of spending, old windows, cursors."""
+"""Retention of the gateway's rows: calls, refused ones too, contents, hours of spending, old windows, cursors."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -12,6 +12,7 @@ from llm_gateway.models import (
     CallContent,
     GatewayPolicy,
     JournalCursor,
+    Refusal,
     Spending,
     WorkflowContent,
     WorkflowRun,
@@ -37,6 +38,8 @@ def rules(*, now: datetime) -> list[Rule]:
     if days := settings.LLM_CALL_RETENTION_DAYS:
         calls = Call.objects.exclude(status=Call.Status.RUNNING).filter(started_at__lt=now - timedelta(days=days))
         found.append(Rule("llm_calls", calls, "started_at"))
+        refused = Refusal.objects.filter(minute_at__lt=now - timedelta(days=days))
+        found.append(Rule("llm_refusals", refused, "minute_at"))
     if days := settings.LLM_SPENDING_RETENTION_DAYS:
         found.append(Rule("llm_spending", Spending.objects.filter(hour_at__lt=now - timedelta(days=days)), "hour_at"))
     if days := settings.TASK_RETENTION_DAYS:

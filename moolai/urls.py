@@ -12,6 +12,7 @@ from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
+from llm_gateway import refusals_api as refusals
 from llm_gateway.prompts import api as prompts
 from llm_gateway.workflows import api as workflows
 from llm_gateway.workflows import templates_api as workflow_templates
@@ -176,6 +177,7 @@ urlpatterns = [
     re_path(rf"^{OWN}/llm-policy/?$", policies.Policy.as_view()),
     re_path(rf"^{OWN}/llm/calls/?$", calls.Calls.as_view()),
     re_path(rf"^{OWN}/llm/calls/(?P<call_id>[^/]+)/?$", calls.OneCall.as_view()),
+    re_path(rf"^{OWN}/llm/refusals/?$", refusals.Refusals.as_view()),
     re_path(rf"^{OWN}/prices/?$", prices.Prices.as_view()),
     re_path(rf"^{OWN}/prices/(?P<price_id>[^/]+)/?$", prices.OnePrice.as_view()),
     re_path(r"^api/v1/llm/prices/?$", prices.PricesForAll.as_view()),

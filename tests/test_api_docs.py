@@ -16,6 +16,7 @@ from llm_gateway import guardrails_api as guardrails
 from llm_gateway import policies_api as policies
 from llm_gateway import prices_api as prices
 from llm_gateway import providers_api as providers
+from llm_gateway import refusals_api as refusals
 from llm_gateway.prompts import rows as prompts
 from llm_gateway.workflows import rows as flows
 from llm_gateway.workflows import templates_api as templates
@@ -85,7 +86,7 @@ def test_every_api_path_has_its_call_and_its_example() -> None:
      costs.Forecast, api_keys.NewApiKey, providers.ProviderRow, providers.NewProvider, providers.ProviderTrialRow,
      aliases.AliasRow, aliases.AliasTarget, cache.CacheState, cache.CacheWish,
      guardrails.GuardrailsState, guardrails.GuardrailRule,
-     policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow,
+     policies.PolicyRow, calls.CallDetail, calls.AttemptRow, calls.ContentRow, refusals.RefusalRow,
      prompts.PromptWish, prompts.PromptDocument,
      flat_work.NewTask, flat_work.NewEvent, work.TaskWish, work.AgentWish,
      flows.WorkflowWish, flows.BatchWish, flows.BatchRow, flows.RunDocument, flows.RunStepRow, flows.TypeRow,

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from llm_gateway.models import Attempt, Call, Prompt
+from llm_gateway.models import Attempt, Call, Prompt, Refusal
 from monitoring.models import Alert, Rule, Silence
 from orchestrators.models import (
     Agent,
@@ -33,7 +33,17 @@ pytestmark = [pytest.mark.once, pytest.mark.django_db]
 FEW, MANY = 10, 1_000  # more than any page of the console shows
 WORK = 300  # of the task queue's rows: more than a page of them tell as much
 VERIFIED = 10_000  # rows of the trail that the console reads at once
-GROWING = ("audit_log", "events", "messages", "system_metrics", "llm_calls", "llm_attempts", "tasks", "approvals")
+GROWING = (
+    "audit_log",
+    "events",
+    "messages",
+    "system_metrics",
+    "llm_calls",
+    "llm_attempts",
+    "llm_refusals",
+    "tasks",
+    "approvals",
+)
 Fill = Callable[[range], None]
 
 
@@ -205,6 +215,13 @@ def calls(numbers: range) -> None:
     Attempt.objects.bulk_create(Attempt(call_id=f"c-{n}", number=1, started_at=now, **who) for n in numbers[:5])
 
 
+def refusals(numbers: range) -> None:
+    now = timezone.now()
+    Refusal.objects.bulk_create(
+        Refusal(organization=home(), code=f"c-{n}", key_id=f"key_{n % 7}", minute_at=now, last_at=now) for n in numbers
+    )
+
+
 FRONT_PAGE = 11  # the alerts of its strip and the calls of today among them
 BADGE = 2  # the open alerts and the approvals that wait, which the sidebar counts
 # page → (what fills it, how many queries it makes beside BADGE: two of them are the session and its user)
@@ -231,6 +248,7 @@ LISTS: dict[str, tuple[Fill, int]] = {
     "monitoring_rule": (rules, 5),
     "monitoring_silence": (silences, 3),
     "llm_gateway_prompt": (prompts, 3),
+    "llm_gateway_refusal": (refusals, 5),
     "llm_gateway_call": (calls, 5),  # the newest ones' mark, and the names of their keys
     "django_celery_beat_periodictask": (tasks, 5),
 }
@@ -278,7 +296,15 @@ def test_no_filter_of_the_trail_counts_it(console: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["orgs_event", "orchestrators_message", "orchestrators_task", "monitoring_systemmetric", "llm_gateway_call"]
+    "page",
+    [
+        "orgs_event",
+        "orchestrators_message",
+        "orchestrators_task",
+        "monitoring_systemmetric",
+        "llm_gateway_call",
+        "llm_gateway_refusal",
+    ],
 )
 def test_no_other_page_counts_what_grows(console: Client, page: str) -> None:
     url = reverse(f"admin:{page}_changelist")

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import Model
 from django.test.utils import CaptureQueriesContext
 
-from llm_gateway.models import Call, Price
+from llm_gateway.models import Call, Price, Refusal
 from orchestrators.models import Instance, Job, Message
 from orgs.models import ApiKey, AuditEntry, Membership, Organization, User
 from orgs.tests import cast
@@ -78,6 +78,11 @@ def calls(first: int, end: int) -> list[Model]:
     return [Call(call_id=f"call-{number}", **columns) for number in range(first, end)]
 
 
+def refusals(first: int, end: int) -> list[Model]:
+    columns: dict[str, Any] = {"organization_id": "org-001", "minute_at": NOW, "last_at": NOW}
+    return [Refusal(code=f"code-{number}", **columns) for number in range(first, end)]
+
+
 LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/controller/organizations", organizations, 4),
     ("/api/v1/controller/orchestrators", orchestrators, 4),
@@ -90,6 +95,7 @@ LISTS: list[tuple[str, Callable[[int, int], list[Model]], int]] = [
     ("/api/v1/orchestrators/org-001/api-keys", api_keys, 4),
     ("/api/v1/orchestrators/org-001/prices", prices, 4),
     ("/api/v1/orchestrators/org-001/llm/calls", calls, 4),
+    ("/api/v1/orchestrators/org-001/llm/refusals", refusals, 4),
 ]
 
 

@@ -11,11 +11,12 @@ from llm_gateway.admin import (
     prices,
     prompts,
     providers,
+    refusals,
     workflow_runs,
     workflow_templates,
 )
 
 __all__ = [
     "aliases", "budgets", "cache", "calls", "guardrails", "keys", "policies", "prices", "prompts", "providers",
-    "workflow_runs", "workflow_templates",
+    "refusals", "workflow_runs", "workflow_templates",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """What the page of one call shows: its facts, its attempts on a line of time, and the arithmetic of its cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -11,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from llm_gateway.admin import words
-from llm_gateway.models import Attempt, Call
+from llm_gateway.models import Attempt, Call, Refusal
 from llm_gateway.watching import contents
 from orgs import vault
 from orgs.admin import bars
@@ -54,7 +55,7 @@ def who(row: Call, names: dict[str, tuple[int, str]]) -> SafeString:
     return format_html('<span class="mo-name gw-who"><b>{}</b><small>{}</small></span>', found, below)
 
 
-def key_names(rows: list[Call]) -> dict[str, tuple[int, str]]:
+def key_names(rows: Sequence[Call | Refusal]) -> dict[str, tuple[int, str]]:
     """Return {key id: (pk, name)} of the keys that made these calls; one query."""
     wanted = {row.key_id for row in rows if row.key_id}
     found = ApiKey.objects.filter(key_id__in=wanted).values_list("key_id", "pk", "name") if wanted else ()

@@ -33,7 +33,9 @@ class GatewayKeyAdmin(ApiKeyAdmin):
 
 def _budget(key: ApiKey) -> dict[str, Any]:
     calls = reverse("admin:llm_gateway_call_changelist")
-    found: dict[str, Any] = {"calls_url": f"{calls}?{urlencode({'key': key.key_id})}"}
+    refused = reverse("admin:llm_gateway_refusal_changelist")
+    of_key = urlencode({"key": key.key_id})
+    found: dict[str, Any] = {"calls_url": f"{calls}?{of_key}", "refusals_url": f"{refused}?{of_key}"}
     row = SpendingLimit.objects.filter(key=key).select_related("key").first()
     if row is None:
         asked = urlencode({"organization": key.organization_id, "key": str(key.pk)})

@@ -125,6 +125,7 @@ def state(row: Prompt) -> SafeString:
 
 
 def _facts(row: Prompt) -> list[tuple[str, Any]]:
+    is_answered = row.status == Prompt.Status.COMPLETED
     known = [
         ("Prompt", row.prompt_id),
         ("Organization", row.organization_id),
@@ -132,7 +133,7 @@ def _facts(row: Prompt) -> list[tuple[str, Any]]:
         ("Agent", row.agent_id),
         ("Task", row.task_id),
         ("Asked for", row.requested_model),
-        ("Answered by", "/".join(filter(None, (row.provider, row.model)))),
+        ("Answered by" if is_answered else "Asked last", "/".join(filter(None, (row.provider, row.model)))),
         ("Tokens", f"{words.count(row.input_tokens)} in, {words.count(row.output_tokens)} out"),
         ("First token", words.ms(row.first_token_ms)),
         ("Asked at", exact(row.created_at)),

@@ -11,11 +11,12 @@ from llm_gateway.models.policy import GatewayPolicy
 from llm_gateway.models.price import Price
 from llm_gateway.models.prompt import Prompt, PromptContent
 from llm_gateway.models.provider import Provider
+from llm_gateway.models.refusal import Refusal
 from llm_gateway.models.spending import Spending
 from llm_gateway.models.workflow import WorkflowCall, WorkflowContent, WorkflowRun, WorkflowStep, WorkflowTemplate
 
 __all__ = [
     "Alias", "Attempt", "BudgetLease", "BudgetWindow", "CacheRule", "Call", "CallContent", "GatewayPolicy",
-    "Guardrails", "JournalCursor", "Price", "Prompt", "PromptContent", "Provider", "Spending",
+    "Guardrails", "JournalCursor", "Price", "Prompt", "PromptContent", "Provider", "Refusal", "Spending",
     "WorkflowCall", "WorkflowContent", "WorkflowRun", "WorkflowStep", "WorkflowTemplate",
 ]  # fmt: skip

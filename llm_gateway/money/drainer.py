@@ -1,7 +1,7 @@
 """The thread that reads this process's journal into the ledger, once a second and once more at the end."""
 
-import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from llm_gateway.money import draining
 from llm_gateway.money.journal import Journal
+from llm_gateway.money.troubles import Trouble
 from orchestrators import database
 
-logger = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 1.0
 BEAT_SECONDS: Final = 30
 STOP_SECONDS: Final = 5.0  # what the end of a process waits for a database that may be away
@@ -23,7 +23,24 @@ class Drainer:
 
     def __init__(self, journal: Journal, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self.journal, self.interval_seconds = journal, interval_seconds
-        self.is_failing = False
+        self._disk = Trouble(
+            expected=(OSError,),
+            waits="the disk does not keep the journal of calls",
+            fails="the journal of calls could not be kept",
+            over="the journal of calls is kept again",
+        )
+        self._ledger = Trouble(
+            expected=(DatabaseError, InterfaceError),
+            waits="the ledger waits for the database",
+            fails="the journal could not be read",
+            over="the ledger is written again",
+        )
+        self._beat = Trouble(
+            expected=(DatabaseError, InterfaceError),
+            waits="this process cannot tell the database that it is alive",
+            fails="this process could not tell that it is alive",
+            over="this process tells again that it is alive",
+        )
         self._rounds = 0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gateway-journal", daemon=True)
@@ -44,7 +61,7 @@ class Drainer:
 
     def flush(self) -> bool:
         """Read what is new; return whether the database took it."""
-        return self._guarded(lambda: draining.drain_folder(self.journal.folder))
+        return self._guarded(lambda: draining.drain_folder(self.journal.folder), self._ledger)
 
     def _run(self) -> None:
         try:
@@ -53,39 +70,31 @@ class Drainer:
             connections.close_all()  # kept until here: a new one each second cost as much as what goes over it
 
     def _go_on(self) -> None:
-        self._guarded(lambda: draining.adopt(self.journal.folder.parent))
+        self._guarded(lambda: draining.adopt(self.journal.folder.parent), self._ledger)
         while not self._is_over.wait(self.interval_seconds):
             self._sync()
             self.flush()
             self._rounds += 1
             if self._rounds % max(1, int(BEAT_SECONDS / self.interval_seconds)) == 0:
-                self._guarded(lambda: draining.beat(self.journal.holder, now=timezone.now()))
+                self._guarded(lambda: draining.beat(self.journal.holder, now=timezone.now()), self._beat)
         if self.flush():
             self.journal.close()
-            self._guarded(lambda: draining.adopt(self.journal.folder.parent))
+            self._guarded(lambda: draining.adopt(self.journal.folder.parent), self._ledger)
 
     def _sync(self) -> None:
         try:
             self.journal.sync()
-        except OSError as error:
-            logger.error("the disk does not keep the journal of calls: %s", error)
-        except Exception:
-            logger.exception("the journal of calls could not be kept")
+        except Exception as error:
+            self._disk.meet(error, now=time.monotonic())
+        else:
+            self._disk.end()
 
-    def _guarded(self, work: Callable[[], Any]) -> bool:
+    def _guarded(self, work: Callable[[], Any], trouble: Trouble) -> bool:
         try:
             database.guarded(work)
-        except (DatabaseError, InterfaceError) as error:
-            if not self.is_failing:
-                logger.warning("the ledger waits for the database: %s", database.reason(error))
-            self.is_failing = True
+        except Exception as error:
+            trouble.meet(error, now=time.monotonic())
             connections.close_all()
             return False
-        except Exception:
-            logger.exception("the journal could not be read")
-            connections.close_all()
-            return False
-        if self.is_failing:
-            logger.info("the ledger is written again")
-        self.is_failing = False
+        trouble.end()
         return True

@@ -67,6 +67,11 @@ class Account:
         """What it cost, in dollars."""
         return f"{self.cost_usd_micros // 1_000_000}.{self.cost_usd_micros % 1_000_000:06d}"
 
+    @property
+    def party(self) -> Target | None:
+        """Who answered, else who was asked last; None where nobody was asked."""
+        return self.target or self.asked
+
     def attempt(self, target: Target) -> "Trial":
         """Begin a request to a provider."""
         self.attempts, self.asked = self.attempts + 1, target
@@ -114,7 +119,7 @@ class Account:
     def close(self) -> None:
         """Settle, and write the end down."""
         self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
-        target, usage = self.target or self.asked, self.usage
+        target, usage = self.party, self.usage
         price = self.prices_of.get(target.key) if target else None
         self.latency_ms = self.elapsed_ms
         end = End(

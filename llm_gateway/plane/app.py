@@ -15,7 +15,7 @@ from llm_gateway.cache.recording import Recording
 from llm_gateway.guardrails import checking
 from llm_gateway.guardrails.guard import Blocked
 from llm_gateway.guardrails.rules import Guards
-from llm_gateway.plane import accounts, choosing, ids, listing, meters, planes, refusals, wishes
+from llm_gateway.plane import accounts, choosing, ids, listing, meters, noting, planes, refusals, wishes
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.calls import NO_RETRY, Call
 from llm_gateway.plane.exchange import Exchange, Gone
@@ -117,8 +117,10 @@ async def call(exchange: Exchange, plane: planes.Plane, standing: Any, surface: 
 
     Raises Failed, Refused, AppError and Gone; `serve` turns them into answers.
     """
+    exchange.standing = standing
     body, size = await _read(exchange)
     asked = surface.check(body)
+    exchange.wanted = asked.model
     is_own = exchange.path.startswith(OWN)
     if is_own and asked.is_stream:
         raise Refused("stream", "This path answers as a whole; stream from /v1/chat/completions.")
@@ -204,6 +206,7 @@ def _enveloped(content: bytes, target: Target, account: accounts.Account) -> byt
 
 async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = False) -> None:
     """Answer with a problem, unless an answer has begun: then all that is left is to break it off."""
+    noting.refused(exchange, problem)
     if exchange.status:
         raise ConnectionAbortedError(problem.message) from None  # the server logs it: what it came of may hold a prompt
     headers = [RETRY] if is_final or problem.code in NO_RETRY else []

@@ -56,7 +56,7 @@ class Client:
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What a call took, as its account has it."""
+    """What a call took, as its account has it; of a failed one, who was asked."""
 
     provider: str = ""
     model: str = ""
@@ -67,7 +67,7 @@ class Figures:
 
     def count(self, account: "Account") -> None:
         """Take over what a closed account says. Nothing is computed here a second time."""
-        target, usage = account.target, account.usage
+        target, usage = account.party, account.usage
         self.provider, self.model = (target.source.name, target.model) if target else ("", "")
         self.input_tokens, self.output_tokens = usage.input_tokens, usage.output_tokens
         self.cost_usd_micros = account.cost_usd_micros

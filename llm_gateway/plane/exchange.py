@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from llm_gateway.plane.callers import MAX_SECRET_LENGTH, Presented
+from llm_gateway.plane.callers import MAX_SECRET_LENGTH, Presented, Standing
 from moolai.errors import AppError
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Exchange:
         self.is_over = False
         self.organization_id = ""
         self.call_id = ""  # what the ledger is to know the call by, where that is said before
+        self.standing: Standing | None = None  # whose call it is, from when one is made
+        self.wanted = ""  # the model that was asked for
         self.account: Account | None = None  # from when the call's money was reserved
         self.more: Headers = []  # what every answer from here on carries
 

@@ -156,8 +156,6 @@ def _said(exchange: Exchange, content: bytes) -> Said:
     said = Said(exchange.status, content, error=_error(exchange.status, content))
     if (account := exchange.account) is not None:
         said.count(account)
-        if account.target is None and account.asked is not None:  # what failed says who was asked
-            said.provider, said.model = account.asked.source.name, account.asked.model
         said.call_id, said.latency_ms = account.order.call_id, account.elapsed_ms
         said.error = account.error or said.error
     return said

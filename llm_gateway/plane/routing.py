@@ -87,6 +87,15 @@ def find(view: View, model: str, *, provider: str = "", roll: Callable[[], float
     return list(dict.fromkeys(found))
 
 
+def known(view: View, model: str) -> str:
+    """Return a model's name where it leads somewhere or is an alias, "" where it may be any text."""
+    try:
+        find(view, model)
+    except (Unknown, Unconfigured):
+        return model if model in view.aliases else ""
+    return model
+
+
 def shuffled(choices: Sequence[Choice], *, roll: Callable[[], float]) -> list[Choice]:
     """Return the choices in the order of one call: those with weights drawn by them, then the others as they stand."""
     left = [choice for choice in choices if choice.weight is not None]

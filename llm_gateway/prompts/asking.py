@@ -47,12 +47,7 @@ def document(organization: Organization, wish: Mapping[str, Any]) -> Document:
 
 def known(organization: Organization, model: str) -> str:
     """Return a model's name where it leads somewhere now, "" where it may be any text (blocking: reads the catalog)."""
-    view = catalog.read_routes().view(organization.pk)
-    try:
-        routing.find(view, model)
-    except (routing.Unknown, routing.Unconfigured):
-        return model if model in view.aliases else ""
-    return model
+    return routing.known(catalog.read_routes().view(organization.pk), model)
 
 
 def _agent(organization: Organization, agent_id: str) -> Agent | None:

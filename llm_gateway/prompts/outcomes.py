@@ -42,7 +42,7 @@ class Outcome(Figures):
     def columns(self) -> dict[str, Any]:
         """Return what a prompt's row is told."""
         return {
-            "status": self.status, "error": self.error, "model": self.model, "provider": self.provider,
+            "status": self.status, "error": self.error, "model": self.model[:200], "provider": self.provider,
             "input_tokens": self.input_tokens, "output_tokens": self.output_tokens,
             "cost_usd_micros": self.cost_usd_micros, "latency_ms": self.latency_ms,
             "first_token_ms": self.first_token_ms, "is_cached": self.is_cached,

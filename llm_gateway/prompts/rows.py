@@ -32,7 +32,9 @@ class PromptWish(serializers.Serializer[Any]):
 class PromptRow(serializers.ModelSerializer[Prompt]):
     """A prompt in numbers; nothing of its texts is among them."""
 
-    model = serializers.SerializerMethodField(help_text="What answered; what was asked for, until somebody did.")
+    model = serializers.SerializerMethodField(
+        help_text="What answered, or was asked last; until then, what was asked for."
+    )
     tokens_used = serializers.IntegerField(help_text="In and out.")
     cost = serializers.SerializerMethodField(help_text="USD, as the ledger has it.")
 

@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from llm_gateway import problems
-from llm_gateway.plane import app, desk, ids, planes, refusals
+from llm_gateway.plane import app, desk, ids, noting, planes, refusals
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.clients import Client
 from llm_gateway.plane.exchange import Exchange, Gone, Message
@@ -137,6 +137,8 @@ class Run:
         line = self.line
         if exchange.account is not None:
             outcome.take(exchange.account)
+        elif outcome.problem is not None:
+            noting.refused(exchange, outcome.problem)
         if line is None:
             return
         if outcome.problem is None and outcome.status == "completed" and not line.is_stream:

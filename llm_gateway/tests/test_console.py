@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from llm_gateway.admin import call_pieces, health, words
 from llm_gateway.admin.calls import mark
-from llm_gateway.models import Attempt, Call, Provider
+from llm_gateway.models import Attempt, Call, Prompt, Provider
 from llm_gateway.plane import callers
 from llm_gateway.plane.callers import Presented
 from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, told
@@ -108,6 +108,17 @@ def test_the_environments_providers_are_named_and_echo_is_no_model(console: Clie
     assert "····WXYZ" in text
     assert KEY not in text
     assert "no model: says the last message again" in text
+
+
+def test_a_prompts_page_says_who_answered_or_was_asked_last(console: Client, acme: Organization) -> None:
+    for number, (status, words_) in enumerate((("completed", "Answered by"), ("failed", "Asked last"))):
+        row = Prompt.objects.create(
+            prompt_id=f"prm_{number}", organization=acme, requested_model="smart", provider="ours", model="small",
+            status=status, created_by="ann", created_at=timezone.now(),
+        )  # fmt: skip
+        text = console.get(reverse("admin:llm_gateway_prompt_change", args=[row.pk])).content.decode()
+        assert words_ in text
+        assert "ours/small" in text
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------

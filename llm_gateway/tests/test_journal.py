@@ -21,6 +21,7 @@ from llm_gateway.money import draining, journal, leases, ledger, records
 from llm_gateway.money.drainer import Drainer
 from llm_gateway.money.journal import Journal, JournalFull
 from llm_gateway.money.leases import Ask
+from llm_gateway.money.troubles import Trouble
 
 NOON = 1_795_262_400.0  # 2026-11-21 12:00 UTC
 WRITER = """
@@ -339,6 +340,44 @@ def test_the_drainer_reads_while_calls_are_made_and_once_more_at_the_end(book: J
     assert not book.folder.exists()
     with pytest.raises(JournalFull):
         book.begin(begin("call_late"))
+
+
+@pytest.mark.once
+@pytest.mark.django_db(transaction=True)  # connections are closed after what goes wrong
+def test_what_goes_wrong_each_second_is_told_when_it_begins_and_when_it_is_over(
+    book: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    drainer = Drainer(book)
+    broken = book.folder / f"0{journal.SUFFIX}"
+    broken.mkdir()  # no file: reading it is an error that nobody expects
+    assert [drainer.flush() for _ in range(5)] == [False] * 5
+    assert [(row.getMessage(), row.exc_info is not None) for row in caplog.records] == [
+        ("the journal could not be read", True)
+    ]
+    broken.rmdir()
+    assert [drainer.flush() for _ in range(2)] == [True] * 2
+    assert [row.getMessage() for row in caplog.records[1:]] == ["the ledger is written again"]
+
+
+@pytest.mark.once
+def test_what_lasts_is_told_once_a_minute_in_a_line_and_each_kind_with_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    trouble = Trouble(expected=(OSError,), waits="it waits", fails="it fails", over="it is over")
+    trouble.end()
+    for second in range(130):
+        trouble.meet(ValueError() if second % 2 else KeyError(), now=1000.0 + second)
+    told = [(row.getMessage(), bool(row.exc_info)) for row in caplog.records]
+    assert told == [("it fails", True)] * 2 + [("it fails, still: ValueError", False)] * 2
+    caplog.clear()
+    for second in range(130):
+        trouble.meet(OSError("no space\nleft"), now=2000.0 + second)
+    trouble.end()
+    trouble.meet(KeyError(), now=3000.0)
+    told = [(row.getMessage(), bool(row.exc_info)) for row in caplog.records]
+    assert told == [("it waits: no space", False)] * 3 + [("it is over", False), ("it fails", True)]
 
 
 @pytest.mark.once

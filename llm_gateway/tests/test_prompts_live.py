@@ -156,6 +156,20 @@ def test_what_goes_wrong_is_told_in_the_one_error_shape_and_as_an_event(stage: S
         assert (row.status, call.status, row.cost_usd_micros) == ("failed", "failed", call.cost_usd_micros)
 
 
+def test_a_failed_prompt_says_who_was_asked(stage: Stage) -> None:
+    for mode in ("[500]", "[400]"):
+        told = ask(stage, f"{mode} who was asked", model=GPT, stream=True)[1]["data"]
+        last = events(stage, told["prompt_id"])[-1]
+        assert (last[0], last[1]["provider"], last[1]["model"]) == ("error", "openai", "gpt-4o-mini")
+        row, call = in_ledger(told["prompt_id"])
+        assert (row.provider, row.model) == (call.provider, call.model) == ("openai", "gpt-4o-mini")
+        shown = stage.call(f"{BASE}/{told['prompt_id']}")[1]["data"]
+        assert (shown["status"], shown["provider"], shown["model"]) == ("failed", "openai", "gpt-4o-mini")
+    unknown = ask(stage, "hi", model="nobody/knows", stream=True)[1]["data"]
+    last = events(stage, unknown["prompt_id"])[-1]
+    assert (last[0], last[1]["provider"], last[1]["model"]) == ("error", "", "")  # nobody was asked
+
+
 def has_more(stage: Stage, before: int) -> bool:
     return len(stage.provider.of("leave")) > before
 

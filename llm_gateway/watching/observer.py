@@ -8,6 +8,7 @@ from django.utils import timezone
 from llm_gateway.watching import counts, spans, tracer
 from llm_gateway.watching.contents import Heard, Room
 from llm_gateway.watching.keeper import Keeper
+from llm_gateway.watching.refused import Refused
 from llm_gateway.watching.spans import Tail
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ class Watch:
             self.heard.close()
             self.observer.keeper.put(self.heard)
         if self.observer.tracer is not None:
-            target = account.target or self.asked
-            self.observer.tracer.put(spans.of(account, target, parent=self.parent, tail=self.tail))
+            self.observer.tracer.put(spans.of(account, account.party, parent=self.parent, tail=self.tail))
 
     def _count(self, account: "Account") -> None:
-        target = account.target or self.asked
+        target = account.party
         if target is None:
             return
         name = label(target)
@@ -72,7 +72,7 @@ class Observer:
     """Watches the calls of one process."""
 
     def __init__(self) -> None:
-        self.keeper, self.room = Keeper(), Room()
+        self.keeper, self.room, self.refused = Keeper(), Room(), Refused()
         self.tracer = tracer.begun()
 
     def watch(self, exchange: "Exchange", account: "Account", policy: "Policy") -> Watch:
@@ -88,6 +88,7 @@ class Observer:
     def stop(self) -> None:
         """Write what was not written yet."""
         self.keeper.stop()
+        self.refused.stop()
         if self.tracer is not None:
             self.tracer.stop()
 

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from monitoring.approvals import links
+from monitoring.approvals import links, telling
 from monitoring.approvals.links import Link
 from moolai.errors import AppError, Conflict, NotFound
 from orchestrators.models import Approval
@@ -65,15 +65,15 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
         return _decided(request, link)
     if link.is_over(now=timezone.now()):
         text = "Its time is over. The task still waits: decide in the console, or wait for the next message."
-        return _page(request, 410, heading="This link has expired", text=text, console=_console(link))
+        return _page(
+            request, 410, heading="This link has expired", text=text, console=telling.console(link.approval.task_id)
+        )
     if links.is_withheld(link.approval):
         text = "Nobody approves their own tasks in this organization, and a link does not say who you are."
-        return _page(request, 403, heading="Sign in to decide", text=text, console=_console(link))
+        return _page(
+            request, 403, heading="Sign in to decide", text=text, console=telling.console(link.approval.task_id)
+        )
     return _decide(request, link) if request.method == "POST" else _ask(request, link)
-
-
-def _console(link: Link) -> str:
-    return reverse("admin:orchestrators_task_change", args=[link.approval.task_id])
 
 
 def _ask(request: HttpRequest, link: Link, *, status: int = 200, problem: str = "") -> HttpResponse:
@@ -97,7 +97,7 @@ def _decide(request: HttpRequest, link: Link) -> HttpResponse:
         return _page(request, problem.http_status, heading="This was not decided", text=problem.detail)
     heading = "The task is approved" if row.status == Approval.Status.APPROVED else "The task is rejected"
     text = f"Recorded as “{link.holder}”. The link is used up."
-    return _page(request, 200, heading=heading, text=text, console=_console(link))
+    return _page(request, 200, heading=heading, text=text, console=telling.console(link.approval.task_id))
 
 
 def _decided(request: HttpRequest, link: Link) -> HttpResponse:
@@ -105,7 +105,9 @@ def _decided(request: HttpRequest, link: Link) -> HttpResponse:
     who = f" by {row.decided_by}" if row.decided_by else ""
     when = f" on {row.decided_at:%Y-%m-%d at %H:%M} UTC" if row.decided_at else ""
     text = f"{GONE[Approval.Status(row.status)]}{who}{when}."
-    return _page(request, 410, heading="This is decided already", text=text, console=_console(link))
+    return _page(
+        request, 410, heading="This is decided already", text=text, console=telling.console(link.approval.task_id)
+    )
 
 
 def _page(request: HttpRequest, status: int, **context: Any) -> HttpResponse:

@@ -58,7 +58,7 @@ def notice(approval: Approval, task: Task) -> dict[str, Any]:
         "last_seen_at": None,
         "acknowledged_at": None,
         "resolved_at": _time(approval.decided_at),
-        "url": f"{settings.PUBLIC_URL}{PATH.format(task.pk)}" if settings.PUBLIC_URL else "",
+        "url": f"{settings.PUBLIC_URL}{console(task.pk)}" if settings.PUBLIC_URL else "",
         "approval_id": approval.approval_id,
         "task_id": task.task_id,
         "priority": task.level,
@@ -66,6 +66,11 @@ def notice(approval: Approval, task: Task) -> dict[str, Any]:
         "decided_by": approval.decided_by,
         "expires_at": _time(approval.expires_at),
     }
+
+
+def console(task_pk: int) -> str:
+    """Return the path of a task's page in the console; written out, as workers have no views to ask."""
+    return PATH.format(task_pk)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from monitoring.alerts import channels, dispatch
 from monitoring.alerts.senders import slack
-from monitoring.approvals import links
+from monitoring.approvals import links, telling
 from monitoring.models import Channel, Delivery
 from monitoring.tests import receivers
 from monitoring.tests.receivers import Receiver
@@ -125,6 +126,17 @@ def test_without_links_the_message_leads_to_the_console(receiver: Receiver, sett
         receiver.taken[0].body
     )
     assert slack.escape("a|b") in slack.escape("x a|b")
+
+
+@pytest.mark.once
+def test_messages_and_the_page_behind_a_link_lead_to_the_tasks_page(receiver: Receiver, client: Client) -> None:
+    path = link(receiver)
+    task = Task.objects.get()
+    there = reverse("admin:orchestrators_task_change", args=[task.pk])
+    assert telling.notice(task.approval, task)["url"] == f"{HOME}{there}"
+    work.cancel(task, acting_user=None)
+    assert f'href="{there}"' in client.get(path).content.decode()
+    assert telling.console(task.pk) == there
 
 
 # --- the page --------------------------------------------------------------------------------------------------------

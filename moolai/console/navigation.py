@@ -99,6 +99,7 @@ def _gateway(request: HttpRequest) -> Item:
         "separator": True,
         "items": [
             {**log, "active": request.path.startswith(log["link"]) and request.path != playground},
+            _list("Refused calls", "block", "llm_gateway_refusal"),
             _list("Prompts", "chat", "llm_gateway_prompt"),
             _list("Providers", "cloud", "llm_gateway_provider"),
             {"title": "Models", "icon": "deployed_code", "link": models, "active": request.path.startswith(prices)},

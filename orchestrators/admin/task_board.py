@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -12,16 +12,14 @@ from django.utils.safestring import SafeString
 
 from orchestrators.admin import task_pieces, task_words
 from orchestrators.models import Route, Task
+from orchestrators.models.task import LEVELS
+from orchestrators.work import priorities
 from orgs.admin.base import ago, until
 from orgs.models import Organization
 
 SHOWN: Final = 20
 OFFERED: Final = 200  # organizations and types to choose from; any other can be written
 DAY: Final = timedelta(days=1)
-LEVELS: Final = {
-    "P0": Q(priority__gte=10), "P1": Q(priority__gte=8, priority__lt=10), "P2": Q(priority__gte=5, priority__lt=8),
-    "P3": Q(priority__lt=5),
-}  # fmt: skip
 Status = Task.Status
 
 
@@ -102,7 +100,17 @@ class Wish:
             rows = rows.filter(organization_id=self.organization)
         if self.task_type:
             rows = rows.filter(task_type=self.task_type)
-        return rows.filter(LEVELS[self.level]) if self.level else rows
+        return at(rows, self.level) if self.level else rows
+
+
+def at(rows: QuerySet[Task], level: str) -> QuerySet[Task]:
+    """Narrow to a level: to its numbers, in whichever words they were given."""
+    return rows.filter(priority__range=LEVELS[level])
+
+
+def levels() -> list[tuple[str, str]]:
+    """Return the levels to choose from, each with its numbers: “P1 · 8–9”."""
+    return [(word, f"{word} · {priorities.span(word)}") for word in LEVELS]
 
 
 def shown(wish: Wish) -> dict[str, Any]:
@@ -128,7 +136,7 @@ def offered() -> dict[str, Any]:
     return {
         "organizations": list(Organization.objects.order_by("pk").values_list("pk", "name")[:OFFERED]),
         "types": list(types[:OFFERED]),
-        "levels": list(LEVELS),
+        "levels": levels(),
     }
 
 

@@ -16,6 +16,7 @@ from moolai.errors import AppError
 from orchestrators.admin import task_board, task_pieces, task_words
 from orchestrators.admin.task_forms import TaskForm
 from orchestrators.models import Task
+from orchestrators.models.task import LEVELS
 from orchestrators.work import board
 from orgs import authentication
 from orgs.admin.audit_filters import TimeFilter
@@ -23,18 +24,18 @@ from orgs.admin.base import DrawnAdmin, ago, user
 
 
 class LevelFilter(SimpleListFilter):
-    """Narrows to P0, P1, P2 or P3."""
+    """Narrows to P0, P1, P2 or P3: to the numbers of each."""
 
     title, parameter_name = "priority", "level"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Return the levels."""
-        return [(word, word) for word in task_board.LEVELS]
+        return task_board.levels()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         """Apply the chosen one."""
-        chosen = task_board.LEVELS.get(self.value() or "")
-        return queryset.filter(chosen) if chosen else queryset
+        chosen = self.value()
+        return task_board.at(queryset, chosen) if chosen in LEVELS else queryset
 
 
 @admin.register(Task)

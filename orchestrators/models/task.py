@@ -9,6 +9,8 @@ from orgs.models import Organization
 
 GIVEN: Final = {"P0": 10, "P1": 8, "P2": 5, "P3": 2, "critical": 10, "high": 8, "normal": 5, "low": 2}
 """Words a priority may be given in, and the number each stands for (API §6)."""
+LEVELS: Final = {"P0": (10, 10), "P1": (8, 9), "P2": (5, 7), "P3": (1, 4)}
+"""Levels, and the lowest and highest number of each: a plain 9 is of the level P1, though it was not given as P1."""
 WAITING_WORDS: Final = ("P0", "P1", "critical")
 
 
@@ -104,8 +106,8 @@ class Task(models.Model):
 
     @property
     def level(self) -> str:
-        """Its priority as P0 to P3."""
-        return next((word for word in ("P0", "P1", "P2") if self.priority >= GIVEN[word]), "P3")
+        """Its priority as P0 to P3, by its number."""
+        return next((word for word, (lowest, _) in LEVELS.items() if self.priority >= lowest), "P3")
 
     @property
     def approval_id(self) -> str | None:

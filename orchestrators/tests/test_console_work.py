@@ -15,6 +15,7 @@ from moolai.errors import Conflict
 from orchestrators import work
 from orchestrators.admin import task_steps, task_words
 from orchestrators.models import Agent, Approval, Route, Task, TaskStep
+from orchestrators.models.task import GIVEN
 from orchestrators.work import agents, approvals, board, loads, routes, routing
 from orchestrators.work.holding import Holder
 from orgs import events, organizations
@@ -107,6 +108,22 @@ def test_the_board_has_each_task_in_its_column_the_urgent_first_and_is_narrowed(
         rows = console.get(column.url).context["cl"].result_list
         assert len(rows) == (2 if column.plan.name == "done" else column.count), column.plan.name
     assert [row.pk for row in console.get(narrowed[1].url).context["cl"].result_list] == [low.pk]
+
+
+@pytest.mark.once
+def test_levels_are_ranges_of_numbers_and_each_filter_says_which(console: Client, acme: Organization) -> None:
+    given = [*range(1, 11), *GIVEN]
+    tasks = [task(acme, priority=priority) for priority in given]
+    listed, drawn = console.get(LIST), console.get(BOARD)
+    for level, numbers in (("P0", "10"), ("P1", "8–9"), ("P2", "5–7"), ("P3", "1–4")):
+        assert f"{level} · {numbers}" in text_of(listed)
+        assert f"{level} · {numbers}" in text_of(drawn)
+        found = console.get(f"{LIST}?level={level}").context["cl"].result_list
+        assert {row.pk for row in found} == {row.pk for row in tasks if row.level == level}, level
+        lowest, _, highest = numbers.partition("–")
+        assert all(int(lowest) <= row.priority <= int(highest or lowest) for row in found)
+    assert [text_only(task_words.level(row)) for row in tasks if row.level == "P1"] == ["▲ 8", "▲ 9", "▲ P1", "▲ high"]
+    assert len(console.get(f"{LIST}?level=9").context["cl"].result_list) == len(tasks)
 
 
 @pytest.mark.once

@@ -93,8 +93,9 @@ def test_events_jobs_keys_and_tokens_go_and_audit_rows_never() -> None:
         "metrics_hourly": 0, "metrics_daily": 0, "request_metrics": 0,
         "request_metrics_hourly": 0, "request_metrics_daily": 0, "activities": 0,
         "alerts": 0, "silences": 0, "deliveries": 0, "export_chunks": 0,
-        "budget_windows": 0, "rate_windows": 0, "journal_cursors": 0, "llm_calls": 0, "llm_spending": 0,
-        "llm_contents": 0, "workflow_runs": 0, "workflow_contents": 0, "prompts": 0, "prompt_contents": 0,
+        "budget_windows": 0, "rate_windows": 0, "journal_cursors": 0, "llm_calls": 0, "llm_refusals": 0,
+        "llm_spending": 0, "llm_contents": 0, "workflow_runs": 0, "workflow_contents": 0, "prompts": 0,
+        "prompt_contents": 0,
     }  # fmt: skip
     assert list(Event.objects.filter(kind__startswith="e").values_list("kind", flat=True)) == ["e29"]
     assert set(Job.objects.values_list("job_id", flat=True)) == {"j29", "open"}
@@ -155,6 +156,7 @@ def test_every_rule_reads_along_an_index() -> None:
         "export_chunks": "jobs_finished",
         "budget_windows": "budget_windows_by_end", "rate_windows": "budget_windows_by_end one_budget_window_each",
         "journal_cursors": "journal_cursors_by_time", "llm_calls": "llm_calls_by_time",
+        "llm_refusals": "llm_refusals_by_time",
         "llm_spending": "llm_spending_by_time", "llm_contents": "llm_contents_by_time",
         "workflow_runs": "workflow_runs_over", "workflow_contents": "workflow_contents_ending",
         "prompts": "prompts_by_time", "prompt_contents": "prompt_contents_by_time",

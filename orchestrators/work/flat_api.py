@@ -10,8 +10,8 @@ from rest_framework.response import Response
 from moolai.errors import AppError
 from orchestrators import work
 from orchestrators.models import Task
+from orchestrators.models.task import LEVELS
 from orchestrators.work import board, counts, publishing, scope, targets
-from orchestrators.work.priorities import LEVELS
 from orchestrators.work.rows import FlatTask, Queue, an_object
 from orgs import access, external, idempotency, rest
 from orgs.authentication import Caller, ConsoleSessionAuthentication
@@ -33,7 +33,7 @@ class NewTask(serializers.Serializer[Any]):
 
     type = serializers.CharField(max_length=100)
     payload = serializers.DictField(error_messages=an_object("payload"))
-    priority = serializers.ChoiceField(LEVELS, error_messages=LEVEL)
+    priority = serializers.ChoiceField(tuple(LEVELS), error_messages=LEVEL)
     source = serializers.CharField(  # type: ignore[assignment]  # a field, not where this form is read from
         required=False, allow_blank=True, allow_null=True, max_length=100
     )
@@ -77,7 +77,7 @@ class NewEvent(serializers.Serializer[Any]):
     payload = serializers.DictField(error_messages=an_object("payload"))
     task_id = serializers.CharField(required=False, allow_null=True, max_length=40)
     trace_id = serializers.CharField(required=False, allow_null=True, max_length=100)
-    priority = serializers.ChoiceField(LEVELS, required=False, allow_null=True, error_messages=LEVEL)
+    priority = serializers.ChoiceField(tuple(LEVELS), required=False, allow_null=True, error_messages=LEVEL)
     organization_id = serializers.CharField(required=False, max_length=50)
 
 

@@ -3,12 +3,11 @@
 from typing import Any, Final
 
 from moolai.errors import InvalidInput
-from orchestrators.models.task import GIVEN, WAITING_WORDS
+from orchestrators.models.task import GIVEN, LEVELS, WAITING_WORDS
 
 LOWEST: Final = 1
 HIGHEST: Final = 10
 NORMAL: Final = GIVEN["normal"]
-LEVELS: Final = ("P0", "P1", "P2", "P3")
 
 
 def parse(value: Any) -> tuple[int, str]:
@@ -19,6 +18,12 @@ def parse(value: Any) -> tuple[int, str]:
         return value, ""
     words = ", ".join(GIVEN)
     raise InvalidInput(fields={"priority": f"Give a number from {LOWEST} to {HIGHEST}, or one of {words}."})
+
+
+def span(level: str) -> str:
+    """Return which numbers a level is: “8–9” for P1."""
+    lowest, highest = LEVELS[level]
+    return str(highest) if lowest == highest else f"{lowest}–{highest}"
 
 
 def waits(given: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from llm_gateway import aliases, prices, providers
 from llm_gateway.money import ledger
 from llm_gateway.money.records import Attempt, Begin, End, Record
+from llm_gateway.watching import refused
+from llm_gateway.watching.refused import Key, Tally
 from orgs import keys, spending
 from orgs.models import Organization
 
@@ -48,6 +50,20 @@ def fill() -> None:
     ledger.write(
         [record for number, at in enumerate(moments) for record in _call(number, at, own, dice)], holder="filled"
     )
+    refused.write(sorted(_refused(now, own)))
+
+
+def _refused(now: float, own: dict[str, list[str]]) -> Iterator[tuple[Key, Tally]]:
+    """Yield the refused calls of the last two hours: a batch over its budget, and a few mistakes."""
+    for number in range(120):
+        at, key = now - number * 60, own["org-002"][1]
+        minute = int(at) // 60 * 60
+        yield Key("org-002", minute, "insufficient_quota", key, "smart"), Tally(30 + number % 17, at)
+        if number % 9 == 4:
+            yield Key("org-001", minute, "rate_limit_exceeded", own["org-001"][0], "/".join(CLAUDE)), Tally(2, at)
+        if number % 25 == 7:
+            yield Key("org-001", minute, "model_not_found", own["org-001"][2], ""), Tally(1, at)
+            yield Key("org-001", minute, "provider_not_configured", "", "cheap"), Tally(1, at)
 
 
 def _keys(home: Organization, budget: int) -> list[str]:

@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.stage import Stage
+from tests.browser.stage import TOKEN, Stage
 from tests.browser.test_console_config import look
 
 pytestmark = [pytest.mark.once, pytest.mark.browser, pytest.mark.services]
 FILL = "from tests.browser import gateway_days; gateway_days.fill()"
 LOG = "/admin/llm_gateway/call/"
+POST = """([url, token, wish]) => fetch(url, {
+    method: "POST", body: JSON.stringify(wish),
+    headers: {Authorization: `Bearer ${token}`, "Content-Type": "application/json", "X-Organization-Id": "org-001"},
+}).then((answer) => answer.status)"""
 RETRIED = f"{7:024x}"  # of gateway_days
 
 
@@ -164,3 +168,35 @@ def read(stage: Stage, directory: Path) -> None:
     page.goto(stage.server.url("/admin/"))
     expect(page.get_by_text("calls today")).to_be_visible()
     look(stage, "gateway-dashboard", directory)
+
+
+def test_a_refused_call_is_found_and_followed(stage: Stage, tmp_path: Path) -> None:
+    page, rows = stage.page, stage.page.locator("#result_list tbody")
+    page.goto(stage.server.url(LOG))
+    page.get_by_role("link", name="Refused calls").last.press("Enter")
+    expect(page.get_by_text("No refused calls yet")).to_be_visible()
+    look(stage, "gateway-refused-empty", tmp_path)
+    for number, (model, status, code, words) in enumerate((
+        ("nobody/nothing", 404, "model_not_found", "No provider has the model"),
+        ("ollama/llama3", 503, "provider_not_configured", "not set up"),
+    )):  # fmt: skip
+        wish = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+        assert page.evaluate(POST, [stage.server.url("/v1/chat/completions"), TOKEN, wish]) == status
+        stage.complaints.clear()  # the browser says that a call was refused
+        expect(rows).to_have_count(number + 1, timeout=15_000)
+        expect(rows.first).to_contain_text(code)
+        expect(rows.first).to_contain_text(words)
+    page.evaluate("window.stillHere = true")
+    stage.installation.manage("shell", "--no-imports", "-c", FILL)
+    expect(rows).to_have_count(50, timeout=15_000)
+    assert page.evaluate("window.stillHere") is True  # no reload
+    look(stage, "gateway-refused", tmp_path)
+    rows.first.get_by_role("link").first.press("Enter")
+    expect(page.get_by_role("heading", name="Facts")).to_be_visible()
+    look(stage, "gateway-refused-one", tmp_path)
+    page.get_by_role("link", name="nightly-batch").first.press("Enter")
+    look(stage, "gateway-refused-key", tmp_path)
+    page.get_by_role("link", name="Its refused calls").press("Enter")
+    expect(rows.first).to_contain_text("insufficient_quota")
+    page.goto(stage.server.url("/admin/llm_gateway/refusal/?code=overloaded"))
+    expect(page.get_by_text("Nothing matches")).to_be_visible()

@@ -43,6 +43,7 @@ MADE: Final = {  # made by us, of random or of a hash: nobody's words
     "llm_gateway.Prompt": {"prompt_id"},
     "llm_gateway.Provider": {"provider_id"},
     "llm_gateway.Alias": {"alias_id"},
+    "llm_gateway.Refusal": {"code", "key_id"},
     "llm_gateway.Spending": {"key_id"},
     "llm_gateway.WorkflowRun": {"content_hash", "orchestrator_id", "creator"},
     "llm_gateway.WorkflowTemplate": {"template_id"},

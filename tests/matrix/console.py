@@ -37,7 +37,8 @@ READS: Final = {  # pages that only show
     "orchestrators_task_board", "orchestrators_task_columns", "orchestrators_task_panel", "orchestrators_agent_load",
     "orchestrators_approval_badge", "llm_gateway_workflowrun_panel",
     "monitoring_alert_panel", "console_open_alerts", "monitoring_systemmetric_latest", "console_gateway_card",
-    "llm_gateway_price_models", "llm_gateway_call_newest", "llm_gateway_call_playground", "llm_gateway_call_outcome",
+    "llm_gateway_price_models", "llm_gateway_call_newest", "llm_gateway_refusal_newest",
+    "llm_gateway_call_playground", "llm_gateway_call_outcome",
     "llm_gateway_guardrails_try",  # says what rules would do, and writes nothing
     "llm_gateway_prompt_ask",
     "llm_gateway_call_token",  # a sign-in, as `POST …/auth/login` makes one

@@ -11,8 +11,9 @@ from llm_gateway.models import GatewayPolicy, WorkflowCall, WorkflowRun, Workflo
 from llm_gateway.money import ledger, records
 from llm_gateway.prompts import asking, book
 from llm_gateway.prompts.outcomes import Outcome
-from llm_gateway.watching import contents
+from llm_gateway.watching import contents, refused
 from llm_gateway.watching.contents import Heard
+from llm_gateway.watching.refused import Key, Tally
 from llm_gateway.workflows import runs
 from llm_gateway.workflows import templates as flows
 from llm_gateway.workflows.runs import Asked
@@ -419,6 +420,8 @@ def _money(organization: Organization, key: ApiKey, *, word: str) -> tuple[str, 
         price={"source": word},
     )  # fmt: skip
     ledger.write([begin, attempt, end], holder=f"{word}-process")
+    minute = int(at) // 60 * 60
+    refused.write([(Key(organization.pk, minute, "insufficient_quota", key.key_id, f"{word}-refused"), Tally(1, at))])
     return price.price_id, for_all.price_id
 
 

@@ -316,6 +316,7 @@ ROWS: Final = [
     Row("PUT", f"{OWN}/llm-policy", CHANGE, {"keeps_content": True, "content_days": 7}, audit=1),
     Row("GET", f"{OWN}/llm/calls", MEMBERS),
     Row("GET", f"{OWN}/llm/calls/{{call}}", MEMBERS),
+    Row("GET", f"{OWN}/llm/refusals", MEMBERS),
     Row("GET", f"{OWN}/prices", MEMBERS),
     Row("POST", f"{OWN}/prices",                                "401 403 403 201 404 201 403 403 404",
         {"model": "gpt-4o", "input_usd_per_million": 2, "output_usd_per_million": "8.5"}, audit=1),
