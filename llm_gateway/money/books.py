@@ -41,12 +41,12 @@ _LOCK_OF_LEASES: Final = """
 SELECT id FROM budget_windows WHERE id IN (SELECT window_id FROM given JOIN budget_leases ON budget_leases.id = pk)
 ORDER BY id {lock}
 """
-_SETTLED: Final = f"""
-UPDATE budget_leases SET settled = {{least}}(settled + (SELECT micros FROM given WHERE pk = id), {MOST})
+_SETTLED: Final = """
+UPDATE budget_leases SET settled = {least}(settled + (SELECT micros FROM given WHERE pk = id), {most})
 WHERE id IN (SELECT pk FROM given)
 """
-_NOT_LEASED: Final = f"""
-UPDATE budget_windows SET leased = {{greatest}}(leased - (SELECT micros FROM given WHERE pk = id), {-MOST // 2})
+_NOT_LEASED: Final = """
+UPDATE budget_windows SET leased = {greatest}(leased - (SELECT micros FROM given WHERE pk = id), -{most} / 2)
 WHERE id IN (SELECT pk FROM given)
 """  # it never makes up for what was spent
 HOUR: Final = 3600

@@ -21,7 +21,8 @@ SHARE: Final = 8  # a slice is at most this part of what is left, and so many ti
 SLICES: Final = {"usd_micros": 1024, "requests": 1024, "tokens": 1024, "calls": 8}
 CHUNK: Final = 100  # names in one condition: SQLite's expressions have a depth
 _LOCK: Final = """
-SELECT id FROM budget_windows WHERE (subject, unit, "window", start_at) IN ({given}) ORDER BY id {lock}
+SELECT id FROM budget_windows
+WHERE (subject, unit, "window", start_at) IN (SELECT subject, unit, span, start_at FROM given) ORDER BY id {lock}
 """
 
 

@@ -64,8 +64,8 @@ def known(model: Model, keys: Iterable[str]) -> set[str]:
 def run(statement: str, rows: Sequence[Sequence[Any]], **columns: str) -> list[tuple[Any, ...]]:
     """Run a statement that reads `rows` as the table `given` ({column: type}), and return its own rows.
 
-    It may say {given} for the list of their columns, {lock} for what locks the rows that it finds, in their order, and
-    {least}, {greatest} for the functions of these names.
+    It may say {lock} for what locks the rows that it finds, in their order, {least} and {greatest} for the functions
+    of these names, and {most} for MOST.
     """
     is_postgres = connection.vendor == "postgresql"
     names = ", ".join(columns)
@@ -76,9 +76,7 @@ def run(statement: str, rows: Sequence[Sequence[Any]], **columns: str) -> list[t
         values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
         source = f"SELECT {values} FROM json_each(%s)"  # noqa: S608  # names of ours
     least, greatest = ("least", "greatest") if is_postgres else ("min", "max")
-    said = statement.format(
-        given=f"SELECT {names} FROM given", lock="FOR UPDATE" if is_postgres else "", least=least, greatest=greatest
-    )
+    said = statement.format(lock="FOR UPDATE" if is_postgres else "", least=least, greatest=greatest, most=MOST)
     with connection.cursor() as cursor:
         cursor.execute(f"WITH given({names}) AS ({source}) {said}", [_text(rows)])
         return cursor.fetchall() if cursor.description else []

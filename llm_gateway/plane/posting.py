@@ -95,7 +95,7 @@ class Poster:
 
     def __init__(self, connector: aiohttp.TCPConnector, *, timeout: aiohttp.ClientTimeout, read_bytes: int) -> None:
         self.connector, self.timeout, self.read_bytes = connector, timeout, read_bytes
-        connector._factory = partial(Handler, loop=asyncio.get_running_loop())
+        connector._factory = partial(Handler, loop=asyncio.get_running_loop())  # type: ignore[assignment]
         self._prepared: dict[str, Post] = {}
 
     async def post(self, url: str, *, body: Body, headers: Mapping[str, str]) -> Answer:
