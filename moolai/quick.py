@@ -211,7 +211,7 @@ class QuickCycle(RequestResponseCycle):
             self._complete()
 
     def _head(self, status: int, given: list[tuple[bytes, bytes]]) -> bytes:
-        fields, known = [*self.default_headers, *given], dict(given)  # names are in small letters, as ASGI says
+        fields, known = [*self.default_headers, *given], {name.lower(): value for name, value in given}
         length = known.get(b"content-length")
         if length is None:
             fields.append((b"transfer-encoding", b"chunked"))
