@@ -29,6 +29,7 @@ class QuickProtocol(RequestProtocol):
         self.held = bytearray()  # a plain request whose body is not whole, or what follows one that is being answered
         self.awaited: plain.Plain | None = None
         self.is_answering = False
+        self.rested_at = 0.0  # when the last plain call was answered (the loop's clock)
 
     def data_received(self, data: bytes) -> None:
         """Answer a plain call, or hand on to h11 what is none."""
@@ -64,11 +65,37 @@ class QuickProtocol(RequestProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with what was sent meanwhile."""
-        was_answering, self.is_answering = self.is_answering, False
-        super().on_response_complete()
-        if was_answering and self.held and not self.transport.is_closing():
+        if not self.is_answering:
+            super().on_response_complete()
+            return
+        self.is_answering = False
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._rest()
+        self.flow.resume_reading()
+        if self.held:
             data, self.held = bytes(self.held), bytearray()
             self.data_received(data)
+
+    def _rest(self) -> None:
+        """Wait for the next request for a while; a timer that runs already is left alone until it rings."""
+        self.rested_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that asks nothing more; one that did since the timer began has the rest of its time."""
+        self.timeout_keep_alive_task = None
+        if self.is_answering or self.awaited is not None:
+            return  # the end of that begins anew
+        seconds = self.rested_at + self.timeout_keep_alive - self.loop.time()
+        if seconds > 0.001:
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _is_between(self) -> bool:
         conn = self.parser
@@ -77,7 +104,6 @@ class QuickProtocol(RequestProtocol):
         return conn.their_state is h11.IDLE and not conn.has_part_of_head
 
     def _begin(self, found: plain.Plain, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self.waiting.pop(self, None)
         if len(data) >= found.size:
             self._answer(found, data)

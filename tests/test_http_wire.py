@@ -259,6 +259,15 @@ def test_a_connection_that_asks_nothing_more_is_closed(port: int) -> None:
         assert line.closes_within(10)
 
 
+def test_a_connection_that_calls_models_rests_as_long_after_each_call(port: int) -> None:
+    call = request("/v1/chat/completions", method="POST", headers=f"{BEARER}Content-Length: 2\r\n", body=b"{}")
+    with Line(port) as line:
+        for _ in range(3):
+            assert line.send(call).answer().status == 403  # the token names no organization
+            assert not line.closes_within(1.3)
+        assert line.closes_within(2)
+
+
 def drip(line: Line, data: bytes, *, every_seconds: float = 0.2) -> float:
     """Send one byte at a time until the server answers; return how long that took."""
     began = time.monotonic()

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from django.db import connection
 
-from llm_gateway.models import BudgetLease, BudgetWindow, Call
-from llm_gateway.money import leases, limits, windows
+from llm_gateway.models import Call
+from llm_gateway.money import leases, limits, rows, windows
 from llm_gateway.money.rows import MOST, Row
 from llm_gateway.money.slices import Name
 
@@ -35,6 +35,20 @@ ON CONFLICT (organization_id, hour_at, key_id, model, provider) DO UPDATE SET
     cached = llm_spending.cached + excluded.cached,
     saved_usd_micros = {least}(llm_spending.saved_usd_micros + excluded.saved_usd_micros, {most})
 """
+_PAID: Final = {"pk": "bigint", "micros": "bigint"}
+_LEASES: Final = "SELECT window_id, micros FROM given JOIN budget_leases ON id = pk"
+_LOCK_OF_LEASES: Final = """
+SELECT id FROM budget_windows WHERE id IN (SELECT window_id FROM given JOIN budget_leases ON budget_leases.id = pk)
+ORDER BY id {lock}
+"""
+_SETTLED: Final = """
+UPDATE budget_leases SET settled = {least}(settled + (SELECT micros FROM given WHERE pk = id), {most})
+WHERE id IN (SELECT pk FROM given)
+"""
+_NOT_LEASED: Final = """
+UPDATE budget_windows SET leased = {greatest}(leased - (SELECT micros FROM given WHERE pk = id), -{most} / 2)
+WHERE id IN (SELECT pk FROM given)
+"""  # it never makes up for what was spent
 HOUR: Final = 3600
 MODEL_LENGTH: Final = 200
 BILLED: Final = (Call.Status.COMPLETED, Call.Status.LOST)
@@ -63,9 +77,9 @@ def _spend(calls: Iterable[Row]) -> None:
         for subject in _subjects(owner, key, fit(model)):
             for window, start_at, end_at in _spans(day):
                 spent[owner, (subject, "usd_micros", window, start_at), end_at] += micros
-    rows = [(owner, *name, end_at, min(micros, MOST), 0) for (owner, name, end_at), micros in spent.items()]
-    leases.locked({name for _, name, _ in spent})  # those that are there, in everybody's order; then come new ones
-    _insert(_SPENT, sorted(rows, key=lambda row: row[1:5]))
+    found = [(owner, *name, end_at, min(micros, MOST), 0) for (owner, name, end_at), micros in spent.items()]
+    leases.lock({name for _, name, _ in spent})  # those that are there, in everybody's order; then come new ones
+    _insert(_SPENT, sorted(found, key=lambda row: row[1:5]))
 
 
 def _subjects(owner: str, key: str, model: str) -> Iterator[str]:
@@ -96,18 +110,15 @@ def _settle(calls: Iterable[Row]) -> None:
     for call in calls:
         for lease in call["leases"]:
             settled[lease] += call["cost_usd_micros"]
-    wanted = [pk for pk, micros in settled.items() if micros]
-    if not wanted:
+    paid = [(pk, min(micros, MOST)) for pk, micros in settled.items() if micros]
+    if not paid:
         return
-    ids = list(BudgetLease.objects.filter(pk__in=wanted).values_list("window", flat=True))
-    held = {row.pk: row for row in BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk")}
-    rows = list(BudgetLease.objects.filter(pk__in=wanted, window__in=held))
-    for lease in rows:
-        window = held[lease.window_id]
-        lease.settled = min(lease.settled + settled[lease.pk], MOST)
-        window.leased = max(window.leased - settled[lease.pk], -MOST // 2)  # it never makes up for what was spent
-    BudgetLease.objects.bulk_update(rows, ["settled"], batch_size=ROWS)
-    BudgetWindow.objects.bulk_update(held.values(), ["leased"], batch_size=ROWS)
+    rows.run(_LOCK_OF_LEASES, paid, **_PAID)
+    of_windows: Counter[int] = Counter()
+    for window, micros in rows.run(_LEASES, paid, **_PAID):
+        of_windows[window] += micros
+    rows.run(_SETTLED, paid, **_PAID)
+    rows.run(_NOT_LEASED, [(pk, min(micros, MOST)) for pk, micros in of_windows.items()], **_PAID)
 
 
 def _add_hours(calls: Iterable[Row]) -> None:
@@ -129,16 +140,16 @@ def _add_hours(calls: Iterable[Row]) -> None:
         row[6] += call["saved_usd_micros"]
     adapt = connection.ops.adapt_datetimefield_value
     found = [((key[0], datetime.fromtimestamp(key[1] * HOUR, UTC), *key[2:]), row) for key, row in hours.items()]
-    rows = [(key, [min(number, MOST) for number in row]) for key, row in sorted(found)]
-    _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in rows])
+    kept = [(key, [min(number, MOST) for number in row]) for key, row in sorted(found)]
+    _insert(_HOURS, [(key[0], adapt(key[1]), *key[2:], *row) for key, row in kept])
 
 
-def _insert(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run the statement for all rows, some at a time, in their order."""
+def _insert(statement: str, values: Sequence[tuple[Any, ...]]) -> None:
+    """Run the statement for all rows of values, some at a time, in their order."""
     least = "LEAST" if connection.vendor == "postgresql" else "MIN"
     with connection.cursor() as cursor:
-        for place in range(0, len(rows), ROWS):
-            chunk = rows[place : place + ROWS]
+        for place in range(0, len(values), ROWS):
+            chunk = values[place : place + ROWS]
             marks = "(" + ", ".join(["%s"] * len(chunk[0])) + ")"
-            values = [value for row in chunk for value in row]
-            cursor.execute(statement.format(rows=", ".join([marks] * len(chunk)), least=least, most=MOST), values)
+            given = [value for row in chunk for value in row]
+            cursor.execute(statement.format(rows=", ".join([marks] * len(chunk)), least=least, most=MOST), given)

@@ -38,18 +38,20 @@ def drain(path: Path) -> int:
         if not found or cursor.is_closed:
             return 0
         ledger.write_documents([(letter, values) for letter, values, _ in found], holder=holder)
-        cursor.offset += found[-1][2]
-        cursor.moved_at = timezone.now()
-        cursor.save(update_fields=["offset", "moved_at"])
+        moved = JournalCursor.objects.filter(name=cursor.name)
+        moved.update(offset=cursor.offset + found[-1][2], moved_at=timezone.now())
     return found[-1][2]
 
 
 def _cursor(path: Path) -> JournalCursor:
     """Return the file's cursor, locked."""
-    name = f"{path.parent.name}/{path.name}"
-    values = {"holder": path.parent.name, "moved_at": timezone.now()}
-    JournalCursor.objects.get_or_create(name=name, defaults=values)
-    return JournalCursor.objects.select_for_update().get(name=name)
+    name, locked = f"{path.parent.name}/{path.name}", JournalCursor.objects.select_for_update()
+    found = locked.filter(name=name).first()
+    if found is None:
+        fresh = JournalCursor(name=name, holder=path.parent.name, moved_at=timezone.now())
+        JournalCursor.objects.bulk_create([fresh], ignore_conflicts=True)
+        found = locked.get(name=name)
+    return found
 
 
 def drain_folder(folder: Path) -> int:

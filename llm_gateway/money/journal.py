@@ -92,9 +92,10 @@ class Journal:
             self._file = self._lock_file = -1
 
     def _write(self, *found: Record) -> None:
-        packed = [records.pack(record) for record in found]
+        data = b"".join(map(records.pack, found))
         with self._lock:
-            data = b"".join([*self._late, *packed])
+            if self._late:
+                data = b"".join([*self._late, data])
             if self._file < 0:
                 raise JournalFull("The journal is closed.")
             if self._size >= self.rotate_bytes:

@@ -13,12 +13,17 @@ from django.db import OperationalError, transaction
 from django.db.models import F, Q
 
 from llm_gateway.models import BudgetLease, BudgetWindow
+from llm_gateway.money import rows
 from llm_gateway.money.slices import Name
 
 HUNGRY_SECONDS: Final = 5.0  # so long others give back what they do not need after somebody got too little
-SHARE: Final = 8  # a slice is at most this part of what is left …
-SLICES: Final = {"usd_micros": 256, "requests": 256, "tokens": 256, "calls": 8}  # … or so many times what is needed now
+SHARE: Final = 8  # a slice is at most this part of what is left, and so many times what is needed now
+SLICES: Final = {"usd_micros": 1024, "requests": 1024, "tokens": 1024, "calls": 8}
 CHUNK: Final = 100  # names in one condition: SQLite's expressions have a depth
+_LOCK: Final = """
+SELECT id FROM budget_windows
+WHERE (subject, unit, "window", start_at) IN (SELECT subject, unit, span, start_at FROM given) ORDER BY id {lock}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,15 @@ def row_of(ask: Ask) -> BudgetWindow:
     )
 
 
+def lock(names: Iterable[Name]) -> list[int]:
+    """Lock those of the windows that are there in the order of their ids, as every transaction does; return these."""
+    found = rows.run(_LOCK, list(names), subject="text", unit="text", span="text", start_at="bigint")
+    return [pk for (pk,) in found]
+
+
 def locked(names: Iterable[Name]) -> dict[Name, BudgetWindow]:
-    """Return those of the windows that are there, locked in the order of their ids, as every transaction does."""
-    ids = [row.pk for row in _found(names)]
-    rows = BudgetWindow.objects.filter(pk__in=ids).select_for_update().order_by("pk")
-    return {name_of(row): row for row in rows}
+    """Lock those of the windows that are there, and return them."""
+    return {name_of(row): row for row in BudgetWindow.objects.filter(pk__in=lock(names))}
 
 
 def _found(names: Iterable[Name]) -> list[BudgetWindow]:

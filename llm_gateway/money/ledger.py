@@ -37,10 +37,14 @@ def write(found: Sequence[records.Record], *, holder: str) -> int:
 
 def write_documents(found: Sequence[tuple[str, Document]], *, holder: str) -> int:
     """Write records as `records.documents` reads them: (letter of the kind, what it holds)."""
-    begins, ends = _of_kind(found, records.BEGIN), dict[str, Document]()
-    for end in _of_kind(found, records.END):
-        ends.setdefault(end["call_id"], end)  # the first counts
-    attempts = _grouped(_of_kind(found, records.ATTEMPT))
+    begins, ends, attempts = list[Document](), dict[str, Document](), dict[str, list[Document]]()
+    for letter, values in found:
+        if letter == records.BEGIN:
+            begins.append(values)
+        elif letter == records.END:
+            ends.setdefault(values["call_id"], values)  # the first counts
+        elif letter == records.ATTEMPT:
+            attempts.setdefault(values["call_id"], []).append(values)
     calls = _begun(begins, holder)
     calls |= _earlier(ends.keys() - calls.keys(), holder)
     ended = [_finish(calls[call_id], end) for call_id, end in ends.items() if call_id in calls]
@@ -64,10 +68,6 @@ def lose(holder: str, *, now: datetime) -> int:
     Call.objects.bulk_update(lost, LOST, batch_size=200)
     books.count([_columns(call) for call in lost])
     return len(lost)
-
-
-def _of_kind(found: Iterable[tuple[str, Document]], wanted: str) -> list[Document]:
-    return [values for letter, values in found if letter == wanted]
 
 
 def _begun(begins: Sequence[Document], holder: str) -> dict[str, Document]:
@@ -106,15 +106,9 @@ def _finish(call: Document, end: Document) -> Document:
     call.update(end)
     call["at"], call["finished_at"] = at, _written(end["at"])
     for name in ("cost_usd_micros", "saved_usd_micros"):
-        call[name] = max(0, min(call[name], rows.MOST))
+        if not 0 <= call[name] <= rows.MOST:
+            call[name] = max(0, min(call[name], rows.MOST))
     return call
-
-
-def _grouped(found: Iterable[Document]) -> dict[str, list[Document]]:
-    grouped: dict[str, list[Document]] = {}
-    for attempt in found:
-        grouped.setdefault(attempt["call_id"], []).append(attempt)
-    return grouped
 
 
 def _attempts(grouped: Mapping[str, Sequence[Document]], calls: Mapping[str, Document]) -> None:

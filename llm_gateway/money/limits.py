@@ -1,7 +1,7 @@
 """Limits: what organizations, keys and models may spend, and how fast they may call, as the gateway keeps it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from orgs.models import SpendingLimit
@@ -53,6 +53,7 @@ class Held:
     models: frozenset[str]
     own: tuple[Limit, ...]
     by_model: Mapping[str, Limit]
+    _scopes: dict[str, Scopes] = field(default_factory=dict, compare=False, repr=False)
 
     def may_call(self, *names: str) -> bool:
         """Whether the caller may use a model that goes by any of these names."""
@@ -60,6 +61,12 @@ class Held:
 
     def scopes(self, model: str) -> Scopes:
         """Return whose a call of `model` (as `provider/model`, or a bare name) is and what holds for it."""
+        found = self._scopes.get(model)
+        if found is None:
+            found = self._scopes[model] = self._scopes_of(model)
+        return found
+
+    def _scopes_of(self, model: str) -> Scopes:
         names = (model, model.partition("/")[2]) if "/" in model else (model,)
         more = next((self.by_model[name] for name in names if name in self.by_model), None)
         limits = self.own if more is None else (*self.own, more)

@@ -61,6 +61,27 @@ def known(model: Model, keys: Iterable[str]) -> set[str]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def run(statement: str, rows: Sequence[Sequence[Any]], **columns: str) -> list[tuple[Any, ...]]:
+    """Run a statement that reads `rows` as the table `given` ({column: type}), and return its own rows.
+
+    It may say {lock} for what locks the rows that it finds, in their order, {least} and {greatest} for the functions
+    of these names, and {most} for MOST.
+    """
+    is_postgres = connection.vendor == "postgresql"
+    names = ", ".join(columns)
+    if is_postgres:
+        values = ", ".join(f"(value->>{place})::{kind}" for place, kind in enumerate(columns.values()))
+        source = f"SELECT {values} FROM jsonb_array_elements(%s::jsonb) AS one(value)"  # noqa: S608  # names of ours
+    else:
+        values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
+        source = f"SELECT {values} FROM json_each(%s)"  # noqa: S608  # names of ours
+    least, greatest = ("least", "greatest") if is_postgres else ("min", "max")
+    said = statement.format(lock="FOR UPDATE" if is_postgres else "", least=least, greatest=greatest, most=MOST)
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH given({names}) AS ({source}) {said}", [_text(rows)])
+        return cursor.fetchall() if cursor.description else []
+
+
 def _text(content: Sequence[Any]) -> str:
     """Return rows as JSON without NUL, which no column takes."""
     found = orjson.dumps(content)

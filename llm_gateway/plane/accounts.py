@@ -5,8 +5,7 @@ The journal has the call on disk before a provider is asked, and its end before 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llm_gateway import prices as own_prices
 from llm_gateway import problems
@@ -32,8 +31,7 @@ FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """Tokens as prices count them: what was written to a cache is not part of the input."""
 
     input_tokens: int

@@ -48,6 +48,8 @@ RETRY: Final = (b"x-should-retry", b"false")
 
 def serves(path: str) -> bool:
     """Whether a path is ours: all of `/v1/` but what other rooms have there, and three of `/api/v1/llm/`."""
+    if path in SURFACES:
+        return True
     plain = path.rstrip("/")
     if plain.startswith("/v1/") or plain == "/v1":
         return not any(plain == other or plain.startswith(f"{other}/") for other in FOREIGN)
@@ -56,6 +58,8 @@ def serves(path: str) -> bool:
 
 def route(path: str) -> str:
     """Return the name that calls of a path are counted under: there are as many as doors."""
+    if path in SURFACES:
+        return path
     plain = path.rstrip("/")
     if plain in SURFACES or plain in READS:
         return plain

@@ -9,9 +9,9 @@ import hmac
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -36,12 +36,14 @@ AWAY: Final = (DatabaseError, InterfaceError, TimeoutError, OSError)
 Loader = Callable[[Collection[tuple[str, str]]], dict[tuple[str, str], Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """What somebody presented: a secret, and the organization it names ("" without)."""
 
-    secret: str = field(repr=False)
+    secret: str
     wanted: str = ""
+
+    def __repr__(self) -> str:
+        return f"Presented(wanted={self.wanted!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,6 @@ class Call:
             self.account.fail("interrupted")  # this process ends, or something broke on our side
             raise
         finally:
-            self.deadlines.close()
             if departure.has_left:
                 self.account.leave()
             self.account.close()

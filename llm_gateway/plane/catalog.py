@@ -59,6 +59,7 @@ class View:
     sources: tuple[Source, ...]
     by_name: Mapping[str, Source]
     aliases: Mapping[str, tuple[Choice, ...]]
+    places: dict[str, Any] = field(default_factory=dict, compare=False)  # what `routing.place` found, by model
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,25 +21,22 @@ NAMES: Final = {
 
 def headers(slices: Iterable[Slice]) -> Headers:
     """Return the headers for the slices of limits per minute that a call took from; none without such a limit."""
-    nearest: dict[str, Slice] = {}
+    nearest: dict[str, tuple[int, Slice]] = {}
     for part in slices:
+        remaining = max(0, part.left + part.free)
         known = nearest.get(part.unit)
-        if known is None or _remaining(part) < _remaining(known):
-            nearest[part.unit] = part
+        if known is None or remaining < known[0]:
+            nearest[part.unit] = remaining, part
     if not nearest:
         return []
-    first = min(nearest.values(), key=lambda part: _remaining(part) / part.limit)
-    told = _told(first, "", str(math.ceil(first.end_at)))
-    seconds = f"{max(0, math.ceil(first.end_at - time.time()))}s"
-    for unit, part in nearest.items():
-        told += _told(part, f"-{unit}", seconds)
+    remaining, first = min(nearest.values(), key=lambda one: one[0] / one[1].limit)
+    told = _told(first, remaining, "", b"%d" % math.ceil(first.end_at))
+    seconds = b"%ds" % max(0, math.ceil(first.end_at - time.time()))
+    for unit, (remaining, part) in nearest.items():
+        told += _told(part, remaining, f"-{unit}", seconds)
     return told
 
 
-def _told(part: Slice, suffix: str, reset: str) -> Headers:
+def _told(part: Slice, left: int, suffix: str, reset: bytes) -> Headers:
     limit, remaining, until = NAMES[suffix]
-    return [(limit, b"%d" % part.limit), (remaining, b"%d" % _remaining(part)), (until, reset.encode())]
-
-
-def _remaining(part: Slice) -> int:
-    return max(0, part.left + part.free)
+    return [(limit, b"%d" % part.limit), (remaining, b"%d" % left), (until, reset)]

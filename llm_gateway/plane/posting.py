@@ -6,9 +6,11 @@ never have: cookies, redirects, proxies, decompression, tracing, and a URL and h
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
@@ -79,11 +81,21 @@ class Post(ClientRequest):
         return f"{self.begin}{lines}Content-Length: {length}\r\n\r\n".encode()
 
 
+class Handler(ResponseHandler):
+    """A connection that is not told to go on reading, after each part that was taken, while it was never stopped."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on reading, and parse what came meanwhile (aiohttp)."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+
 class Poster:
     """Sends requests over the connections of one pool."""
 
     def __init__(self, connector: aiohttp.TCPConnector, *, timeout: aiohttp.ClientTimeout, read_bytes: int) -> None:
         self.connector, self.timeout, self.read_bytes = connector, timeout, read_bytes
+        connector._factory = partial(Handler, loop=asyncio.get_running_loop())  # type: ignore[assignment]
         self._prepared: dict[str, Post] = {}
 
     async def post(self, url: str, *, body: Body, headers: Mapping[str, str]) -> Answer:

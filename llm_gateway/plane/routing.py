@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from llm_gateway import hosts
@@ -25,6 +25,9 @@ VARIABLES: Final = {
     "vllm": "VLLM_BASE_URL",
     "echo": "LLM_ECHO_ENABLED=true",
 }
+
+
+MAX_PLACES: Final = 1_000  # that a view remembers
 
 
 class Unknown(Exception):
@@ -53,11 +56,10 @@ class Target:
 
     source: Source
     model: str
+    key: tuple[str, str] = field(init=False, compare=False)  # what its breaker is called
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """What its breaker is called."""
-        return self.source.key, self.model
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.source.key, self.model))
 
 
 def find(view: View, model: str, *, provider: str = "", roll: Callable[[], float] = random.random) -> list[Target]:
@@ -118,6 +120,15 @@ def healthy_first(targets: Sequence[Target], breakers: Breakers) -> list[Target]
 
 def place(view: View, model: str) -> Target:
     """Return where a model that is no alias leads; raises Unknown and Unconfigured."""
+    found = view.places.get(model)
+    if found is None:
+        found = _place(view, model)
+        if len(view.places) < MAX_PLACES:
+            view.places[model] = found
+    return found
+
+
+def _place(view: View, model: str) -> Target:
     prefix, _, rest = model.partition("/")
     if rest and prefix in view.by_name:
         source = view.by_name[prefix]

@@ -81,8 +81,8 @@ def integer(found: Document, name: str, *, most: int, least: int = 1) -> int | N
 
 def output_tokens(found: Document, *names: str) -> int | None:
     """Return the largest of the named limits of output tokens, None when there is none."""
-    limits = [integer(found, name, most=MAX_OUTPUT_TOKENS) for name in names]
-    return max((limit for limit in limits if limit is not None), default=None)
+    limits = [limit for name in names if (limit := integer(found, name, most=MAX_OUTPUT_TOKENS)) is not None]
+    return max(limits) if limits else None
 
 
 def choices(found: Document) -> int:

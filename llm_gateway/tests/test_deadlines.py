@@ -24,8 +24,6 @@ async def limited(outer: float, inner: float, takes: float) -> str:
                 return "inner"
     except TimeoutError:
         return "outer"
-    finally:
-        deadlines.close()
     return ""
 
 
@@ -46,7 +44,6 @@ def test_a_limit_that_is_lifted_does_not_ring_and_one_after_another_does() -> No
                     await asyncio.sleep(0.04)
             except TimeoutError:
                 told.append("late")
-        deadlines.close()
         return told
 
     assert asyncio.run(steps()) == ["late", "late"]
@@ -63,20 +60,29 @@ def test_who_is_cancelled_by_others_is_not_late() -> None:
     asyncio.run(cancelled())
 
 
-def test_a_hundred_parts_of_a_stream_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def timers() -> int:
-        loop, made = asyncio.get_running_loop(), list[float]()
-        ring = loop.call_at
-        monkeypatch.setattr(loop, "call_at", lambda at, *more: (made.append(at), ring(at, *more))[1])  # type: ignore[func-returns-value]
+def test_a_hundred_parts_of_ten_streams_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stream() -> None:
         deadlines = Deadlines()
         with deadlines.within(60):
             for _ in range(100):
                 with deadlines.within(120):
-                    pass
-        deadlines.close()
+                    await asyncio.sleep(0)
+
+    async def timers() -> int:
+        loop, made = asyncio.get_running_loop(), list[float]()
+        ring = loop.call_at
+        monkeypatch.setattr(loop, "call_at", lambda at, *more: (made.append(at), ring(at, *more))[1])  # type: ignore[func-returns-value]
+        await asyncio.gather(*(stream() for _ in range(10)))
         return len(made)
 
     assert asyncio.run(timers()) == 1
+
+
+def test_calls_with_limits_of_their_own_are_each_told_at_their_time() -> None:
+    async def all_of(*outer: float) -> list[str]:
+        return await asyncio.gather(*(limited(seconds, 9, 0.1) for seconds in outer))
+
+    assert asyncio.run(all_of(9, 0.05, 0.02, 9, 0.05)) == ["", "outer", "outer", "", "outer"]
 
 
 def test_a_server_that_says_when_the_client_leaves_needs_no_task_for_it() -> None:

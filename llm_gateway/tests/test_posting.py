@@ -71,6 +71,35 @@ def test_requests_share_a_connection_and_a_head() -> None:
     assert (lines_of_head, body) == (wanted, b"[1]")
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_an_answer_that_is_larger_than_what_is_read_ahead_arrives_whole(is_chunked: bool) -> None:
+    content = b"0123456789abcdef" * 65_536
+    length = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(content)
+    parts = [content[place : place + 999] for place in range(0, len(content), 999)]
+    sent = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""]) if is_chunked else content
+
+    class Here(Provider):
+        answer = staticmethod(lambda _: b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (length, sent))
+
+    async def read() -> list[int]:
+        lines: list[Any] = []
+        server = await asyncio.get_running_loop().create_server(lambda: Here([], lines), "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        poster = Poster(aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(sock_connect=1), read_bytes=1024)
+        for is_slow in (True, False):
+            answer, found = await poster.post(url, body=Body(b"[1]"), headers={}), list[bytes]()
+            while part := await answer.content.readany():
+                found.append(part)
+                await asyncio.sleep(0.001 if is_slow else 0)
+            assert b"".join(found) == content
+            answer.release()
+        await poster.close()
+        server.close()
+        return [len(lines)]
+
+    assert asyncio.run(read()) == [1]
+
+
 @pytest.mark.parametrize("bad", ["b\r\nX-B: c", "b\nX-B: c", "b\rc", "b\0c"])
 def test_a_header_cannot_end_its_line(bad: str) -> None:
     with pytest.raises(ValueError, match="end of a line"):

@@ -63,7 +63,7 @@ class Watch:
         if account.saved_usd_micros is not None:
             return  # from the cache: it says nothing of how fast the provider is
         of_provider = counts.COUNTS.provider(name)
-        of_provider.duration.add(account.elapsed_ms / 1000)
+        of_provider.duration.add((account.latency_ms or account.elapsed_ms) / 1000)
         if account.first_token_ms is not None:
             of_provider.first_token.add(account.first_token_ms / 1000)
 
