@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final
 
 EARLY_SECONDS: Final = 0.001  # a loop's clock may ring so much too soon
+REST_SECONDS: Final = 0.05  # between two rings: each looks at all limits, and 20,000 that end one by one are many looks
 
 
 class Bell:
@@ -34,7 +35,8 @@ class Bell:
             if limit.at <= now and not limit.is_over:
                 limit.is_over = True
                 limit.task.cancel()
-        self.ring_by(min((limit.at for limit in self.limits if not limit.is_over), default=math.inf))
+        first = min((limit.at for limit in self.limits if not limit.is_over), default=math.inf)
+        self.ring_by(max(first, now + REST_SECONDS))
 
 
 _bell: Bell | None = None

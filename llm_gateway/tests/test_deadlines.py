@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.plane import deadlines
 from llm_gateway.plane.deadlines import Deadlines
 from llm_gateway.plane.exchange import GONE, Departure, Exchange
 
@@ -13,11 +14,11 @@ pytestmark = pytest.mark.once
 
 async def limited(outer: float, inner: float, takes: float) -> str:
     """Return which of two blocks was over time, "" when none was."""
-    deadlines = Deadlines()
+    limits = Deadlines()
     try:
-        with deadlines.within(outer):
+        with limits.within(outer):
             try:
-                with deadlines.within(inner):
+                with limits.within(inner):
                     await asyncio.sleep(takes)
             except TimeoutError:
                 await asyncio.sleep(0)  # only the inner one is over: what follows goes on
@@ -34,13 +35,13 @@ def test_the_block_that_takes_too_long_is_told() -> None:
 
 def test_a_limit_that_is_lifted_does_not_ring_and_one_after_another_does() -> None:
     async def steps() -> list[str]:
-        deadlines, told = Deadlines(), []
-        with deadlines.within(9), deadlines.within(0.02) as first:
+        limits, told = Deadlines(), []
+        with limits.within(9), limits.within(0.02) as first:
             first.lift()
             await asyncio.sleep(0.04)
         for seconds in (9, 0.02, 0.02):
             try:
-                with deadlines.within(seconds):
+                with limits.within(seconds):
                     await asyncio.sleep(0.04)
             except TimeoutError:
                 told.append("late")
@@ -62,10 +63,10 @@ def test_who_is_cancelled_by_others_is_not_late() -> None:
 
 def test_a_hundred_parts_of_ten_streams_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stream() -> None:
-        deadlines = Deadlines()
-        with deadlines.within(60):
+        limits = Deadlines()
+        with limits.within(60):
             for _ in range(100):
-                with deadlines.within(120):
+                with limits.within(120):
                     await asyncio.sleep(0)
 
     async def timers() -> int:
@@ -83,6 +84,20 @@ def test_calls_with_limits_of_their_own_are_each_told_at_their_time() -> None:
         return await asyncio.gather(*(limited(seconds, 9, 0.1) for seconds in outer))
 
     assert asyncio.run(all_of(9, 0.05, 0.02, 9, 0.05)) == ["", "outer", "outer", "", "outer"]
+
+
+def test_many_limits_that_end_one_by_one_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def counted() -> tuple[int, set[str]]:
+        loop, rung = asyncio.get_running_loop(), list[float]()
+        bell = deadlines.bell()
+        look = bell._ring
+        monkeypatch.setattr(bell, "_ring", lambda: (rung.append(loop.time()), look())[1])  # type: ignore[func-returns-value]
+        told = await asyncio.gather(*(limited(0.02 + number * 0.0005, 60, 60) for number in range(200)))
+        return len(rung), set(told)
+
+    rung, told = asyncio.run(counted())
+    assert told == {"outer"}
+    assert rung <= 5
 
 
 def test_a_server_that_says_when_the_client_leaves_needs_no_task_for_it() -> None:
