@@ -13,7 +13,7 @@ from llm_gateway.admin.calls import mark
 from llm_gateway.models import Attempt, Call, Provider
 from llm_gateway.plane import callers
 from llm_gateway.plane.callers import Presented
-from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, told
+from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, queries, told
 from orgs import keys, organizations, sealed
 from orgs.models import AuditEntry, Organization, User
 
@@ -108,6 +108,46 @@ def test_the_environments_providers_are_named_and_echo_is_no_model(console: Clie
     assert "····WXYZ" in text
     assert KEY not in text
     assert "no model: says the last message again" in text
+
+
+def test_the_environments_providers_are_tried_by_the_same_button_and_its_test_is_audited(
+    console: Client, settings: Any
+) -> None:
+    settings.LLM_ENVIRONMENT = {"openai": ("openai", "http://127.0.0.1:9/v1", KEY, False)}
+    echo, ours, nobody = (
+        reverse("admin:llm_gateway_provider_environment", args=[name]) for name in ("echo", "openai", "azure")
+    )
+    assert all(url in console.get(LIST).content.decode() for url in (echo, ours))
+    answer = console.post(echo)
+    assert answer["Location"] == LIST
+    assert "echo works: echo said “ping” in" in told(answer)
+    assert "say which one to ask" in told(console.post(ours))
+    assert "openai did not answer (gpt-5," in told(console.post(ours, {"model": "gpt-5"}))
+    assert KEY not in str(AuditEntry.objects.values())
+    rows = AuditEntry.objects.filter(action="provider.test").order_by("pk")
+    assert [(row.target_id, row.organization_id, row.after["is_working"]) for row in rows] == [
+        ("env:echo", "", True), ("env:openai", "", False),
+    ]  # fmt: skip
+    assert console.post(nobody).status_code == 404
+    assert console.get(ours).status_code == 405
+    vera = Client()
+    vera.force_login(User.objects.create_user("vera", is_staff=True))
+    assert vera.post(ours).status_code in (302, 403)
+    assert rows.count() == 2
+
+
+def test_the_environments_providers_say_how_they_have_been(console: Client, acme: Organization, settings: Any) -> None:
+    settings.LLM_ENVIRONMENT = {"ours": ("openai", "http://127.0.0.1:9/v1", KEY, False)}
+    organizations.create("beta", name="Beta", acting_user=None)
+    made(1, error="api_error"), made(2), made(3, organization_id="beta", model="large")
+    empty, before = console.get(LIST).content.decode(), queries(console, LIST)
+    assert "3 calls · 33.3 % failed · 200 ms" in empty
+    assert 'value="small"' in empty  # what is asked of it most is what a test asks
+    provider(acme)
+    assert "1 calls · 0.0 % failed · 200 ms" in console.get(LIST).content.decode()  # Acme's go to its own now
+    provider(None)
+    assert console.get(LIST).content.decode().count("No calls") == 2  # echo, and the one behind everybody's
+    assert queries(console, LIST) == before
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------
