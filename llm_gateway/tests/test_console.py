@@ -218,6 +218,16 @@ def test_attempts_stand_where_they_were_on_the_line_of_time(acme: Organization) 
     assert failed.text == "overloaded · HTTP 529 · 250 ms"
 
 
+def test_an_attempt_begins_before_its_first_token_whatever_two_clocks_say(acme: Organization) -> None:
+    now = timezone.now()
+    row = Call(call_id="c", requested_model="m", started_at=now, latency_ms=1.0, first_token_ms=0.3, status="completed")
+    echo = Attempt(
+        number=1, provider="echo", model="echo", started_at=now + timedelta(milliseconds=0.6), latency_ms=0.2
+    )
+    whole, one = call_pieces.draw(row, [echo], now=now)
+    assert (one.left, one.mark, whole.mark) == ("30.00", "30.00", "30.00")
+
+
 @pytest.mark.parametrize(
     ("micros", "text"),
     [(0, "$0.00"), (7, "$0.000007"), (99_999, "$0.099999"), (100_000, "$0.10"), (12_345_678_000, "$12,345.68")],
