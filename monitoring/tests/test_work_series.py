@@ -62,7 +62,9 @@ def test_a_task_that_was_approved_or_tried_again_waits_from_when_it_might_be_tak
     Approval.objects.create(
         approval_id="a", task=row, status="approved", created_at=before(59), decided_at=before(21), reason="P1"
     )
-    assert max(value or 0 for value in drawn("task_oldest_seconds")) == 8.5 * 60  # at 9:50: decided 9:41:30, taken 9:51:30
+    assert (
+        max(value or 0 for value in drawn("task_oldest_seconds")) == 8.5 * 60
+    )  # at 9:50: decided 9:41:30, taken 9:51:30
 
 
 def test_the_share_that_was_approved_counts_those_nobody_decided_in_time(home: Organization) -> None:
