@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from llm_gateway.admin import call_pieces, health, words
 from llm_gateway.admin.calls import mark
-from llm_gateway.models import Attempt, Call, Provider
+from llm_gateway.models import Attempt, Call, Prompt, Provider
 from llm_gateway.plane import callers
 from llm_gateway.plane.callers import Presented
 from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, queries, told
+from orchestrators import work
 from orgs import keys, organizations, sealed
 from orgs.models import AuditEntry, Organization, User
 
@@ -234,6 +235,19 @@ def test_an_attempt_begins_before_its_first_token_whatever_two_clocks_say(acme: 
 )
 def test_money_shows_all_places_where_it_is_little(micros: int, text: str) -> None:
     assert words.usd(micros) == text
+
+
+def test_the_page_of_a_prompt_leads_to_its_organization_and_its_task(console: Client, acme: Organization) -> None:
+    task = work.create(acme, task_type="x", payload={}, priority=5, acting_user=None)
+    for number, task_id in enumerate((task.task_id, "tsk_gone")):
+        Prompt.objects.create(prompt_id=f"prm_{number}", organization=acme, created_at=timezone.now(), task_id=task_id)
+    asked, orphan = (
+        console.get(reverse("admin:llm_gateway_prompt_change", args=[row.pk])).content.decode()
+        for row in Prompt.objects.order_by("pk")
+    )
+    assert reverse("admin:orgs_organization_change", args=["acme"]) in asked
+    assert f'href="{reverse("admin:orchestrators_task_change", args=[task.pk])}"' in asked
+    assert "tsk_gone" in orphan
 
 
 # --- the playground --------------------------------------------------------------------------------------------------

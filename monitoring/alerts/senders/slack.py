@@ -11,7 +11,7 @@ from monitoring.alerts.senders import letters
 from monitoring.alerts.senders.letters import Letter
 
 MARKS: Final = {"info": "🔵", "warning": "🟡", "error": "🟠", "critical": "🔴"}
-ENDS: Final = dict.fromkeys(("rejected", "expired", "withdrawn"), "⚪")  # of an approval: the task does not run
+ENDS: Final = dict.fromkeys(("expired", "withdrawn"), "⚪")  # of an approval that nobody decided
 TITLE_LENGTH, TEXT_LENGTH = 150, 2_900
 MARKUP: Final = re.compile(r"[@`|]|(?<![^\W_])[*_~]|[*_~](?![^\W_])")  # `tsk_1` has none: its mark is within a word
 BREAK: Final = "\u2060"  # a word joiner: no space is seen, and `@channel` is no mention
