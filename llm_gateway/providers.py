@@ -81,6 +81,12 @@ def record_test(provider: Provider, *, acting_user: User | None, is_working: boo
     _record("test", provider, acting_user=acting_user, after={"is_working": is_working, "error": error})
 
 
+def record_environment_test(key: str, *, acting_user: User | None, is_working: bool, error: str) -> None:
+    """Leave the audit row of a test call to a provider of the environment, by its key in the catalog."""
+    change = {"after": {"is_working": is_working, "error": error}}
+    audit.record("provider.test", acting_user=acting_user, organization_id="", target=("provider", key), **change)
+
+
 def shown(row: Provider) -> dict[str, Any]:
     """Return what readers may see of a provider."""
     return {**{name: getattr(row, name) for name in PLAIN}, **sealed.masked(row)}

@@ -35,16 +35,27 @@ class Trial:
 def try_out(row: Provider, *, model: str = "") -> Trial:
     """Ask a provider for one token; raises `invalid_field` where nothing says which model to ask."""
     source = catalog.of_row(row, networks=destinations.allowed_networks(row.organization_id))
-    model = model or next(iter(row.known_models), "") or (ECHO if row.dialect == ECHO else "")
+    model = _model(model or next(iter(row.known_models), ""), row.dialect)
+    if source is None:
+        return Trial(False, model, "The stored key cannot be read; enter it again.", 0)
+    return _tried(source, model)
+
+
+def try_environment(source: Source, *, model: str = "") -> Trial:
+    """Ask a provider that the environment names; raises as `try_out` does."""
+    return _tried(source, _model(model, source.dialect))
+
+
+def _model(wanted: str, dialect: str) -> str:
+    model = wanted or (ECHO if dialect == ECHO else "")
     if not model:
         raise InvalidInput(fields={"model": "The provider names no models: say which one to ask."})
+    return model
+
+
+def _tried(source: Source, model: str) -> Trial:
     began = time.monotonic()
-    if source is None:
-        error, said = "The stored key cannot be read; enter it again.", ""
-    elif source.dialect == ECHO:
-        error, said = "", QUESTION[0]["content"]
-    else:
-        error, said = async_to_sync(_ask)(source, model)
+    error, said = ("", QUESTION[0]["content"]) if source.dialect == ECHO else async_to_sync(_ask)(source, model)
     return Trial(not error, model, error, round((time.monotonic() - began) * 1000), said)
 
 

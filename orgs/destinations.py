@@ -88,11 +88,18 @@ def require(
     ports: Collection[int] = WEB_PORTS,
     schemes: dict[str, int] = WEB,
 ) -> Destination:
-    """Check an address that is to be saved; raises `destination_not_allowed`. A name without an address passes."""
+    """Check an address that is to be saved; raises `destination_not_allowed`. A name without an address passes.
+
+    Its port is checked as if the name led outside, unless there are networks that are allowed: it may lie in one.
+    """
+    networks = tuple(allowed_networks)
     try:
-        return resolve(url, allowed_networks=allowed_networks, ports=ports, schemes=schemes)
+        return resolve(url, allowed_networks=networks, ports=ports, schemes=schemes)
     except Unresolved:
-        return _destination(_split(url, schemes), schemes, ())
+        found = _destination(_split(url, schemes), schemes, ())
+        if not networks:
+            _check_port(found.port, ports)
+        return found
 
 
 def resolve(
@@ -122,8 +129,7 @@ def resolve(
             continue
         if is_own or not _is_open(address) or address in _own_addresses():
             raise NotAllowed(detail=INSIDE)
-        if port not in ports:
-            raise NotAllowed(detail=f"Port {port} is not allowed; take {_either(sorted(ports))}.")
+        _check_port(port, ports)
     return _destination(parts, schemes, tuple(map(str, found))[:MAX_ADDRESSES])
 
 
@@ -167,6 +173,11 @@ def _check_host(parts: SplitResult) -> None:
         raise NotAllowed(detail="Write an IPv4 address as four decimal numbers.")
     elif not _is_literal(host) and not _NAME.fullmatch(host.removesuffix(".")):
         raise NotAllowed(detail="This is no host name.")
+
+
+def _check_port(port: int, ports: Collection[int]) -> None:
+    if port not in ports:
+        raise NotAllowed(detail=f"Port {port} is not allowed; take {_either(sorted(ports))}.")
 
 
 def _is_literal(host: str) -> bool:

@@ -20,6 +20,7 @@ ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 PREFIX_LENGTH: Final = 8
 RANDOM_LENGTH: Final = 32  # 62^32: 190 bits
 SCOPES: Final = frozenset({"orchestrator"})
+ACTOR: Final = re.compile(r"key key_[0-9a-f]+ \((?P<name>.*?)\)?", re.DOTALL)
 _SHAPE: Final = re.compile(rf"mk_[0-9A-Za-z]{{{PREFIX_LENGTH + RANDOM_LENGTH + 6}}}")
 
 
@@ -39,12 +40,18 @@ class Credential:
     @property
     def actor(self) -> str:
         """How the audit trail names who holds it: the id comes first, it has to survive a name that is cut."""
-        return f"key {self.key_id} ({self.name})"
+        return f"key {self.key_id} ({self.name})"  # which `named` reads
 
     @property
     def may_register(self) -> bool:
         """Whether it may open orchestrator sessions."""
         return "orchestrator" in self.scopes
+
+
+def named(actor: str) -> str:
+    """Return who did something as people know them: of a key its name instead of its id."""
+    found = ACTOR.fullmatch(actor)
+    return f"API key “{found['name']}”" if found else actor
 
 
 def _checksum(body: str) -> str:

@@ -48,6 +48,12 @@ class ModelName(serializers.CharField):
     def __init__(self, **options: Any) -> None:
         super().__init__(max_length=200, **options)
 
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse what is no text: a number names no model."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError("Write the name of a model.")
+        return str(super().to_internal_value(data))
+
 
 class ModelLimit(LimitFields):
     """The limits of one model for all calls of the organization."""

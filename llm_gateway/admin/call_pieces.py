@@ -136,7 +136,9 @@ def _attempt(row: Call, one: Attempt, whole_ms: float) -> Bar:
 
 
 def _offset_ms(row: Call, attempt: Attempt) -> float:
-    return max(0.0, (attempt.started_at - row.started_at).total_seconds() * 1000)
+    """Return when an attempt began; the one that answered did so before its first token, which another clock told."""
+    offset = max(0.0, (attempt.started_at - row.started_at).total_seconds() * 1000)
+    return offset if attempt.error or row.first_token_ms is None else min(offset, row.first_token_ms)
 
 
 def arithmetic(row: Call) -> list[Line]:

@@ -16,6 +16,7 @@ from llm_gateway.admin import call_pieces, words
 from llm_gateway.admin.playground import offered
 from llm_gateway.models import Prompt
 from llm_gateway.prompts import book, rows
+from orchestrators.models import Task
 from orgs.admin.audit_filters import OrganizationFilter, TimeFilter
 from orgs.admin.base import DrawnAdmin, ago, badge, exact
 
@@ -128,10 +129,10 @@ def _facts(row: Prompt) -> list[tuple[str, Any]]:
     is_answered = row.status == Prompt.Status.COMPLETED
     known = [
         ("Prompt", row.prompt_id),
-        ("Organization", row.organization_id),
+        ("Organization", call_pieces.link("orgs_organization", row.organization_id, row.organization_id)),
         ("Asked by", row.created_by),
         ("Agent", row.agent_id),
-        ("Task", row.task_id),
+        ("Task", _task(row.task_id)),
         ("Asked for", row.requested_model),
         ("Answered by" if is_answered else "Asked last", "/".join(filter(None, (row.provider, row.model)))),
         ("Tokens", f"{words.count(row.input_tokens)} in, {words.count(row.output_tokens)} out"),
@@ -140,3 +141,9 @@ def _facts(row: Prompt) -> list[tuple[str, Any]]:
         ("Call", call_pieces.link("llm_gateway_call", row.call_id, row.call_id) if row.call_id else ""),
     ]
     return [(name, value) for name, value in known if value]
+
+
+def _task(task_id: str) -> Any:
+    """Return the way to the task that asked, its id alone where it is gone."""
+    pk = Task.objects.filter(task_id=task_id).values_list("pk", flat=True).first() if task_id else None
+    return call_pieces.link("orchestrators_task", str(pk), task_id) if pk else task_id

@@ -17,7 +17,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckb
 from unfold.views import ChangeList
 
 from llm_gateway import hosts, providers, trials
-from llm_gateway.admin import health
+from llm_gateway.admin import environment, health
+from llm_gateway.admin.environment import Found
 from llm_gateway.admin.health import Health
 from llm_gateway.admin.provider_forms import ProviderForm
 from llm_gateway.models import Provider
@@ -25,14 +26,8 @@ from llm_gateway.plane import catalog
 from moolai.errors import AppError
 from orgs.admin.base import ConsoleAdmin, ago, badge, user
 
-DIALECTS: Final = {"openai": "green", "anthropic": "amber", "google": "blue", "echo": "gray"}
 SHOWN_MODELS: Final = 2
 SHOWN_ADDRESS: Final = 34
-
-
-def dialect(word: str) -> SafeString:
-    """Show what a provider speaks as a badge."""
-    return format_html('<span class="mo-badge mo-badge-{}">{}</span>', DIALECTS.get(word, "gray"), word)
 
 
 class ProviderList(ChangeList):  # type: ignore[misc]
@@ -42,22 +37,23 @@ class ProviderList(ChangeList):  # type: ignore[misc]
         """Read the rows, and how they have been."""
         super().get_results(request)
         self.result_list: Any = list(self.result_list)
-        give_health(self.result_list)
+        sources = catalog.environment()
+        found = give_health(self.result_list, {source.name for source in sources})
+        self.named_by_environment = [environment.line(source, found) for source in sources]
 
 
-def give_health(rows: Collection[Any]) -> None:
-    """Give each provider its `health`: two queries. One of everybody's answers those that have none of its name."""
-    found = health.recent(now=timezone.now())
+def give_health(rows: Collection[Any], more: Collection[str] = ()) -> Found:
+    """Give each provider its `health`: two queries. One of everybody's answers those that have none of its name.
+
+    Return what was found, of the providers of the names `more` too.
+    """
+    recent = health.recent(now=timezone.now())
     shared = {row.name for row in rows if not row.organization_id}
-    owned = Provider.objects.filter(name__in=shared, organization__isnull=False, is_enabled=True)
-    owners = set(owned.values_list("organization", "name"))
+    named = Provider.objects.filter(name__in=shared | set(more), is_enabled=True)
+    found = Found(recent, set(named.values_list("organization", "name")))
     for row in rows:
-        mine = [key[:2] for key in found if key[1] == row.name and _answers(row, key[:2], owners)]
-        row.health = health.total(found, mine)
-
-
-def _answers(row: Provider, asked: tuple[str, str], owners: set[tuple[str, str]]) -> bool:
-    return asked[0] == row.organization_id if row.organization_id else asked not in owners
+        row.health = found.of_row(row)
+    return found
 
 
 @admin.register(Provider)
@@ -119,9 +115,13 @@ class ProviderAdmin(ConsoleAdmin):
     # --- pages ------------------------------------------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the door of the test button."""
-        view = self.admin_site.admin_view(self.test_view)
-        return [path("<int:pk>/test/", view, name="llm_gateway_provider_test"), *super().get_urls()]
+        """Add the doors of the test buttons."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:pk>/test/", wrap(self.test_view), name="llm_gateway_provider_test"),
+            path("environment/<str:name>/test/", wrap(self.try_environment), name="llm_gateway_provider_environment"),
+        ]
+        return [*own, *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         """Use the list whose rows know how they have been."""
@@ -131,10 +131,6 @@ class ProviderAdmin(ConsoleAdmin):
         """Read the organization along."""
         found: QuerySet[Provider] = super().get_queryset(request).select_related("organization")
         return found
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show the environment's providers above the rows."""
-        return super().changelist_view(request, {"named_by_environment": environment(), **(extra_context or {})})
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
@@ -154,23 +150,43 @@ class ProviderAdmin(ConsoleAdmin):
 
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask the provider for one token (POST), and say what became of it."""
-        if request.method != "POST" or not self.has_change_permission(request):
-            return HttpResponse(status=405 if request.method != "POST" else 403)
+        if (refused := self._refused(request)) is not None:
+            return refused
         row = Provider.objects.filter(pk=pk).first()
         if row is None:
             raise Http404("There is no such provider.")
         try:
-            trial = trials.try_out(row, model=request.POST.get("model", "").strip()[:200])
+            trial = trials.try_out(row, model=_asked(request))
         except AppError as problem:
             messages.error(request, f"{row.name}: {' '.join(problem.fields.values()) or problem.detail}")
             return self._page_of(pk)
         providers.record_test(row, acting_user=user(request), is_working=trial.is_working, error=trial.error)
-        if trial.is_working:
-            messages.success(request, f"{row.name} works: {trial.model} {_told(trial)} in {trial.duration_ms} ms.")
-        else:
-            messages.error(request, f"{row.name} did not answer ({trial.model}, {trial.duration_ms} ms): {trial.error}")
+        _tell(request, row.name, trial)
         back = reverse("admin:llm_gateway_provider_changelist")
         return HttpResponseRedirect(back) if request.POST.get("back") == "list" else self._page_of(pk)
+
+    def try_environment(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask a provider of the environment for one token (POST): it is everybody's, so for superadmins alone."""
+        if (refused := self._refused(request)) is not None:
+            return refused
+        source = next((one for one in catalog.environment() if one.name == name), None)
+        if source is None:
+            raise Http404("The environment names no such provider.")
+        try:
+            trial = trials.try_environment(source, model=_asked(request))
+        except AppError as problem:
+            messages.error(request, f"{name}: {' '.join(problem.fields.values()) or problem.detail}")
+        else:
+            result = {"is_working": trial.is_working, "error": trial.error}
+            providers.record_environment_test(source.key, acting_user=user(request), **result)
+            _tell(request, name, trial)
+        return HttpResponseRedirect(reverse("admin:llm_gateway_provider_changelist"))
+
+    def _refused(self, request: HttpRequest) -> HttpResponse | None:
+        """Return what a test is refused with: who may not change providers may not ask them either."""
+        if request.method != "POST":
+            return HttpResponse(status=405)
+        return None if self.has_change_permission(request) else HttpResponse(status=403)
 
     def _page_of(self, pk: int) -> HttpResponseRedirect:
         return HttpResponseRedirect(reverse("admin:llm_gateway_provider_change", args=[pk]))
@@ -186,7 +202,7 @@ class ProviderAdmin(ConsoleAdmin):
     @display(description="Speaks", ordering="dialect")
     def dialect_(self, row: Provider) -> SafeString:
         """Show the dialect."""
-        return dialect(row.dialect)
+        return environment.dialect(row.dialect)
 
     @display(description="Organization", ordering="organization")
     def organization_(self, row: Provider) -> SafeString:
@@ -207,7 +223,7 @@ class ProviderAdmin(ConsoleAdmin):
     @display(description="Key")
     def key(self, row: Provider) -> SafeString:
         """Show the end of the key."""
-        return key(providers.shown(row)["api_key"])
+        return environment.key(providers.shown(row)["api_key"])
 
     @display(description="Last hour")
     def hour(self, row: Any) -> SafeString:
@@ -231,24 +247,15 @@ class ProviderAdmin(ConsoleAdmin):
         )  # fmt: skip
 
 
-def key(shown: str) -> SafeString:
-    """Show a masked key: its last four characters."""
-    return format_html("<code>{}</code>", shown.replace("***", "····")) if shown else SafeString("none")
+def _asked(request: HttpRequest) -> str:
+    return request.POST.get("model", "").strip()[:200]
 
 
-def environment() -> list[dict[str, Any]]:
-    """Return the providers that the environment names, and the one that answers by itself."""
-    return [
-        {
-            "name": source.name,
-            "dialect": dialect(source.dialect),
-            "address": source.base_url or "in the process itself",
-            "key": key(f"***{source.api_key[-4:]}" if len(source.api_key) >= 12 else source.api_key and "***"),
-            "is_echo": source.dialect == catalog.ECHO,
-            "is_local": source.is_local,
-        }
-        for source in catalog.environment()
-    ]
+def _tell(request: HttpRequest, name: str, trial: trials.Trial) -> None:
+    if trial.is_working:
+        messages.success(request, f"{name} works: {trial.model} {_told(trial)} in {trial.duration_ms} ms.")
+    else:
+        messages.error(request, f"{name} did not answer ({trial.model}, {trial.duration_ms} ms): {trial.error}")
 
 
 def _told(trial: trials.Trial) -> str:
@@ -265,9 +272,9 @@ def _facts(row: Provider, found: Health, failing: dict[str, str]) -> list[tuple[
     logged = reverse("admin:llm_gateway_call_changelist")
     return [
         ("Of", row.organization.name if row.organization else "all organizations"),
-        ("Speaks", dialect(row.dialect)),
+        ("Speaks", environment.dialect(row.dialect)),
         ("Address", hosts.of(row.dialect, row.base_url) or "in the process itself"),
-        ("Key", key(providers.shown(row)["api_key"])),
+        ("Key", environment.key(providers.shown(row)["api_key"])),
         *((f"{name}, last hour", value) for name, value in health.facts(found)),
         ("Breakers of this process", f"{states or 'all closed'}; other web processes have their own"),
         ("Its calls", format_html('<a class="mo-link" href="{}?provider={}">in the log</a>', logged, row.name)),

@@ -91,6 +91,9 @@ def test_bad_limits_are_refused_by_name(people: Cast) -> None:
         "budget_usd", "budget_window", "requests_per_minute", "tokens_per_minute", "max_parallel", "by_model.0.model",
     }  # fmt: skip
     assert fields(people.alice.call("PUT", f"{OWN}/budget", {"spent_usd": 0})) == {"spent_usd"}
+    number = {"by_model": [{"model": 5, "budget_usd": 1}]}
+    assert fields(people.alice.call("PUT", f"{OWN}/budget", number)) == {"by_model.0.model"}
+    assert fields(people.alice.call("POST", f"{OWN}/api-keys", {"name": "k", "models": [5]})) == {"models.0"}
     twice = {"by_model": [{"model": "m"}, {"model": "m"}]}
     assert fields(people.alice.call("PUT", f"{OWN}/budget", twice)) == {"by_model"}
     assert fields(people.alice.call("PUT", f"{OWN}/budget", {"budget_usd": 0.0000001})) == {"budget_usd"}

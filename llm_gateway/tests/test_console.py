@@ -13,7 +13,8 @@ from llm_gateway.admin.calls import mark
 from llm_gateway.models import Attempt, Call, Prompt, Provider
 from llm_gateway.plane import callers
 from llm_gateway.plane.callers import Presented
-from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, told
+from llm_gateway.tests.console_stage import KEY, PUBLIC, made, provider, queries, told
+from orchestrators import work
 from orgs import keys, organizations, sealed
 from orgs.models import AuditEntry, Organization, User
 
@@ -121,6 +122,46 @@ def test_a_prompts_page_says_who_answered_or_was_asked_last(console: Client, acm
         assert "ours/small" in text
 
 
+def test_the_environments_providers_are_tried_by_the_same_button_and_its_test_is_audited(
+    console: Client, settings: Any
+) -> None:
+    settings.LLM_ENVIRONMENT = {"openai": ("openai", "http://127.0.0.1:9/v1", KEY, False)}
+    echo, ours, nobody = (
+        reverse("admin:llm_gateway_provider_environment", args=[name]) for name in ("echo", "openai", "azure")
+    )
+    assert all(url in console.get(LIST).content.decode() for url in (echo, ours))
+    answer = console.post(echo)
+    assert answer["Location"] == LIST
+    assert "echo works: echo said “ping” in" in told(answer)
+    assert "say which one to ask" in told(console.post(ours))
+    assert "openai did not answer (gpt-5," in told(console.post(ours, {"model": "gpt-5"}))
+    assert KEY not in str(AuditEntry.objects.values())
+    rows = AuditEntry.objects.filter(action="provider.test").order_by("pk")
+    assert [(row.target_id, row.organization_id, row.after["is_working"]) for row in rows] == [
+        ("env:echo", "", True), ("env:openai", "", False),
+    ]  # fmt: skip
+    assert console.post(nobody).status_code == 404
+    assert console.get(ours).status_code == 405
+    vera = Client()
+    vera.force_login(User.objects.create_user("vera", is_staff=True))
+    assert vera.post(ours).status_code in (302, 403)
+    assert rows.count() == 2
+
+
+def test_the_environments_providers_say_how_they_have_been(console: Client, acme: Organization, settings: Any) -> None:
+    settings.LLM_ENVIRONMENT = {"ours": ("openai", "http://127.0.0.1:9/v1", KEY, False)}
+    organizations.create("beta", name="Beta", acting_user=None)
+    made(1, error="api_error"), made(2), made(3, organization_id="beta", model="large")
+    empty, before = console.get(LIST).content.decode(), queries(console, LIST)
+    assert "3 calls · 33.3 % failed · 200 ms" in empty
+    assert 'value="small"' in empty  # what is asked of it most is what a test asks
+    provider(acme)
+    assert "1 calls · 0.0 % failed · 200 ms" in console.get(LIST).content.decode()  # Acme's go to its own now
+    provider(None)
+    assert console.get(LIST).content.decode().count("No calls") == 2  # echo, and the one behind everybody's
+    assert queries(console, LIST) == before
+
+
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
@@ -189,12 +230,35 @@ def test_attempts_stand_where_they_were_on_the_line_of_time(acme: Organization) 
     assert failed.text == "overloaded · HTTP 529 · 250 ms"
 
 
+def test_an_attempt_begins_before_its_first_token_whatever_two_clocks_say(acme: Organization) -> None:
+    now = timezone.now()
+    row = Call(call_id="c", requested_model="m", started_at=now, latency_ms=1.0, first_token_ms=0.3, status="completed")
+    echo = Attempt(
+        number=1, provider="echo", model="echo", started_at=now + timedelta(milliseconds=0.6), latency_ms=0.2
+    )
+    whole, one = call_pieces.draw(row, [echo], now=now)
+    assert (one.left, one.mark, whole.mark) == ("30.00", "30.00", "30.00")
+
+
 @pytest.mark.parametrize(
     ("micros", "text"),
     [(0, "$0.00"), (7, "$0.000007"), (99_999, "$0.099999"), (100_000, "$0.10"), (12_345_678_000, "$12,345.68")],
 )
 def test_money_shows_all_places_where_it_is_little(micros: int, text: str) -> None:
     assert words.usd(micros) == text
+
+
+def test_the_page_of_a_prompt_leads_to_its_organization_and_its_task(console: Client, acme: Organization) -> None:
+    task = work.create(acme, task_type="x", payload={}, priority=5, acting_user=None)
+    for number, task_id in enumerate((task.task_id, "tsk_gone")):
+        Prompt.objects.create(prompt_id=f"prm_{number}", organization=acme, created_at=timezone.now(), task_id=task_id)
+    asked, orphan = (
+        console.get(reverse("admin:llm_gateway_prompt_change", args=[row.pk])).content.decode()
+        for row in Prompt.objects.order_by("pk")
+    )
+    assert reverse("admin:orgs_organization_change", args=["acme"]) in asked
+    assert f'href="{reverse("admin:orchestrators_task_change", args=[task.pk])}"' in asked
+    assert "tsk_gone" in orphan
 
 
 # --- the playground --------------------------------------------------------------------------------------------------

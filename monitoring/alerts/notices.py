@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from monitoring.models import Alert
+from orgs import keys
 
 WORDS: Final = {
     "trigger": "Firing", "escalate": "Escalated", "acknowledge": "Acknowledged", "resolve": "Resolved",
@@ -73,9 +74,9 @@ def _approval_facts(notice: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Priority", notice["priority"]),
         ("Organization", notice["organization_id"]),
         ("Task", notice["task_id"]),
-        ("Created by", notice["created_by"]),
+        ("Created by", keys.named(str(notice["created_by"]))),
         ("Since", notice["started_at"]),
-        ("Decided by", notice["decided_by"]),
+        ("Decided by", keys.named(str(notice["decided_by"]))),
         ("Until", notice["resolved_at"] or notice["expires_at"]),
     ]
     return [(name, str(text)) for name, text in found if text]

@@ -17,7 +17,7 @@ from monitoring.approvals.links import Link
 from moolai.errors import AppError, Conflict, NotFound
 from orchestrators.models import Approval
 from orchestrators.work import approvals
-from orgs import audit, counters, rates
+from orgs import audit, counters, keys, rates
 
 MAX_REASON: Final = 500
 POLICY: Final = (
@@ -77,7 +77,9 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _ask(request: HttpRequest, link: Link, *, status: int = 200, problem: str = "") -> HttpResponse:
-    return _page(request, status, heading="Approve this task?", link=link, task=link.approval.task, problem=problem)
+    task = link.approval.task
+    shown = {"link": link, "task": task, "creator": keys.named(task.created_by), "problem": problem}
+    return _page(request, status, heading="Approve this task?", **shown)
 
 
 def _decide(request: HttpRequest, link: Link) -> HttpResponse:
@@ -102,7 +104,7 @@ def _decide(request: HttpRequest, link: Link) -> HttpResponse:
 
 def _decided(request: HttpRequest, link: Link) -> HttpResponse:
     row = link.approval
-    who = f" by {row.decided_by}" if row.decided_by else ""
+    who = f" by {keys.named(row.decided_by)}" if row.decided_by else ""
     when = f" on {row.decided_at:%Y-%m-%d at %H:%M} UTC" if row.decided_at else ""
     text = f"{GONE[Approval.Status(row.status)]}{who}{when}."
     return _page(

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from monitoring.alerts import channels, dispatch
 from monitoring.alerts.senders import slack
+from monitoring.alerts.senders.letters import Letter
 from monitoring.approvals import links, telling
 from monitoring.models import Channel, Delivery
 from monitoring.tests import receivers
@@ -20,7 +21,7 @@ from moolai.errors import InvalidInput
 from orchestrators import work
 from orchestrators.models import Approval, Task
 from orchestrators.work import approvals, sweeping
-from orgs import organizations, rates
+from orgs import audit, organizations, rates
 from orgs.models import AuditEntry, Organization
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +93,22 @@ def test_a_channel_that_takes_approvals_is_told_from_beginning_to_end(receiver: 
     assert "not on a Friday" in bodies[2]
     assert not any("not-for-chats" in body for body in bodies)
     assert not any("apl_" in str(row.notice) for row in Delivery.objects.all())
+
+
+@pytest.mark.parametrize(
+    ("status", "action", "mark"),
+    [
+        ("pending", "trigger", "🟠"), ("approved", "resolve", "🟢"), ("rejected", "resolve", "🟢"),
+        ("expired", "resolve", "⚪"), ("withdrawn", "resolve", "⚪"),
+    ],
+)  # fmt: skip
+def test_slack_marks_what_nobody_decided_and_calls_a_key_by_its_name(status: str, action: str, mark: str) -> None:
+    with audit.origin("key key_a1afa215cc32598c (ci-pipeline)"):
+        row = waiting()
+    row.approval.status = status
+    told = slack.message(Letter("slack", "", "", {}, (), "dlv_1", action, telling.notice(row.approval, row), 0.0))
+    assert told["text"].startswith(mark)
+    assert "*Created by:* API key “ci-pipeline”" in str(told["blocks"])
 
 
 def test_what_was_decided_before_anybody_heard_is_not_told(receiver: Receiver) -> None:

@@ -93,6 +93,7 @@ class AgentAdmin(ConsoleAdmin):
     list_display = ["who", "state", "can", "open_", "day", "took", "busy"]
     list_display_links = ["who"]
     list_filter = [("organization", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter)]
+    list_before_template = "admin/orchestrators/agent/live_bar.html"
     search_fields = ["agent_id", "name"]
     search_help_text = "Search by id or name"
     ordering = ["organization_id", "agent_id"]

@@ -21,7 +21,7 @@ from moolai.errors import AppError
 from orchestrators.admin import task_pieces, task_words
 from orchestrators.models import Approval
 from orchestrators.work import approvals
-from orgs import authentication
+from orgs import authentication, keys
 from orgs.admin.base import DrawnAdmin, ago, user
 from orgs.models import User
 
@@ -84,12 +84,12 @@ class ApprovalAdmin(DrawnAdmin):
     @display(description="Task")
     def what(self, row: Any) -> SafeString:
         """Show the type with the way to its page, whose it is, and how its payload begins."""
-        peek = getattr(row, "peek", "")
+        peek, creator = getattr(row, "peek", ""), keys.named(row.task.created_by)
         more = "…" if len(peek) > PEEK else ""
         return format_html(
             '<span class="mo-name tk-what"><a class="mo-link" href="{}"><b>{}</b></a><small>{} · by {}</small>'
             "<details><summary>Payload</summary><pre>{}{}</pre></details></span>",
-            task_pieces.page(row.task_id), row.task.task_type, row.task.organization_id, row.task.created_by,
+            task_pieces.page(row.task_id), row.task.task_type, row.task.organization_id, creator,
             peek[:PEEK], more,
         )  # fmt: skip
 
@@ -121,7 +121,7 @@ class ApprovalAdmin(DrawnAdmin):
     @display(description="By")
     def by(self, row: Approval) -> str:
         """Show who decided."""
-        return row.decided_by or "nobody"
+        return keys.named(row.decided_by) or "nobody"
 
     @display(description="When")
     def decided(self, row: Approval) -> SafeString:
@@ -189,7 +189,7 @@ class ApprovalAdmin(DrawnAdmin):
             "title": f"{verdict.capitalize()} {len(rows)} task{'s' * (len(rows) != 1)}",
             "verdict": verdict,
             "opts": self.opts,
-            "rows": [(row, task_words.level(row.task)) for row in rows[:20]],
+            "rows": [(row, task_words.level(row.task), keys.named(row.task.created_by)) for row in rows[:20]],
             "count": len(rows),
             "action": f"{verdict}_chosen",
             "chosen": [row.pk for row in rows],

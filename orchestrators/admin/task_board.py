@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Count, F, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -57,6 +58,7 @@ class Card:
     level: SafeString
     when: SafeString
     note: str
+    is_dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +155,21 @@ def _column(plan: Plan, rows: QuerySet[Task], numbers: dict[str, int], wish: Wis
 
 def _card(row: Task, plan: Plan, *, now: datetime) -> Card:
     moment = {"processing": row.started_at, "done": row.completed_at, "failed": row.completed_at}.get(plan.name)
-    return Card(
-        row, task_pieces.page(row.pk), task_words.level(row), ago(moment or row.created_at), _note(row, plan, now=now)
-    )
+    when, note = ago(moment or row.created_at), _note(row, plan, now=now)
+    return Card(row, task_pieces.page(row.pk), task_words.level(row), when, note, row.status == Status.DEAD)
 
 
 def _note(row: Task, plan: Plan, *, now: datetime) -> str:
     """Say what is worth knowing in this column."""
     if plan.name == "processing":
-        return row.holder
+        return f"attempt {row.attempts} · {row.holder}" if row.attempts > 1 else row.holder
     if plan.name == "done" and row.completed_at and row.started_at:
         return f"took {task_words.span((row.completed_at - row.started_at).total_seconds())}"
     if plan.name == "failed":
         return row.error
-    if plan.name == "assigned" and row.run_after > now:
-        return f"attempt {row.attempts} failed; tried again {until(row.run_after, now=now)}"
+    if plan.name == "assigned" and row.attempts:
+        again = f"tried again {until(row.run_after, now=now)}; " if row.run_after > now else ""
+        return f"{again}attempt {row.attempts} of {settings.TASK_MAX_ATTEMPTS}: {row.error or 'given back'}"
     late = row.sla_target is not None and row.sla_target <= now
     return "late" if late else ""
 

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from orchestrators.admin import task_steps, task_words
 from orchestrators.models import Agent, Approval, Instance, Task
 from orchestrators.work import approvals, board, counts
-from orgs import authentication
+from orgs import authentication, keys
 from orgs.admin.base import ago, exact, until
 from orgs.models import AuditEntry, User
 
@@ -92,7 +92,9 @@ def _facts(task: Task, approval: Approval | None, *, now: datetime) -> list[tupl
     ]
     if task.source:
         found.append(("Source", task.source))
-    found.append(("Created by", task.created_by))
+    found.append(
+        ("Created by", format_html('<span title="{}">{}</span>', task.created_by, keys.named(task.created_by)))
+    )
     if approval is not None:
         found.append(("Approval", format_html("{} {}", task_words.decision(approval), _decided(approval))))
     if task.metadata:
@@ -152,7 +154,7 @@ def _decided(approval: Approval) -> SafeString:
     """Say who decided and why, or until when somebody may."""
     if approval.status == Approval.Status.PENDING:
         return format_html("{}, asked {}", _expiry(approval), ago(approval.created_at))
-    by = f"by {approval.decided_by}" if approval.decided_by else ""
+    by = f"by {keys.named(approval.decided_by)}" if approval.decided_by else ""
     why = f": {approval.decision_reason}" if approval.decision_reason else ""
     return format_html("{}{}", by, why)
 

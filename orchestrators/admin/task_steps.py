@@ -7,6 +7,7 @@ from typing import Final
 
 from orchestrators.admin.task_words import span
 from orchestrators.models import Task, TaskStep
+from orgs import keys
 from orgs.admin import bars
 from orgs.admin.bars import Bar
 from orgs.admin.base import ago
@@ -65,9 +66,9 @@ def lines(steps: Iterable[TaskStep]) -> list[Line]:
 
 def _line(step: TaskStep) -> Line:
     if step.kind == Kind.EVENT:
-        return Line("campaign", "gray", f"Published “{step.note}”", step.actor, "", ago(step.at))
+        return Line("campaign", "gray", f"Published “{step.note}”", keys.named(step.actor), "", ago(step.at))
     icon, tone, _ = WORDS[f"task.{step.kind}"]
-    return Line(icon, tone, SAID[Kind(step.kind)], step.actor, step.note, ago(step.at))
+    return Line(icon, tone, SAID[Kind(step.kind)], keys.named(step.actor), step.note, ago(step.at))
 
 
 def phases(steps: Iterable[TaskStep]) -> list[Phase]:

@@ -18,7 +18,7 @@ from orchestrators.models import Agent, Approval, Route, Task, TaskStep
 from orchestrators.models.task import GIVEN
 from orchestrators.work import agents, approvals, board, loads, routes, routing
 from orchestrators.work.holding import Holder
-from orgs import events, organizations
+from orgs import audit, events, organizations
 from orgs.models import AuditEntry, Organization, User
 from orgs.tests.desk import said
 
@@ -127,6 +127,58 @@ def test_levels_are_ranges_of_numbers_and_each_filter_says_which(console: Client
 
 
 @pytest.mark.once
+def test_a_card_says_how_often_it_was_tried_and_which_one_is_dead(
+    console: Client, acme: Organization, settings: Any
+) -> None:
+    settings.TASK_MAX_ATTEMPTS = 3
+    now = timezone.now()
+    back, resting, tried, dead = (task(acme, kind=name) for name in ("back", "resting", "tried", "dead"))
+    rows = Task.objects.filter
+    rows(pk=back.pk).update(attempts=1, error="orch-1 did not renew its lease", run_after=now)
+    rows(pk=resting.pk).update(attempts=2, error="it broke", run_after=now + timedelta(seconds=90))
+    rows(pk=tried.pk).update(status="in_progress", attempts=2, holder="orch-2", started_at=now)
+    text = text_of(console.get(COLUMNS))
+    assert "Dead" not in text
+    rows(pk=dead.pk).update(status="dead", completed_at=now, error="used up")
+    text = text_of(console.get(COLUMNS))
+    for words in (
+        "back attempt 1 of 3: orch-1 did not renew its lease",
+        "resting tried again in 1 minute; attempt 2 of 3: it broke", "attempt 2 · orch-2", "Dead used up",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+@pytest.mark.once
+def test_whoever_decides_reads_the_names_of_keys(console: Client, acme: Organization) -> None:
+    with audit.origin("key key_a1afa215cc32598c (ci (of “ops”))"):
+        row = task(acme, priority="P1")
+    name = "API key “ci (of “ops”)”"
+    for answer in (console.get(INBOX), console.get(page(row))):
+        assert name in text_of(answer)
+        assert "by key key_" not in text_of(answer)
+    together = {"action": "approve_chosen", "_selected_action": [row.approval.pk]}
+    assert name in text_of(console.post(INBOX, together))
+    with audit.origin("key key_a1afa215cc32598c (ci)"):
+        approvals.approve(row.approval, acting_user=None)
+    assert "API key “ci”" in text_of(console.get(f"{INBOX}?state=history"))
+
+
+@pytest.mark.once
+def test_every_page_begins_with_the_way_to_its_content_and_no_form_leads_to_itself(
+    console: Client, acme: Organization
+) -> None:
+    add = reverse("admin:orchestrators_task_add")
+    for url in (BOARD, LIST, add, reverse("admin:index")):
+        text = console.get(url).content.decode()
+        assert text.index('<a class="mo-skip" href="#content">') < text.index('id="nav-sidebar"')
+        assert 'id="content"' in text
+    assert 'class="addlink' in console.get(LIST).content.decode()
+    assert 'class="addlink' not in console.get(add).content.decode()
+    agents_ = console.get(reverse("admin:orchestrators_agent_changelist")).content.decode()
+    assert 'data-live-topics="events"' in agents_
+    assert 'data-list-kinds="task."' in agents_
+
+
 def test_the_board_and_the_pages_ask_as_often_for_many_tasks_as_for_few(console: Client, acme: Organization) -> None:
     now = timezone.now()
     rows = [

@@ -115,6 +115,13 @@ def test_a_name_without_an_address_may_be_saved_and_is_asked_for_again_when_it_i
         destinations.resolve("https://later.example/")
 
 
+def test_a_port_is_refused_before_its_name_has_an_address_unless_it_may_lie_in_an_allowed_network(names: Any) -> None:
+    names({})
+    with pytest.raises(NotAllowed, match="Port 8443 is not allowed"):
+        destinations.require("https://later.example:8443/v1")
+    assert destinations.require("https://later.example:8443/v1", allowed_networks=LOOPBACK).port == 8443
+
+
 def test_the_controllers_own_names_are_inside(names: Any, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["moolai.example.com", ".own.example"]
     own = ["moolai.example.com", "own.example", "a.own.example", socket.gethostname()]

@@ -58,7 +58,7 @@ def test_an_organizations_machines_and_one_of_them_over_every_range_and_its_fram
     expect(page.get_by_text("No orchestrator of this organization has sent a sample")).to_be_visible()
     stage.installation.manage("shell", "-c", HISTORY)
     page.reload()
-    expect(page.locator("[data-columns] canvas")).to_have_count(6)
+    expect(page.locator("[data-columns] canvas")).to_have_count(9)
     expect(page.locator(CPU)).to_contain_text("%")
     take_pictures(stage, tmp_path, "organization")
     with page.expect_navigation():
@@ -102,7 +102,7 @@ def test_the_system_page_draws_gaps_follows_the_clock_and_keeps_no_more_than_its
     stage.installation.manage("shell", "-c", HISTORY)
     page.reload()
     stage.wait_live()
-    expect(page.locator("[data-columns] canvas")).to_have_count(13)
+    expect(page.locator("[data-columns] canvas")).to_have_count(16)
     cpu = page.evaluate(f"{DRAWN}[1]")
     assert any(value is None and cpu[at - 1] is not None for at, value in enumerate(cpu) if 0 < at < len(cpu) - 1)
     assert "Times in" in page.locator("[data-zone]").inner_text()

@@ -340,6 +340,9 @@ DEEDS: Final[dict[str, Deed]] = {
     "llm_gateway.Provider delete": _post("llm_gateway_provider_delete", _provider, {"post": "yes"}),
     "llm_gateway.Provider delete_selected": _action("llm_gateway_provider", "delete_selected", _provider),
     "llm_gateway.Provider llm_gateway_provider_test": _post("llm_gateway_provider_test", _provider, {"back": "list"}),
+    "llm_gateway.Provider llm_gateway_provider_environment": _post(
+        "llm_gateway_provider_environment", lambda _: "echo", {}
+    ),
     "llm_gateway.GatewayPolicy add": _add(
         "llm_gateway_gatewaypolicy", organization="{organization}", keeps_content="on", content_days="7"
     ),

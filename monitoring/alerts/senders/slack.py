@@ -11,6 +11,7 @@ from monitoring.alerts.senders import letters
 from monitoring.alerts.senders.letters import Letter
 
 MARKS: Final = {"info": "🔵", "warning": "🟡", "error": "🟠", "critical": "🔴"}
+ENDS: Final = dict.fromkeys(("expired", "withdrawn"), "⚪")  # of an approval that nobody decided
 TITLE_LENGTH, TEXT_LENGTH = 150, 2_900
 MARKUP: Final = re.compile(r"[@`|]|(?<![^\W_])[*_~]|[*_~](?![^\W_])")  # `tsk_1` has none: its mark is within a word
 BREAK: Final = "\u2060"  # a word joiner: no space is seen, and `@channel` is no mention
@@ -24,7 +25,7 @@ def send(letter: Letter) -> None:
 def message(letter: Letter) -> dict[str, Any]:
     """Return the message: `text` is what a notification shows, `blocks` what the channel does."""
     notice = letter.notice
-    mark = "🟢" if letter.action == "resolve" else MARKS[str(notice["severity"])]
+    mark = ENDS.get(str(notice["status"]), "🟢") if letter.action == "resolve" else MARKS[str(notice["severity"])]
     head = f"{mark} {notices.word(notice, action=letter.action)}: {notice['title']}"
     facts = [f"*{name}:* {escape(value)}" for name, value in notices.facts(notice)]
     blocks: list[dict[str, Any]] = [
