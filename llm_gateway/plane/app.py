@@ -208,7 +208,7 @@ def _enveloped(content: bytes, target: Target, account: accounts.Account) -> byt
 
 async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = False) -> None:
     """Answer with a problem, unless an answer has begun: then all that is left is to break it off."""
-    if exchange.status:
+    if exchange.has_head:
         raise ConnectionAbortedError(problem.message) from None  # the server logs it: what it came of may hold a prompt
     headers = [RETRY] if is_final or problem.code in NO_RETRY else []
     if problem.retry_after is not None and problem.status in (429, 503, 529):
