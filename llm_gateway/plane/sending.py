@@ -12,7 +12,7 @@ from llm_gateway.dialects import anthropic, google, openai
 from llm_gateway.plane.catalog import Source
 from llm_gateway.plane.posting import Answer, Body
 from llm_gateway.plane.upstream import Lines, NoAddress
-from llm_gateway.problems import Problem
+from llm_gateway.problems import Problem, bad_answer
 from llm_gateway.shapes import Dialect, Outgoing
 
 DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}
@@ -20,6 +20,7 @@ API_KEY: Final = "api-key"  # Azure's header
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MIN_SECRET_LENGTH: Final = 6
+ANSWERED: Final = (200, 201)  # of an answer; servers that take each POST for something new say 201
 REFUSED_KEY: Final = "The provider refused the key that is stored for it."
 _ID: Final = re.compile(r"(?=[A-Za-z._:\-]*[0-9])[A-Za-z0-9._:\-]{1,128}")
 _KEYS: Final = re.compile(r"\b(sk-|sk_|AIza|Bearer )[A-Za-z0-9_\-*.]{6,}")
@@ -109,6 +110,9 @@ async def problem_of(response: Answer, source: Source) -> Problem:
     """Return what an answer that is no success says, without anything secret."""
     if 300 <= response.status < 400:
         return Problem(502, "api_error", "The provider redirects; redirects are not followed.", code="provider_error")
+    if not 400 <= response.status < 600:
+        response.close()  # what follows such a head is anyone's guess
+        return bad_answer(f"The provider answered with the status {response.status}, which is no answer.")
     body = await _some(response)
     found = DIALECTS[source.dialect].problem(response.status, body)
     if found.status in (401, 403, 407):

@@ -107,8 +107,9 @@ def test_what_nobody_can_answer_is_said_in_the_surfaces_shape(stage: Stage, mode
     assert "canary" not in json.dumps(body)
     assert eventually(lambda: Call.objects.exclude(status="running").latest("started_at").error == code)
     call = Call.objects.latest("started_at")
-    assert (call.cost_usd_micros > 0) == (mode == "never")  # what we cut off is billed, what it broke off is not
-    assert call.is_estimated == (mode == "never")
+    is_billed = mode in ("never", "garbage")  # what we cut off, or could not read; what it refused is not
+    assert ((call.cost_usd_micros > 0), call.is_estimated) == (is_billed, is_billed)
+    assert (call.output_tokens > 0) == (mode == "garbage")
     assert (call.provider, call.model, call.surface) == ("openai", "gpt-4o-mini", "chat/completions")
     assert call.tries.latest("pk").http_status == {"401": 401, "redirect": 302, "garbage": 200}.get(mode, status)
 
