@@ -1,6 +1,7 @@
 """The data plane's doors: which path is which surface, and what becomes of everything that is not served."""
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,7 @@ from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem, Refused, bad_answer
-from llm_gateway.surfaces import chat, completions, embeddings, messages, responses
+from llm_gateway.surfaces import chat, completions, embeddings, limits, messages, responses
 from moolai import errors
 from moolai.errors import AppError
 from orgs import parsing
@@ -44,6 +45,7 @@ UNKNOWN: Final = "/v1/(unknown)"
 FOREIGN: Final = ("/v1/performance", "/v1/ai-orchestration")
 CALL_ID: Final = b"x-moolai-call-id"
 RETRY: Final = (b"x-should-retry", b"false")
+_JSON: Final = re.compile(r"application/json|[^/ ]+/[^/ ]+\+json")
 
 
 def serves(path: str) -> bool:
@@ -173,6 +175,7 @@ async def _guard(
         account.watch = plane.observer.watch(exchange, account, policy)
         account.fail(checking.CODE)
         account.close()
+        exchange.more.append((CALL_ID, order.call_id.encode()))
         raise Failed(checking.refusal(blocked.rule, "request")) from None
 
 
@@ -182,13 +185,28 @@ def _takes_events(accept: str) -> bool:
 
 
 async def _read(exchange: Exchange) -> tuple[Any, int]:
-    """Return the body's document and how many bytes it had."""
+    """Return the body's document and how many bytes it had; raises AppError."""
+    if not is_json(exchange.header(b"content-type")):
+        raise AppError("unsupported_media_type")
     raw = await exchange.read()
     try:
         return orjson.loads(raw), len(raw)
     except (orjson.JSONDecodeError, RecursionError):
-        parsing.parse(raw)  # says what is wrong, and where
+        parsing.parse(raw, max_depth=limits.MAX_DEPTH)  # says what is wrong, and where
         raise AppError("invalid_json") from None
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is that of JSON in UTF-8; one that is not there is taken for it."""
+    if content_type in ("application/json", ""):
+        return True
+    kind, *parameters = content_type.lower().split(";")
+    charsets = [
+        value.strip().strip('"')
+        for name, _, value in (one.partition("=") for one in parameters)
+        if name.strip() == "charset"
+    ]
+    return (not kind.strip() or _JSON.fullmatch(kind.strip()) is not None) and set(charsets) <= {"utf-8", "utf8"}
 
 
 def _enveloped(content: bytes, target: Target, account: accounts.Account) -> bytes:

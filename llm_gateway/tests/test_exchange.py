@@ -1,4 +1,4 @@
-"""An exchange whose head cannot be written: its client is told in the surface's shape, and never left in silence."""
+"""An exchange: what it takes for JSON, and that a head that cannot be written leaves nobody in silence."""
 
 import asyncio
 import json
@@ -35,3 +35,25 @@ def test_an_answer_whose_head_breaks_is_500_in_the_surfaces_shape(path: str, kin
     asyncio.run(answer())
     assert [message.get("status") for message in sent] == [500, None]
     assert json.loads(sent[1]["body"])["error"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_taken"),
+    [
+        ("", True),
+        ("application/json", True),
+        ("Application/JSON; charset=UTF-8", True),
+        ('application/json;charset="utf-8"', True),
+        ("application/json; profile=x", True),
+        ("application/vnd.api+json", True),
+        ("application/json; charset=utf-16", False),
+        ("application/json; Charset = latin-1", False),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        ("application/jsonl", False),
+        ("+json", False),
+        ("; charset=utf-8", True),
+    ],
+)
+def test_what_is_taken_for_json(content_type: str, is_taken: bool) -> None:
+    assert app.is_json(content_type) == is_taken
