@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,6 +22,7 @@ DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic,
 API_KEY: Final = "api-key"  # Azure's header
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MAX_WAIT_SECONDS: Final = 86_400
 MIN_SECRET_LENGTH: Final = 6
 ANSWERED: Final = (200, 201)  # of an answer; servers that take each POST for something new say 201
 REFUSED_KEY: Final = "The provider refused the key that is stored for it."
@@ -167,13 +171,22 @@ BROKEN: Final = (aiohttp.ClientError, TimeoutError, NoAddress, TooLarge, OSError
 
 
 def _seconds(headers: Any) -> float | None:
-    """Return the seconds of a provider's Retry-After (also in milliseconds, as OpenAI has it)."""
+    """Return the seconds of a provider's Retry-After: a number, also in milliseconds as OpenAI has it, or a date."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "")
         try:
             value = float(text) * scale
         except ValueError:
-            continue
-        if 0 <= value < 86_400:
+            value = _until(text)
+        if 0 <= value < MAX_WAIT_SECONDS:
             return value
     return None
+
+
+def _until(text: str) -> float:
+    """Return how many seconds there are until an HTTP date, -1 where that is none; one that is over is now."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return -1.0
