@@ -73,7 +73,7 @@ async def _ask(source: Source, model: str) -> tuple[str, str]:
                 {"model": model, "messages": QUESTION, "max_tokens": 1}, model=model, is_stream=False
             )
             async with sending.sent(lines, source, outgoing) as response:
-                if response.status != 200:
+                if response.status not in sending.ANSWERED:
                     return (await sending.problem_of(response, source)).message, ""
                 payload = await sending.whole(response)
         found = dialect.answer(sending.parsed(payload), model=model, call_id="trial", created=int(time.time()))

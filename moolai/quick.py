@@ -17,6 +17,7 @@ from moolai import plain
 from moolai.wire import RequestProtocol
 
 CLOSE: Final = (b"connection", b"close")
+MIN_STATUS, MAX_STATUS = 200, 599  # of an answer; those below are no end
 Message = dict[str, Any]
 _line: Final = b": ".join
 
@@ -210,21 +211,32 @@ class QuickCycle(RequestResponseCycle):
         if is_last:
             self._complete()
 
+    async def run_asgi(self, app: Any) -> None:
+        """Run the application; a call that ends without a whole answer ends its connection too."""
+        try:
+            await super().run_asgi(app)
+        finally:
+            if not self.response_complete:
+                self.transport.close()
+
     def _head(self, status: int, given: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of an answer; nothing has changed when it raises, for what cannot stand in one."""
+        if not MIN_STATUS <= status <= MAX_STATUS:
+            raise RuntimeError("This is no status of an answer.")
         fields, known = [*self.default_headers, *given], {name.lower(): value for name, value in given}
         length = known.get(b"content-length")
-        if length is None:
+        left = None if length is None else int(length)
+        if left is None:
             fields.append((b"transfer-encoding", b"chunked"))
-        else:
-            self.left = int(length)
-        if known.get(b"connection", b"").lower() == b"close":
-            self.keep_alive = False
-        elif not self.keep_alive:
+        is_last = known.get(b"connection", b"").lower() == b"close"
+        if not is_last and not self.keep_alive:
             fields.append(CLOSE)
         lines = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status]), *map(_line, fields)]
         head = b"\r\n".join(lines)
         if head.count(b"\n") != len(fields) or head.count(b"\r") != len(fields) or b"\0" in head:
             raise RuntimeError("A header of the answer holds the end of a line.")
+        self.left = left
+        self.keep_alive = self.keep_alive and not is_last
         return head + b"\r\n\r\n"
 
     def _framed(self, data: bytes, *, is_last: bool) -> bytes:

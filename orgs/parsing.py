@@ -44,18 +44,18 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def parse(content: bytes) -> dict[str, Any]:
+def parse(content: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the JSON object in `content`, else raise AppError.
 
     `invalid_json`, `not_an_object`, `invalid_number` (NaN, Infinity, beyond a double), `invalid_string` (NUL or a lone
-    surrogate), `too_deep` (more than 32 levels), `invalid_field` (an integer beyond ±2^63); the path is named.
+    surrogate), `too_deep` (more than `max_depth` levels), `invalid_field` (an integer beyond ±2^63); the path is named.
     """
     if not content.strip():
         raise AppError("not_an_object")
     try:
         document = json.loads(content.decode(), parse_int=_integer)
     except RecursionError:
-        raise AppError("too_deep") from None
+        raise _too_deep(max_depth) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise AppError("invalid_json", f"Malformed JSON at {where}.") from None
@@ -63,8 +63,12 @@ def parse(content: bytes) -> dict[str, Any]:
         raise AppError("invalid_json") from None
     if not isinstance(document, dict):
         raise AppError("not_an_object")
-    _walk(document)
+    _walk(document, max_depth)
     return document
+
+
+def _too_deep(most: int) -> AppError:
+    return AppError("too_deep", f"Nest at most {most} levels.")
 
 
 def _integer(digits: str) -> int:
@@ -72,12 +76,12 @@ def _integer(digits: str) -> int:
     return int(digits) if len(digits.lstrip("-")) <= MAX_DIGITS else MAX_INTEGER
 
 
-def _walk(root: dict[str, Any]) -> None:
+def _walk(root: dict[str, Any], max_depth: int) -> None:
     stack: list[tuple[Any, int, str]] = [(root, 1, "")]
     while stack:
         value, depth, path = stack.pop()
-        if isinstance(value, dict | list) and depth > MAX_DEPTH:
-            raise AppError("too_deep")
+        if isinstance(value, dict | list) and depth > max_depth:
+            raise _too_deep(max_depth)
         if isinstance(value, dict):
             for key, child in value.items():
                 _check_string(key, path or "body")

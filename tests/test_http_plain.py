@@ -136,13 +136,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await left.wait()
         gone.append((await receive())["type"])
         return
+    status = int(message["body"][1:]) if message["body"][:1] == b"S" else 200
     headers = {
         PATH: [(b"content-length", b"%d" % len(message["body"]))],
         "/v1/completions": [(b"x-a", b"b\r\nx-injected: c")],
         "/v1/embeddings": [(b"content-length", b"1")],
         "/v1/responses": [(b"Content-Length", b"28"), (b"Connection", b"close")] if message["body"][:1] == b"D" else [],
     }.get(scope["path"], [])
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     if scope["path"] == "/v1/responses":
         for _ in range(2):
             await send({"type": "http.response.body", "body": b"part", "more_body": True})
@@ -230,6 +231,21 @@ async def answers() -> None:
         writer.transport.abort()
         await until(lambda: bool(gone))
     assert gone == ["http.disconnect"]
+
+
+@pytest.mark.parametrize("status", [99, 101, 600, 999])
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_head_that_cannot_be_written_is_no_silence(status: int, is_plain: bool) -> None:
+    async def ask() -> bytes:
+        body = b"S%d" % status
+        chunked = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % PATH.encode()
+        by_h11 = chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        async with served() as port:
+            return await exchange(port, call(body=body) if is_plain else by_h11)
+
+    answer = asyncio.run(ask())  # and the connection was closed
+    assert answer.startswith(b"HTTP/1.1 500") or (not is_plain and not answer)
+    assert b"S%d" % status not in answer
 
 
 async def last_answer() -> bytes:

@@ -1,6 +1,7 @@
 """The data plane's doors: which path is which surface, and what becomes of everything that is not served."""
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,7 @@ from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem, Refused, bad_answer
-from llm_gateway.surfaces import chat, completions, embeddings, messages, responses
+from llm_gateway.surfaces import chat, completions, embeddings, limits, messages, responses
 from moolai import errors
 from moolai.errors import AppError
 from orgs import parsing
@@ -44,6 +45,7 @@ UNKNOWN: Final = "/v1/(unknown)"
 FOREIGN: Final = ("/v1/performance", "/v1/ai-orchestration")
 CALL_ID: Final = b"x-moolai-call-id"
 RETRY: Final = (b"x-should-retry", b"false")
+_JSON: Final = re.compile(r"application/json|[^/ ]+/[^/ ]+\+json")
 
 
 def serves(path: str) -> bool:
@@ -175,6 +177,7 @@ async def _guard(
         account.watch = plane.observer.watch(exchange, account, policy)
         account.fail(checking.CODE)
         account.close()
+        exchange.more.append((CALL_ID, order.call_id.encode()))
         raise Failed(checking.refusal(blocked.rule, "request")) from None
 
 
@@ -184,13 +187,28 @@ def _takes_events(accept: str) -> bool:
 
 
 async def _read(exchange: Exchange) -> tuple[Any, int]:
-    """Return the body's document and how many bytes it had."""
+    """Return the body's document and how many bytes it had; raises AppError."""
+    if not is_json(exchange.header(b"content-type")):
+        raise AppError("unsupported_media_type")
     raw = await exchange.read()
     try:
         return orjson.loads(raw), len(raw)
     except (orjson.JSONDecodeError, RecursionError):
-        parsing.parse(raw)  # says what is wrong, and where
+        parsing.parse(raw, max_depth=limits.MAX_DEPTH)  # says what is wrong, and where
         raise AppError("invalid_json") from None
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is that of JSON in UTF-8; one that is not there is taken for it."""
+    if content_type in ("application/json", ""):
+        return True
+    kind, *parameters = content_type.lower().split(";")
+    charsets = [
+        value.strip().strip('"')
+        for name, _, value in (one.partition("=") for one in parameters)
+        if name.strip() == "charset"
+    ]
+    return (not kind.strip() or _JSON.fullmatch(kind.strip()) is not None) and set(charsets) <= {"utf-8", "utf8"}
 
 
 def _enveloped(content: bytes, target: Target, account: accounts.Account) -> bytes:
@@ -211,7 +229,7 @@ def _enveloped(content: bytes, target: Target, account: accounts.Account) -> byt
 async def _refuse(exchange: Exchange, problem: Problem, *, is_final: bool = False) -> None:
     """Answer with a problem, unless an answer has begun: then all that is left is to break it off."""
     noting.refused(exchange, problem)
-    if exchange.status:
+    if exchange.has_head:
         raise ConnectionAbortedError(problem.message) from None  # the server logs it: what it came of may hold a prompt
     headers = [RETRY] if is_final or problem.code in NO_RETRY else []
     if problem.retry_after is not None and problem.status in (429, 503, 529):

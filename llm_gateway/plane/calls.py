@@ -192,16 +192,25 @@ class Call:
             async with sending.sent(self.plane.lines, target.source, outgoing, body) as response:
                 attempt.answered = response.status
                 attempt.provider_request_id = sending.request_id(response, target.source)
-                if response.status != 200:
-                    return await sending.problem_of(response, target.source)
+                if response.status not in sending.ANSWERED:
+                    return self._unread(target, await sending.problem_of(response, target.source))
                 if self.order.asked.is_stream:
                     limit.lift()  # from here on each part has a limit of its own
                     return await self._stream(target, response)
                 content = await sending.whole(response)
         answer = relay.whole(self.order, target, content)
         if isinstance(answer, Problem):
-            return answer
+            return self._unread(target, answer, size=len(content))
         return await self._answer(target, answer)
+
+    def _unread(self, target: Target, problem: Problem, *, size: int = 0) -> Problem:
+        """Count an answer of `size` bytes that makes no sense: its provider has most likely made it, and bills it."""
+        asked = self.order.asked
+        if problem.code == BAD:
+            most = asked.choices * (asked.max_output_tokens or prices.DEFAULT_OUTPUT_TOKENS)
+            made = 0 if self.order.is_embedding else min(most, -(-size // relay.CHARACTERS_PER_TOKEN))
+            self.account.owe(target, output_tokens=made)
+        return problem
 
     async def _answer(self, target: Target, answer: relay.Whole) -> Problem | None:
         """Give the answer; return the problem that a guardrail does not let it pass: it is paid for then."""
@@ -223,7 +232,8 @@ class Call:
     async def _stream(self, target: Target, response: Answer) -> Problem | None:
         """Relay a stream; a problem before its first byte is returned, a later one is told the client in a frame."""
         if response.content_type == "application/json":
-            return bad_answer("The provider answered with a whole where a stream was asked for.")
+            text = "The provider answered with a whole where a stream was asked for."
+            return self._unread(target, bad_answer(text), size=response.content_length or 0)
         passing = relay.stream(self.order, target)
         try:
             problem = await self._pass_on(target, passing, response.content)
@@ -238,7 +248,9 @@ class Call:
             await self._use_up(response.content)
         elif self.exchange.status:
             await self._break(passing, problem)
-        return problem if not self.exchange.status else None
+        if problem is None or self.exchange.status:
+            return None
+        return problem if getattr(passing, "is_refused", False) else self._unread(target, problem)
 
     async def _pass_on(self, target: Target, passing: Any, content: aiohttp.StreamReader) -> Problem | None:
         """Send on what comes; return what went wrong on the provider's side, None when its stream ended well."""

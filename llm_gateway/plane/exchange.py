@@ -30,7 +30,7 @@ logger = logging.getLogger("moolai.requests")
 
 
 class Exchange:
-    """A request; `status` is 0 until the answer has begun."""
+    """A request; `status` is 0 until the answer has begun, `has_head` says whether its head went out."""
 
     def __init__(self, scope: Message, receive: Receive, send: Send, *, request_id: str = "") -> None:
         self.scope, self._receive, self._send, self.request_id = scope, receive, send, request_id
@@ -39,6 +39,7 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.began_at = time.monotonic()
         self.status = 0
+        self.has_head = False
         self.is_over = False
         self.organization_id = ""
         self.call_id = ""  # what the ledger is to know the call by, where that is said before
@@ -138,6 +139,7 @@ class Exchange:
         self.status = status
         all_headers = [*headers, (b"x-request-id", self.request_id.encode()), NOSNIFF, NO_STORE, *self.more]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
+        self.has_head = True
 
 
 class Gone(Exception):

@@ -56,8 +56,8 @@ def body(path: str, problem: Problem) -> dict[str, Any]:
 
 
 def unknown_path(method: str, path: str) -> Problem:
-    """Return OpenAI's answer to what it does not serve."""
-    return Problem(404, "invalid_request_error", f"Invalid URL ({method} {path[:200]})", code="unknown_url")
+    """Return the answer to what is not served; OpenAI has no kind of its own for it, Anthropic has."""
+    return Problem(404, "not_found_error", f"Invalid URL ({method} {path[:200]})", code="unknown_url")
 
 
 def unknown_model(model: str) -> Problem:

@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,14 +15,16 @@ from llm_gateway.dialects import anthropic, google, openai
 from llm_gateway.plane.catalog import Source
 from llm_gateway.plane.posting import Answer, Body
 from llm_gateway.plane.upstream import Lines, NoAddress
-from llm_gateway.problems import Problem
+from llm_gateway.problems import Problem, bad_answer
 from llm_gateway.shapes import Dialect, Outgoing
 
 DIALECTS: Final[dict[str, Dialect]] = {"openai": openai, "anthropic": anthropic, "google": google}
 API_KEY: Final = "api-key"  # Azure's header
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MAX_WAIT_SECONDS: Final = 86_400
 MIN_SECRET_LENGTH: Final = 6
+ANSWERED: Final = (200, 201)  # of an answer; servers that take each POST for something new say 201
 REFUSED_KEY: Final = "The provider refused the key that is stored for it."
 _ID: Final = re.compile(r"(?=[A-Za-z._:\-]*[0-9])[A-Za-z0-9._:\-]{1,128}")
 _KEYS: Final = re.compile(r"\b(sk-|sk_|AIza|Bearer )[A-Za-z0-9_\-*.]{6,}")
@@ -109,6 +114,9 @@ async def problem_of(response: Answer, source: Source) -> Problem:
     """Return what an answer that is no success says, without anything secret."""
     if 300 <= response.status < 400:
         return Problem(502, "api_error", "The provider redirects; redirects are not followed.", code="provider_error")
+    if not 400 <= response.status < 600:
+        response.close()  # what follows such a head is anyone's guess
+        return bad_answer(f"The provider answered with the status {response.status}, which is no answer.")
     body = await _some(response)
     found = DIALECTS[source.dialect].problem(response.status, body)
     if found.status in (401, 403, 407):
@@ -163,13 +171,22 @@ BROKEN: Final = (aiohttp.ClientError, TimeoutError, NoAddress, TooLarge, OSError
 
 
 def _seconds(headers: Any) -> float | None:
-    """Return the seconds of a provider's Retry-After (also in milliseconds, as OpenAI has it)."""
+    """Return the seconds of a provider's Retry-After: a number, also in milliseconds as OpenAI has it, or a date."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "")
         try:
             value = float(text) * scale
         except ValueError:
-            continue
-        if 0 <= value < 86_400:
+            value = _until(text)
+        if 0 <= value < MAX_WAIT_SECONDS:
             return value
     return None
+
+
+def _until(text: str) -> float:
+    """Return how many seconds there are until an HTTP date, -1 where that is none; one that is over is now."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return -1.0

@@ -41,6 +41,10 @@ class Seen:
     was_cut: bool = False
     query: str = ""
 
+    @property
+    def status(self) -> int:
+        return 201 if self.mode == "created" else 200
+
 
 @dataclass
 class Provider:
@@ -148,6 +152,13 @@ class Desk:
                 kind = "insufficient_quota"
                 spent = {"message": "You exceeded your quota.", "type": kind, "code": kind, "param": None}
                 return web.json_response({"error": spent}, status=429)
+            case mode if mode.isdigit() and not 400 <= int(mode) < 600:
+                assert request.transport is not None
+                body = json.dumps({"error": {"message": "odd", "type": "some_error", "code": "some_code"}})
+                head = f"HTTP/1.1 {mode} Odd\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                request.transport.write(head.encode() + body.encode())
+                request.transport.close()
+                return web.Response()
             case mode if mode.isdigit():
                 status = int(mode)
                 headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
@@ -179,7 +190,7 @@ class Desk:
             told = completion(seen.body)
             if (said := self.said(seen)) is not None:
                 told["choices"][0]["message"]["content"] = "".join(said)
-            return web.json_response(told)
+            return web.json_response(told, status=seen.status)
         has_usage = (seen.body.get("stream_options") or {}).get("include_usage", False)
         said = self.said(seen)
         events = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks(seen.body, has_usage=has_usage, said=said)]
@@ -223,7 +234,7 @@ class Desk:
         return web.json_response(whole(seen.body))
 
     async def stream(self, request: web.Request, seen: Seen, events: list[str]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(status=seen.status, headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for number, event in enumerate(events):
             if number == 3 and seen.mode in ("hang", "early", "noise"):

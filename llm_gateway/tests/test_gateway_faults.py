@@ -107,8 +107,9 @@ def test_what_nobody_can_answer_is_said_in_the_surfaces_shape(stage: Stage, mode
     assert "canary" not in json.dumps(body)
     assert eventually(lambda: Call.objects.exclude(status="running").latest("started_at").error == code)
     call = Call.objects.latest("started_at")
-    assert (call.cost_usd_micros > 0) == (mode == "never")  # what we cut off is billed, what it broke off is not
-    assert call.is_estimated == (mode == "never")
+    is_billed = mode in ("never", "garbage")  # what we cut off, or could not read; what it refused is not
+    assert ((call.cost_usd_micros > 0), call.is_estimated) == (is_billed, is_billed)
+    assert (call.output_tokens > 0) == (mode == "garbage")
     assert (call.provider, call.model, call.surface) == ("openai", "gpt-4o-mini", "chat/completions")
     assert call.tries.latest("pk").http_status == {"401": 401, "redirect": 302, "garbage": 200}.get(mode, status)
 
@@ -218,6 +219,22 @@ def test_a_body_beyond_ten_mebibytes_is_refused_in_the_surfaces_shape(stage: Sta
     assert stage.call(CHAT, many)[0] == 200
 
 
+def test_a_body_that_is_no_json_in_utf8_is_refused_in_the_surfaces_shape(stage: Stage) -> None:
+    body = {"model": "echo/echo", "messages": [user("hi")], "max_tokens": 5}
+    for kind in ("text/plain", "application/json; charset=utf-16"):
+        status, told, _ = stage.call(CHAT, body, headers={"Content-Type": kind})
+        assert (status, told["error"]["code"]) == (415, "unsupported_media_type")
+        status, told, _ = stage.call("/v1/messages", body, headers={"Content-Type": kind})
+        assert (status, told["error"]["type"]) == (415, "invalid_request_error")
+    assert stage.call("/v1/messages", body, headers={"Content-Type": "application/vnd.mine+json"})[0] == 200
+
+
+@pytest.mark.parametrize("levels", [101, 2_000])
+def test_a_body_that_is_nested_too_deep_is_told_how_deep_it_may_be(stage: Stage, levels: int) -> None:
+    status, told, _ = stage.call(CHAT, b'{"model":"echo/echo","messages":' + b"[" * levels + b"]" * levels + b"}")
+    assert (status, told["error"]["message"]) == (400, "Nest at most 100 levels.")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -225,12 +242,13 @@ def test_a_body_beyond_ten_mebibytes_is_refused_in_the_surfaces_shape(stage: Sta
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/files", 404, "unknown_url"),
         ("POST", "/v1", 404, "unknown_url"),
+        ("POST", "/v1/messages/count_tokens", 404, "not_found_error"),
     ],
 )
 def test_what_is_not_served_is_refused_as_openai_does(
     stage: Stage, method: str, path: str, status: int, code: str
 ) -> None:
     found, body, headers = stage.call(path, method=method)
-    assert (found, body["error"]["code"]) == (status, code)
+    assert (found, body["error"].get("code") or body["error"]["type"]) == (status, code)
     assert ("allow" in headers) == (status == 405)
     assert headers["x-request-id"]

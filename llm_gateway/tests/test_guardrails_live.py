@@ -102,6 +102,7 @@ def test_a_word_on_the_list_is_refused_in_the_shape_of_each_surface(
     with pytest.raises(openai.BadRequestError) as told:
         client.chat.completions.create(model=GPT, messages=[user("a Moon   Shot!")], stream=True)
     assert told.value.code == "content_blocked"
+    call_id = told.value.response.headers["x-moolai-call-id"]
     assert "project names" in told.value.message
     assert "moon" not in told.value.message.lower()
     with pytest.raises(anthropic.BadRequestError) as refused:
@@ -112,6 +113,7 @@ def test_a_word_on_the_list_is_refused_in_the_shape_of_each_surface(
     assert len(stage.provider.seen) == before
     rows = Call.objects.filter(error="content_blocked", status="failed", cost_usd_micros=0, attempts=0)
     assert eventually(lambda: rows.count() >= 3)
+    assert rows.filter(call_id=call_id).exists()
 
 
 def test_an_answer_that_is_blocked_is_paid_for_and_a_stream_is_cut(stage: Stage) -> None:

@@ -1,7 +1,9 @@
 """Requests to providers as they go over the wire: one connection for many, and nothing in a header but a header."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,7 @@ from multidict import CIMultiDict
 
 from llm_gateway.plane import sending
 from llm_gateway.plane.catalog import Source
-from llm_gateway.plane.posting import Answer, Body, Poster
+from llm_gateway.plane.posting import Answer, Body, Handler, Poster
 
 pytestmark = pytest.mark.once
 ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 2\r\n\r\n{}"
@@ -129,3 +131,34 @@ def test_only_what_looks_like_an_id_and_is_no_key_is_a_providers_id(headers: dic
     answer = Answer(None, SimpleNamespace(code=200, headers=CIMultiDict(headers)), None)  # type: ignore[arg-type]
     source = Source("prv_1", "openai", "openai", "https://a.example", "own-secret-77")
     assert sending.request_id(answer, source) == found
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"retry-after": "7"}, 7, 7),
+        ({"retry-after": "7", "retry-after-ms": "250"}, 0.25, 0.25),
+        ({"retry-after": formatdate(time.time() + 3_600, usegmt=True)}, 3_000, 3_600),
+        ({"retry-after": formatdate(time.time() + 3_600)}, 3_000, 3_600),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0, 0),
+        ({"retry-after": "Sun, 06 Nov 2994 08:49:37 GMT"}, None, None),
+        ({"retry-after": "Sun, 99 Nov 1994 08:49:37 GMT"}, None, None),
+        ({"retry-after": "Sun, 06 Nov 9999 23:59:59 -2359"}, None, None),
+        ({"retry-after": f"Sun, 06 Nov {9**40} 08:49:37 GMT"}, None, None),
+        ({"retry-after": "soon"}, None, None),
+        ({"retry-after": "nan"}, None, None),
+        ({}, None, None),
+    ],
+)
+async def test_what_a_provider_says_of_when_to_ask_again(
+    headers: dict[str, str], least: float | None, most: float | None
+) -> None:
+    content = aiohttp.StreamReader(Handler(asyncio.get_running_loop()), 1024)
+    content.feed_eof()
+    answer = Answer(None, SimpleNamespace(code=429, headers=CIMultiDict(headers)), content)
+    found = await sending.problem_of(answer, Source("prv_1", "openai", "openai", "https://a.example", "own-secret-77"))
+    if least is None or most is None:
+        assert found.retry_after is None
+    else:
+        assert found.retry_after is not None
+        assert least <= found.retry_after <= most
