@@ -14,6 +14,7 @@ from llm_gateway.money.journal import JournalFull
 from llm_gateway.money.limits import Scopes
 from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unavailable
 from llm_gateway.money.records import Attempt, End
+from llm_gateway.plane import bounds
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order, estimate
@@ -233,9 +234,9 @@ async def _reserve(
     while True:
         scopes = _scopes(standing, left[0])
         same = left if len(left) == 1 else _under(standing, left, scopes)
-        usd_micros = max(_bound(order, prices_of[target.key]) for target in same)
+        usd_micros = max(bounds.usd_micros(order, prices_of[target.key]) for target in same)
         try:
-            return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=_tokens(order)), same
+            return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=bounds.tokens(order)), same
         except (BudgetSpent, RateLimited) as error:
             others = [target for target in left if error.limit not in _scopes(standing, target).limits]
             if not others:
@@ -275,20 +276,6 @@ def _refusal(error: BudgetSpent | RateLimited) -> Failed:
 def _scopes(standing: Standing, target: Target) -> Scopes:
     scopes: Scopes = standing.held.scopes(f"{target.source.name}/{target.model}")
     return scopes
-
-
-def _bound(order: Order, price: prices.UnitPrice) -> int:
-    asked = order.asked
-    if order.is_embedding:
-        return prices.bound(order.size, 0, price)
-    if asked.max_output_tokens is not None:
-        return prices.bound(order.size, asked.max_output_tokens * asked.choices, price)
-    return prices.bound(order.size, None, price) * asked.choices
-
-
-def _tokens(order: Order) -> int:
-    output = 0 if order.is_embedding else (order.asked.max_output_tokens or 0) * order.asked.choices
-    return -(-order.size // CHARACTERS_PER_TOKEN) + output
 
 
 async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:

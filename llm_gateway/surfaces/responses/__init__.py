@@ -32,6 +32,7 @@ def check(body: object) -> Asked:
         model=limits.model(found),
         is_stream=limits.flag(found, "stream"),
         max_output_tokens=limits.output_tokens(found, "max_output_tokens"),
+        choices=limits.choices(found),
         wants_usage=True,
     )
 
