@@ -194,18 +194,17 @@ def cost(usage: Used, price: UnitPrice) -> int:
     return (2 * exact + scale) // (2 * scale)
 
 
-def bound(body_bytes: int, max_output_tokens: int | None, price: UnitPrice) -> int:
-    """Return the most a call may cost in micro-dollars: every byte a token, every token at the highest rate.
+def unsaid(price: UnitPrice) -> int:
+    """Return how long an answer may become whose caller does not say, in tokens."""
+    return min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
 
-    A call that does not say how long its answer may be is taken for as long as the model can answer.
-    """
-    output = max_output_tokens
-    if output is None:
-        output = min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
-    most = _bound(price, body_bytes, output)
+
+def bound(input_tokens: int, output_tokens: int, price: UnitPrice) -> int:
+    """Return the most that so many tokens may cost in micro-dollars: each at the highest rate."""
+    most = _bound(price, input_tokens, output_tokens)
     for start, rates in price.tiers:
-        if body_bytes > start:
-            most = max(most, _bound(rates, body_bytes, output))
+        if input_tokens > start:
+            most = max(most, _bound(rates, input_tokens, output_tokens))
     return most
 
 

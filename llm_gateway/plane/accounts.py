@@ -87,8 +87,14 @@ class Account:
         self.target, self.usage, self.is_estimated = target, usage + tokens, is_estimated or usd_micros > 0
         self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key]) + usd_micros
 
+    def use_all(self, target: Target) -> None:
+        """Note that a provider may yet use all that was reserved."""
+        output = bounds.output_tokens(self.order, self.prices_of[target.key])
+        self.use(target, Usage(self.order.size, output), is_estimated=True)
+        self.cost_usd_micros = self.reservation.usd_micros + self.owed[1]
+
     def owe(self, target: Target, *, output_tokens: int = 0) -> None:
-        """Count the input of a request that was sent and cut off before its answer: a provider bills that at least."""
+        """Count a request that was sent and cut off before its answer: its input, and what may have been made of it."""
         usage = estimate(self.order, output_tokens * CHARACTERS_PER_TOKEN)
         tokens, usd_micros = self.owed
         self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])

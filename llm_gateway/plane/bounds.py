@@ -4,14 +4,18 @@ from llm_gateway.money import prices
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
 
 
-def usd_micros(order: Order, price: prices.UnitPrice) -> int:
-    """Return the most that a call may cost in micro-dollars."""
+def output_tokens(order: Order, price: prices.UnitPrice) -> int:
+    """Return how many tokens all answers of a call may have."""
     asked = order.asked
     if order.is_embedding:
-        return prices.bound(order.size, 0, price)
-    if asked.max_output_tokens is not None:
-        return prices.bound(order.size, asked.max_output_tokens * asked.choices, price)
-    return prices.bound(order.size, None, price) * asked.choices
+        return 0
+    each = asked.max_output_tokens
+    return asked.choices * (prices.unsaid(price) if each is None else each)
+
+
+def usd_micros(order: Order, price: prices.UnitPrice) -> int:
+    """Return the most that a call may cost in micro-dollars."""
+    return prices.bound(order.size, output_tokens(order, price), price)
 
 
 def tokens(order: Order) -> int:
