@@ -12,8 +12,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-DEFAULT_OUTPUT_TOKENS: Final = 16_384  # what a call may answer that does not say, where the model's size is unknown
-
 
 class Used(Protocol):
     """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not."""
@@ -192,11 +190,6 @@ def cost(usage: Used, price: UnitPrice) -> int:
     exact = plain * (usage.input_tokens - cached) + output * usage.output_tokens
     exact += cached_input * cached + cache_write * usage.cache_write_tokens
     return (2 * exact + scale) // (2 * scale)
-
-
-def unsaid(price: UnitPrice) -> int:
-    """Return how long an answer may become whose caller does not say, in tokens."""
-    return min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
 
 
 def bound(input_tokens: int, output_tokens: int, price: UnitPrice) -> int:

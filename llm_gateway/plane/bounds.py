@@ -1,16 +1,20 @@
 """Bounds: the most that a call may come to. It is reserved before anybody is asked."""
 
+from django.conf import settings
+
 from llm_gateway.money import prices
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
+from llm_gateway.surfaces.limits import MAX_OUTPUT_TOKENS
 
 
 def output_tokens(order: Order, price: prices.UnitPrice) -> int:
-    """Return how many tokens all answers of a call may have."""
-    asked = order.asked
+    """Return how many tokens all answers of a call may have; one whose caller does not say may become longer."""
     if order.is_embedding:
         return 0
-    each = asked.max_output_tokens
-    return asked.choices * (prices.unsaid(price) if each is None else each)
+    each = order.asked.max_output_tokens
+    if each is None:
+        each = min(price.context_tokens or MAX_OUTPUT_TOKENS, settings.LLM_RESERVE_OUTPUT_TOKENS)
+    return each * order.asked.choices
 
 
 def usd_micros(order: Order, price: prices.UnitPrice) -> int:

@@ -1,5 +1,6 @@
 """Bounds: what a provider is asked for is never more than what was reserved, whichever way it is said."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -78,3 +79,13 @@ def test_a_limit_of_a_wrong_type_is_refused_by_name(surface: Any, name: str, val
     with pytest.raises(Refused) as refused:
         order(surface, "openai", {name: value})
     assert (refused.value.problem.status, refused.value.problem.param) == (400, name)
+
+
+def test_a_call_without_a_limit_reserves_what_is_set_up_or_what_the_model_holds(settings: Any) -> None:
+    made, target = order(chat, "anthropic", {"n": 1})
+    settings.LLM_RESERVE_OUTPUT_TOKENS = 50_000
+    assert bounds.usd_micros(made, PRICE) == 50_000
+    assert bounds.usd_micros(made, replace(PRICE, context_tokens=4_000)) == 4_000
+    assert bounds.usd_micros(order(chat, "openai", {"n": 3})[0], PRICE) == 150_000
+    settings.LLM_RESERVE_OUTPUT_TOKENS = 8_192
+    assert asked(dict(made.outgoing(target).body)) == bounds.usd_micros(made, PRICE)
