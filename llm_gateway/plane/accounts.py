@@ -89,8 +89,9 @@ class Account:
 
     def use_all(self, target: Target) -> None:
         """Note that a provider may yet use all that was reserved."""
-        output = bounds.output_tokens(self.order, self.prices_of[target.key])
-        self.use(target, Usage(self.order.size, output), is_estimated=True)
+        price = self.prices_of[target.key]
+        most = Usage(bounds.input_tokens(self.order, price), bounds.output_tokens(self.order, price))
+        self.use(target, most, is_estimated=True)
         self.cost_usd_micros = self.reservation.usd_micros + self.owed[1]
 
     def owe(self, target: Target, *, output_tokens: int = 0) -> None:

@@ -2,9 +2,16 @@
 
 from django.conf import settings
 
+from llm_gateway import references
 from llm_gateway.money import prices
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order
 from llm_gateway.surfaces.limits import MAX_OUTPUT_TOKENS
+
+
+def input_tokens(order: Order, price: prices.UnitPrice) -> int:
+    """Return how many tokens a call may send: every byte is one, and what is named fills the model's context at most."""
+    named = references.tokens(order.body)
+    return order.size + (min(named, price.context_tokens or named) if named else 0)
 
 
 def output_tokens(order: Order, price: prices.UnitPrice) -> int:
@@ -19,7 +26,7 @@ def output_tokens(order: Order, price: prices.UnitPrice) -> int:
 
 def usd_micros(order: Order, price: prices.UnitPrice) -> int:
     """Return the most that a call may cost in micro-dollars."""
-    return prices.bound(order.size, output_tokens(order, price), price)
+    return prices.bound(input_tokens(order, price), output_tokens(order, price), price)
 
 
 def tokens(order: Order) -> int:

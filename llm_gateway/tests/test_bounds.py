@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway import references
 from llm_gateway.money import prices
 from llm_gateway.plane import bounds
 from llm_gateway.plane.catalog import Source
@@ -89,3 +90,48 @@ def test_a_call_without_a_limit_reserves_what_is_set_up_or_what_the_model_holds(
     assert bounds.usd_micros(order(chat, "openai", {"n": 3})[0], PRICE) == 150_000
     settings.LLM_RESERVE_OUTPUT_TOKENS = 8_192
     assert asked(dict(made.outgoing(target).body)) == bounds.usd_micros(made, PRICE)
+
+
+IMAGE, FILE, EARLIER = references.IMAGE_TOKENS, references.FILE_TOKENS, references.EARLIER_TOKENS
+URL, IN_PLACE = "https://example.com/a", "data:image/png;base64,AAAA"
+
+
+def said(*parts: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts)}]
+
+
+REFERENCES: list[tuple[Any, dict[str, Any], int]] = [
+    (chat, {"messages": said({"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": URL}})}, IMAGE),
+    (chat, {"messages": said(*[{"type": "image_url", "image_url": {"url": IN_PLACE}}] * 3)}, 3 * IMAGE),
+    (chat, {"messages": said({"type": "file", "file": {"file_id": "file-1"}})}, FILE),
+    (chat, {"messages": said({"type": "file", "file": {"file_data": "AAAA"}})}, 0),
+    (messages, {"messages": said({"type": "document", "source": {"type": "text", "data": "A"}})}, 0),
+    (responses, {"input": said({"type": "input_file", "file_data": "AAAA"})}, 0),
+    (responses, {"input": said({"type": "input_file", "file_url": URL})}, FILE),
+    (chat, {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, FILE),
+    (messages, {"messages": said({"type": "image", "source": {"type": "url", "url": URL}})}, IMAGE),
+    (messages, {"messages": said({"type": "document", "source": {"type": "file", "file_id": "f"}})}, FILE),
+    (messages, {"messages": said({"type": "container_upload", "file_id": "f"})}, FILE),
+    (
+        messages,
+        {"messages": said({"type": "tool_result", "content": [{"type": "image", "source": {"type": "url"}}]})},
+        IMAGE,
+    ),
+    (responses, {"input": said({"type": "input_image", "image_url": URL})}, IMAGE),
+    (responses, {"input": said({"type": "input_file", "file_id": "f"}, {"type": "input_text", "text": "x"})}, FILE),
+    (responses, {"input": [{"type": "item_reference", "id": "msg_1"}]}, FILE),
+    (responses, {"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}, IMAGE),
+    (responses, {"previous_response_id": "resp_1"}, EARLIER),
+    (responses, {"conversation": {"id": "conv_1"}, "prompt": {"id": "pmpt_1"}}, 2 * EARLIER),
+    (completions, {"prompt": "no reference"}, 0),
+    (chat, {"messages": said({"type": "input_audio", "input_audio": {"data": "AAAA"}})}, 0),
+]
+
+
+@pytest.mark.parametrize(("surface", "more", "expected"), REFERENCES)
+def test_inputs_that_are_named_reserve_what_they_may_come_to(surface: Any, more: Any, expected: int) -> None:
+    price = prices.of("1", "0", source="organization")
+    made, _ = order(surface, "openai", more)
+    assert bounds.usd_micros(made, price) == made.size + expected
+    assert bounds.usd_micros(made, replace(price, context_tokens=1_000)) == made.size + min(expected, 1_000)
+    assert bounds.tokens(made) < 100
