@@ -1,8 +1,8 @@
 """References: inputs that a request names instead of holding them, and what each may come to. Pure.
 
-Nobody here sees what lies behind an address or an id. The amounts are tokens, and lean on what providers publish: OpenAI
-counts a picture of 2,048 by 2,048 pixels as up to 48,169 (gpt-4o-mini; other models less), Anthropic a page of a PDF as
-up to 3,000; 200,000 is the context of Anthropic's models, and more than that of most of OpenAI's.
+Nobody here sees what lies behind an address or an id. The amounts are tokens, and lean on what providers publish:
+OpenAI counts a picture of 2,048 by 2,048 pixels as up to 48,169 (gpt-4o-mini; other models less), Anthropic a page of
+a PDF as up to 3,000; 200,000 is the context of Anthropic's models, and more than that of most of OpenAI's.
 """
 
 from typing import Final

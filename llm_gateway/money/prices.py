@@ -12,9 +12,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
+HOUR_TIMES: Final = 2
+
 
 class Used(Protocol):
-    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not."""
+    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not.
+
+    `cache_write_hour_tokens` are a part of the last, which the cache keeps for an hour.
+    """
 
     @property
     def input_tokens(self) -> int: ...  # noqa: D102 — named by what it is
@@ -24,6 +29,8 @@ class Used(Protocol):
     def cached_input_tokens(self) -> int: ...  # noqa: D102
     @property
     def cache_write_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def cache_write_hour_tokens(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +191,15 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
 
 
 def cost(usage: Used, price: UnitPrice) -> int:
-    """Return what a call cost in micro-dollars, rounded half up once."""
+    """Return what a call cost in micro-dollars, rounded half up once.
+
+    What is written to a cache for an hour costs HOUR_TIMES the input, as Anthropic publishes; price lists do not say it.
+    """
     plain, output, cached_input, cache_write, scale = price.at(usage.input_tokens + usage.cache_write_tokens).whole
     cached = min(usage.cached_input_tokens, usage.input_tokens)
     exact = plain * (usage.input_tokens - cached) + output * usage.output_tokens
     exact += cached_input * cached + cache_write * usage.cache_write_tokens
+    exact += max(0, HOUR_TIMES * plain - cache_write) * usage.cache_write_hour_tokens
     return (2 * exact + scale) // (2 * scale)
 
 

@@ -39,6 +39,7 @@ class Spent(NamedTuple):
     output_tokens: int
     cached_input_tokens: int
     cache_write_tokens: int
+    cache_write_hour_tokens: int
 
 
 class Account:
@@ -303,6 +304,7 @@ def _spent(usage: Usage) -> Spent:
         usage.output_tokens,
         usage.cached_input_tokens,
         usage.cache_write_tokens,
+        usage.cache_write_hour_tokens,
     )
 
 

@@ -9,7 +9,7 @@ from llm_gateway.surfaces.limits import MAX_OUTPUT_TOKENS
 
 
 def input_tokens(order: Order, price: prices.UnitPrice) -> int:
-    """Return how many tokens a call may send: every byte is one, and what is named fills the model's context at most."""
+    """Return how many tokens a call may send: every byte is one; what is named fills the context at most."""
     named = references.tokens(order.body)
     return order.size + (min(named, price.context_tokens or named) if named else 0)
 
