@@ -190,10 +190,20 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
     raise UnknownPrice
 
 
+def times(price: UnitPrice, factor: int) -> UnitPrice:
+    """Return what is assumed of something that costs a multiple of a price."""
+    tiers = tuple((start, Rates(*_multiplied(rates, factor))) for start, rates in price.tiers)
+    return UnitPrice(*_multiplied(price, factor), "estimate", tiers, price.context_tokens)
+
+
+def _multiplied(rates: Rates, factor: int) -> list[Decimal]:
+    return [factor * rate for rate in (rates.input, rates.output, rates.cached_input, rates.cache_write)]
+
+
 def cost(usage: Used, price: UnitPrice) -> int:
     """Return what a call cost in micro-dollars, rounded half up once.
 
-    What is written to a cache for an hour costs HOUR_TIMES the input, as Anthropic publishes; price lists do not say it.
+    What a cache keeps for an hour costs HOUR_TIMES the input, as Anthropic publishes it; price lists do not say that.
     """
     plain, output, cached_input, cache_write, scale = price.at(usage.input_tokens + usage.cache_write_tokens).whole
     cached = min(usage.cached_input_tokens, usage.input_tokens)

@@ -14,7 +14,7 @@ from llm_gateway.money.journal import JournalFull
 from llm_gateway.money.limits import Scopes
 from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unavailable
 from llm_gateway.money.records import Attempt, End
-from llm_gateway.plane import bounds
+from llm_gateway.plane import bounds, dearer
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order, estimate
@@ -189,7 +189,7 @@ async def open_(
     Return the account, and the targets that its reservation is good for. Raises Failed: over a limit, a budget that is
     spent, a price nobody knows, or nothing that can be leased.
     """
-    prices_of = {target.key: await _price(plane, standing, target) for target in targets}
+    prices_of = {target.key: await _price(plane, standing, order, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
     return _begun(plane, standing, order, prices_of, reservation), usable
 
@@ -286,16 +286,26 @@ def _scopes(standing: Standing, target: Target) -> Scopes:
     return scopes
 
 
-async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:
-    found = plane.pricing.known(standing.organization_id, target)
-    if found is not None:
-        return found
-    found = await plane.pricing.of(standing.organization_id, target)
+async def _price(plane: "Plane", standing: Standing, order: Order, target: Target) -> prices.UnitPrice:
+    price = plane.pricing.known(standing.organization_id, target)
+    if price is None:
+        price = await plane.pricing.of(standing.organization_id, target)
+    more = dearer.found(order, target)
+    if price is not None and (more is None or target.source.is_local):
+        return price
     try:
-        return own_prices.require(found)
+        estimate = own_prices.require(None)
     except prices.UnknownPrice:
-        text = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it."
-        raise Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param="model")) from None
+        raise _unknown(target, more) from None
+    return estimate if more is None else prices.times(price or estimate, more.times)
+
+
+def _unknown(target: Target, more: dearer.Dearer | None) -> Failed:
+    text, param = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it.", "model"
+    if more is not None:
+        text = f"Nobody knows what `{more.name}: {more.value}` costs: leave it out, or have unknown prices estimated."
+        param = more.name
+    return Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param=param))
 
 
 def _spent(usage: Usage) -> Spent:

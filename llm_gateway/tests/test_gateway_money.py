@@ -112,3 +112,21 @@ def test_who_hangs_up_pays_like_who_gives_too_little_time(stage: Stage, is_strea
 def test_the_gateways_own_limit_of_time_counts_the_same(stage: Stage) -> None:
     status, _, headers = stage.chat("[never] first byte", max_tokens=100)
     assert (status, made(headers).output_tokens) == (504, 100)
+
+
+# --- what costs a multiple --------------------------------------------------------------------------------------------
+
+
+def test_what_is_dearer_than_its_price_is_refused_where_it_would_be_sent_on(stage: Stage) -> None:
+    for value, status in (("priority", 400), ("flex", 200), ("default", 200), (None, 200)):
+        found, answer, _ = stage.chat("tier", service_tier=value)
+        assert found == status, answer
+    found, answer, _ = stage.call("/v1/responses", {"model": GPT, "input": "tier", "service_tier": "priority"})
+    assert (found, answer["error"]["param"], answer["error"]["code"]) == (400, "service_tier", "unknown_price")
+    assert "leave it out" in answer["error"]["message"]
+    assert stage.chat("tier", model=CLAUDE, service_tier="priority")[0] == 200  # nobody is told
+    assert stage.chat("tier", model="echo/echo", service_tier="priority")[0] == 200
+    fast = {"model": CLAUDE, "messages": [user("tier")], "max_tokens": 9, "speed": "fast"}
+    found, answer, _ = stage.call("/v1/messages", fast)
+    assert (found, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert stage.call("/v1/messages", fast | {"speed": "standard"})[0] == 200

@@ -130,6 +130,15 @@ def test_what_is_written_to_a_cache_for_an_hour_costs_twice_the_input() -> None:
     assert prices.cost(Used(0, 0, 0, 1000, 400), LOCAL) == 0
 
 
+def test_a_multiple_of_a_price_is_one_of_every_rate_in_every_tier() -> None:
+    found = prices.find("google", "gemini-2.5-pro", {})
+    assert found is not None
+    dear = prices.times(found, 2)
+    for used in (Used(10, 20), Used(300_000, 20, 1000, 500)):
+        assert prices.cost(used, dear) == pytest.approx(2 * prices.cost(used, found), abs=1)
+    assert (dear.source, dear.context_tokens) == ("estimate", found.context_tokens)
+
+
 def test_windows_begin_at_utc_days_iso_weeks_and_months() -> None:
     saturday = 1_795_219_200  # 2026-11-21 00:00 UTC
     for window, start, end in (
