@@ -46,8 +46,14 @@ class Account:
     """The money of one call; `use` says what it took, `close` settles."""
 
     def __init__(
-        self, plane: "Plane", order: Order, prices_of: dict[tuple[str, str], prices.UnitPrice], reservation: Reservation
+        self,
+        plane: "Plane",
+        order: Order,
+        prices_of: dict[tuple[str, str], prices.UnitPrice],
+        reservation: Reservation,
+        meant: Target,
     ) -> None:
+        self.meant = meant  # who was to be asked first
         self.plane, self.order, self.prices_of, self.reservation = plane, order, prices_of, reservation
         self.began_at = time.monotonic()
         self.status, self.error = COMPLETED, ""
@@ -121,15 +127,15 @@ class Account:
     def close(self) -> None:
         """Settle, and write the end down."""
         self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
-        target, usage = self.target or self.asked, self.usage
-        price = self.prices_of.get(target.key) if target else None
+        target, usage = self.target or self.asked or self.meant, self.usage
+        price = self.prices_of.get(target.key)
         self.latency_ms = self.elapsed_ms
         end = End(
             call_id=self.order.call_id,
             at=time.time(),
             status=self.status,
-            provider=target.source.name if target else "",
-            model=target.model if target else "",
+            provider=target.source.name,
+            model=target.model,
             error=self.error,
             is_cached=self.saved_usd_micros is not None,
             saved_usd_micros=self.saved_usd_micros or 0,
@@ -191,7 +197,7 @@ async def open_(
     """
     prices_of = {target.key: await _price(plane, standing, order, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
-    return _begun(plane, standing, order, prices_of, reservation), usable
+    return _begun(plane, standing, order, prices_of, reservation, usable[0]), usable
 
 
 async def open_free(plane: "Plane", standing: Standing, order: Order, target: Target) -> Account:
@@ -202,7 +208,7 @@ async def open_free(plane: "Plane", standing: Standing, order: Order, target: Ta
         raise _refusal(error) from None
     except Unavailable:
         raise _unavailable() from None
-    return _begun(plane, standing, order, {}, reservation)
+    return _begun(plane, standing, order, {}, reservation, target)
 
 
 def _begun(
@@ -211,6 +217,7 @@ def _begun(
     order: Order,
     prices_of: dict[tuple[str, str], prices.UnitPrice],
     reservation: Reservation,
+    meant: Target,
 ) -> Account:
     begin = reservation.begin(
         call_id=order.call_id,
@@ -227,7 +234,7 @@ def _begun(
         plane.complain()
         text = "Calls cannot be written down at the moment; try again later."
         raise Failed(Problem(503, "api_error", text, code="overloaded", retry_after=5)) from None
-    return Account(plane, order, prices_of, reservation)
+    return Account(plane, order, prices_of, reservation, meant)
 
 
 async def _reserve(

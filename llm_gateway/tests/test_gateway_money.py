@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.models import Call
+from llm_gateway.models import Call, Spending
 from llm_gateway.tests.provider import TEXT
 from llm_gateway.tests.stage import Stage, staged, user
 from moolai.testing.world import World
@@ -130,3 +130,18 @@ def test_what_is_dearer_than_its_price_is_refused_where_it_would_be_sent_on(stag
     found, answer, _ = stage.call("/v1/messages", fast)
     assert (found, answer["error"]["type"]) == (400, "invalid_request_error")
     assert stage.call("/v1/messages", fast | {"speed": "standard"})[0] == 200
+
+
+# --- nobody was asked -------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_nobody_was_asked_stands_under_its_model_and_provider(stage: Stage) -> None:
+    model = "openai/gpt-4.1-nano"
+    for number in range(5):
+        assert stage.chat(f"[500] broken {number}", model=model)[0] == 500
+    status, answer, headers = stage.chat("not asked", model=model)
+    assert (status, answer["error"]["code"]) == (503, "provider_unavailable")
+    row = made(headers)
+    assert (row.provider, row.model, row.requested_model, row.cost_usd_micros) == ("openai", "gpt-4.1-nano", model, 0)
+    hours = Spending.objects.filter(model__contains="gpt-4.1-nano")
+    assert set(hours.values_list("provider", "model")) == {("openai", "gpt-4.1-nano")}
