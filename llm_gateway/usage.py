@@ -9,7 +9,8 @@ class Usage:
     """Tokens of one call.
 
     `input_tokens` holds all of the prompt, `cached_input_tokens` (read from a provider's cache) and
-    `cache_write_tokens` (written to it) are parts of it; `reasoning_tokens` are part of `output_tokens`.
+    `cache_write_tokens` (written to it) are parts of it, `cache_write_hour_tokens` (for an hour) a part of the last;
+    `reasoning_tokens` are part of `output_tokens`.
     """
 
     input_tokens: int = 0
@@ -17,6 +18,7 @@ class Usage:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_hour_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -25,6 +27,7 @@ class Usage:
             self.cached_input_tokens + other.cached_input_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_hour_tokens + other.cache_write_hour_tokens,
         )
 
     @property
@@ -105,12 +108,14 @@ def of_anthropic(document: object) -> Usage | None:
         return None
     cached, written = count(document.get("cache_read_input_tokens")), count(document.get("cache_creation_input_tokens"))
     output = count(document.get("output_tokens"))
+    for_an_hour = count(_details(document, "cache_creation").get("ephemeral_1h_input_tokens"))
     return Usage(
         input_tokens=count(document.get("input_tokens")) + cached + written,
         output_tokens=output,
         cached_input_tokens=cached,
         cache_write_tokens=written,
         reasoning_tokens=min(output, count(_details(document, "output_tokens_details").get("thinking_tokens"))),
+        cache_write_hour_tokens=min(written, for_an_hour),
     )
 
 

@@ -120,6 +120,18 @@ def unknown_prices_cost_something(app_configs: Any, **kwargs: Any) -> list[Check
 
 
 @register("moolai")
+def unlimited_answers_reserve_what_is_asked_for(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse to reserve less than Anthropic is asked for where nobody names a limit, or more than anybody may name."""
+    from llm_gateway.dialects.anthropic.requests import DEFAULT_MAX_TOKENS
+    from llm_gateway.surfaces.limits import MAX_OUTPUT_TOKENS
+
+    if DEFAULT_MAX_TOKENS <= settings.LLM_RESERVE_OUTPUT_TOKENS <= MAX_OUTPUT_TOKENS:
+        return []
+    text = f"LLM_RESERVE_OUTPUT_TOKENS must lie between {DEFAULT_MAX_TOKENS} and {MAX_OUTPUT_TOKENS}."
+    return [Error(text, id="moolai.E025")]
+
+
+@register("moolai")
 def registry_file_is_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Refuse a CONTROLLER_CONFIG_FILE that is not there or holds mistakes, with the place of each."""
     if not settings.CONTROLLER_CONFIG_FILE:

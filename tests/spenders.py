@@ -17,7 +17,7 @@ from moolai.testing.postgres import Postgres
 from moolai.testing.processes import free_port, wait_until
 from moolai.testing.product import Installation, ServerProcess
 from moolai.testing.redis import Redis
-from tests.till import INPUT_USD, OUTPUT_USD, WORD, Plan, Till
+from tests.till import INPUT_USD, OUTPUT_USD, WORD, Plan, Till, micros
 
 WEBS: Final = 4
 CHAT: Final = "/v1/chat/completions"
@@ -258,12 +258,16 @@ def _through_an_alias(dice: random.Random, number: int, till: Till, caller: Call
     till.plans |= {first.name: first, second.name: second}
 
 
-def billed(till: Till, caller: Caller) -> int:
-    """Return what the provider, or both of an alias, billed for a call."""
+def billed(till: Till, caller: Caller) -> range:
+    """Return what a call may have cost: what the provider, or both of an alias, billed for it, and no other amount.
+
+    Only where an answer was cut off before anybody saw anything of it, it may be all of that answer more.
+    """
     names = [caller.plan.name]
     if caller.model.startswith("alias-"):
         names.append(caller.plan.name.replace("second", "first"))
-    return sum(till.plans[name].billed_micros for name in names)
+    least = sum(till.plans[name].billed_micros for name in names)
+    return range(least, least + 1 + sum(till.plans[name].unseen for name in names) * micros(0, MAX_TOKENS))
 
 
 def kill(webs: list[ServerProcess], dice: random.Random, *, times: int) -> None:

@@ -145,3 +145,11 @@ def test_a_heartbeat_may_be_missed_once(settings: Any, ttl: int, interval: int, 
 def test_a_price_that_nobody_knows_is_never_nothing(settings: Any, policy: str, dollars: str, fits: bool) -> None:
     settings.LLM_UNKNOWN_PRICE, settings.LLM_ESTIMATED_INPUT_USD = policy, dollars
     assert (checks.unknown_prices_cost_something(None) == []) is fits
+
+
+@pytest.mark.parametrize(
+    ("tokens", "fits"), [(16_384, True), (8_192, True), (8_191, False), (0, False), (1_000_001, False)]
+)
+def test_an_answer_without_a_limit_reserves_what_is_asked_for(settings: Any, tokens: int, fits: bool) -> None:
+    settings.LLM_RESERVE_OUTPUT_TOKENS = tokens
+    assert (checks.unlimited_answers_reserve_what_is_asked_for(None) == []) is fits

@@ -1,5 +1,7 @@
 """The gateway's money under faults: what it admits, and that the ledger is the provider's own bill to the micro-dollar.
 
+Where nobody saw anything of an answer that was cut off, the ledger has more: what the provider may have made of it.
+
 Four web processes on PostgreSQL and Redis in either world. `Till` bills for itself; every call names a model of its
 own, so that the ledger is compared call by call. A call that was lost with its process counts at what it reserved.
 """
@@ -111,11 +113,14 @@ def test_the_ledger_is_the_providers_bill_whoever_leaves_hangs_or_fails(place: P
     wrong = [
         (caller, rows.get(caller.model), billed(till, caller))
         for caller in callers
-        if rows.get(caller.model, ("", 0, 0))[1] != billed(till, caller)
+        if rows.get(caller.model, ("", 0, 0))[1] not in billed(till, caller)
     ]
     assert wrong == []
-    assert set(place.books(organization).values()) == {till.billed_micros}
-    assert till.billed_micros > 0
+    exact = [rows[caller.model][1] for caller in callers if caller.model in rows and len(billed(till, caller)) == 1]
+    assert len(exact) > CALLS / 3
+    total = sum(cost for _, cost, _ in rows.values())
+    assert set(place.books(organization).values()) == {total}
+    assert total >= till.billed_micros > 0
     assert {status for status, *_ in rows.values()} == {"completed", "failed", "cancelled"}
 
 
@@ -138,9 +143,9 @@ def test_the_ledger_is_never_below_the_bill_when_processes_are_killed(
     lost = {model: row for model, row in rows.items() if row[0] == "lost"}
     bills = {caller.model: billed(till, caller) for caller in callers}
     ended = {model: cost for model, (status, cost, _) in rows.items() if status != "lost"}
-    assert ended == {model: bills[model] for model in ended}
-    assert all(bills[model] == 0 for model in bills.keys() - rows.keys()), "the provider was asked for an unknown call"
-    assert all(cost == reserved >= bills[model] for model, (_, cost, reserved) in lost.items())
+    assert {model: cost for model, cost in ended.items() if cost not in bills[model]} == {}
+    assert all(0 in bills[model] for model in bills.keys() - rows.keys()), "the provider was asked for an unknown call"
+    assert all(cost == reserved >= bills[model][0] for model, (_, cost, reserved) in lost.items())
     total = sum(ended.values()) + sum(cost for _, cost, _ in lost.values())
     assert set(place.books(organization).values()) == {total}
     assert total >= till.billed_micros

@@ -2,6 +2,7 @@
 
 It bills as strictly as a provider could: the input of every request that arrived whole and that it neither refused nor
 broke off itself, and every character that it sent on, four of them a token, unless it said other figures at the end.
+What it may have made of an answer that was cut off before its first part is not on the bill: `unseen` counts those.
 """
 
 import asyncio
@@ -44,6 +45,7 @@ class Plan:
     size: int = 0
     in_step: bool = False  # each part is sent when the client has read the one before
     seen: int = 0
+    unseen: int = 0
     billed_micros: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
@@ -178,15 +180,23 @@ class Bill:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.input_tokens, self.characters, self.counted = plan, tokens(plan.size), 0, 0
         self._count(self.input_tokens, 0)
+        self.is_unseen = True
+        plan.unseen += 1
 
     def sent(self, characters: int) -> None:
         """Count what is sent."""
+        self._show()
         self.characters += characters
         self._count(self.input_tokens, tokens(self.characters))
 
     def say(self, input_tokens: int, output_tokens: int) -> None:
         """Count what is said."""
+        self._show()
         self._count(input_tokens, output_tokens)
+
+    def _show(self) -> None:
+        self.plan.unseen -= self.is_unseen
+        self.is_unseen = False
 
     def _count(self, input_tokens: int, output_tokens: int) -> None:
         found = micros(input_tokens, output_tokens)

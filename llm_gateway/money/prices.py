@@ -12,11 +12,14 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-DEFAULT_OUTPUT_TOKENS: Final = 16_384  # what a call may answer that does not say, where the model's size is unknown
+HOUR_TIMES: Final = 2
 
 
 class Used(Protocol):
-    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not."""
+    """The tokens of a call: `cached_input_tokens` are part of `input_tokens`, `cache_write_tokens` are not.
+
+    `cache_write_hour_tokens` are a part of the last, which the cache keeps for an hour.
+    """
 
     @property
     def input_tokens(self) -> int: ...  # noqa: D102 — named by what it is
@@ -26,6 +29,8 @@ class Used(Protocol):
     def cached_input_tokens(self) -> int: ...  # noqa: D102
     @property
     def cache_write_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def cache_write_hour_tokens(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,27 +190,35 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
     raise UnknownPrice
 
 
+def times(price: UnitPrice, factor: int) -> UnitPrice:
+    """Return what is assumed of something that costs a multiple of a price."""
+    tiers = tuple((start, Rates(*_multiplied(rates, factor))) for start, rates in price.tiers)
+    return UnitPrice(*_multiplied(price, factor), "estimate", tiers, price.context_tokens)
+
+
+def _multiplied(rates: Rates, factor: int) -> list[Decimal]:
+    return [factor * rate for rate in (rates.input, rates.output, rates.cached_input, rates.cache_write)]
+
+
 def cost(usage: Used, price: UnitPrice) -> int:
-    """Return what a call cost in micro-dollars, rounded half up once."""
+    """Return what a call cost in micro-dollars, rounded half up once.
+
+    What a cache keeps for an hour costs HOUR_TIMES the input, as Anthropic publishes it; price lists do not say that.
+    """
     plain, output, cached_input, cache_write, scale = price.at(usage.input_tokens + usage.cache_write_tokens).whole
     cached = min(usage.cached_input_tokens, usage.input_tokens)
     exact = plain * (usage.input_tokens - cached) + output * usage.output_tokens
     exact += cached_input * cached + cache_write * usage.cache_write_tokens
+    exact += max(0, HOUR_TIMES * plain - cache_write) * usage.cache_write_hour_tokens
     return (2 * exact + scale) // (2 * scale)
 
 
-def bound(body_bytes: int, max_output_tokens: int | None, price: UnitPrice) -> int:
-    """Return the most a call may cost in micro-dollars: every byte a token, every token at the highest rate.
-
-    A call that does not say how long its answer may be is taken for as long as the model can answer.
-    """
-    output = max_output_tokens
-    if output is None:
-        output = min(price.context_tokens or DEFAULT_OUTPUT_TOKENS, DEFAULT_OUTPUT_TOKENS)
-    most = _bound(price, body_bytes, output)
+def bound(input_tokens: int, output_tokens: int, price: UnitPrice) -> int:
+    """Return the most that so many tokens may cost in micro-dollars: each at the highest rate."""
+    most = _bound(price, input_tokens, output_tokens)
     for start, rates in price.tiers:
-        if body_bytes > start:
-            most = max(most, _bound(rates, body_bytes, output))
+        if input_tokens > start:
+            most = max(most, _bound(rates, input_tokens, output_tokens))
     return most
 
 

@@ -13,6 +13,7 @@ from llm_gateway.models import Call, Spending
 from llm_gateway.money import books
 
 HOUR: Final = timedelta(hours=1)
+RUNNING: Final = timedelta(minutes=1)  # whoever asks until so long ago means now, and took a moment to ask
 COLUMNS: Final = ("organization_id", "model", "provider", "key_id")
 GRANULARITIES: Final = ("hour", "day", "week", "month")
 NUMBERS: Final = 5  # of a Total
@@ -63,7 +64,7 @@ def totals(
     """
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     first, last = -(-since.timestamp() // 3600) * 3600, until.timestamp() // 3600 * 3600
-    if until >= timezone.now():
+    if until >= timezone.now() - RUNNING:
         last = max(last, until.timestamp())  # the hour that runs is counted in its row already
     hours = [datetime.fromtimestamp(moment, UTC) for moment in (first, last)]
     edges, found = [(since, until)], dict[Key, Total]()

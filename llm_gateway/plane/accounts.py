@@ -14,6 +14,7 @@ from llm_gateway.money.journal import JournalFull
 from llm_gateway.money.limits import Scopes
 from llm_gateway.money.purse import BudgetSpent, RateLimited, Reservation, Unavailable
 from llm_gateway.money.records import Attempt, End
+from llm_gateway.plane import bounds, dearer
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import CHARACTERS_PER_TOKEN, Order, estimate
@@ -38,14 +39,21 @@ class Spent(NamedTuple):
     output_tokens: int
     cached_input_tokens: int
     cache_write_tokens: int
+    cache_write_hour_tokens: int
 
 
 class Account:
     """The money of one call; `use` says what it took, `close` settles."""
 
     def __init__(
-        self, plane: "Plane", order: Order, prices_of: dict[tuple[str, str], prices.UnitPrice], reservation: Reservation
+        self,
+        plane: "Plane",
+        order: Order,
+        prices_of: dict[tuple[str, str], prices.UnitPrice],
+        reservation: Reservation,
+        meant: Target,
     ) -> None:
+        self.meant = meant  # who was to be asked first
         self.plane, self.order, self.prices_of, self.reservation = plane, order, prices_of, reservation
         self.began_at = time.monotonic()
         self.status, self.error = COMPLETED, ""
@@ -91,8 +99,15 @@ class Account:
         self.target, self.usage, self.is_estimated = target, usage + tokens, is_estimated or usd_micros > 0
         self.cost_usd_micros = prices.cost(_spent(usage), self.prices_of[target.key]) + usd_micros
 
+    def use_all(self, target: Target) -> None:
+        """Note that a provider may yet use all that was reserved."""
+        price = self.prices_of[target.key]
+        most = Usage(bounds.input_tokens(self.order, price), bounds.output_tokens(self.order, price))
+        self.use(target, most, is_estimated=True)
+        self.cost_usd_micros = self.reservation.usd_micros + self.owed[1]
+
     def owe(self, target: Target, *, output_tokens: int = 0) -> None:
-        """Count the input of a request that was sent and cut off before its answer: a provider bills that at least."""
+        """Count a request that was sent and cut off before its answer: its input, and what may have been made of it."""
         usage = estimate(self.order, output_tokens * CHARACTERS_PER_TOKEN)
         tokens, usd_micros = self.owed
         self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])
@@ -117,15 +132,15 @@ class Account:
     def close(self) -> None:
         """Settle, and write the end down."""
         self.reservation.settle(self.cost_usd_micros, self.usage.total_tokens)
-        target, usage = self.party, self.usage
-        price = self.prices_of.get(target.key) if target else None
+        target, usage = self.party or self.meant, self.usage
+        price = self.prices_of.get(target.key)
         self.latency_ms = self.elapsed_ms
         end = End(
             call_id=self.order.call_id,
             at=time.time(),
             status=self.status,
-            provider=target.source.name if target else "",
-            model=target.model if target else "",
+            provider=target.source.name,
+            model=target.model,
             error=self.error,
             is_cached=self.saved_usd_micros is not None,
             saved_usd_micros=self.saved_usd_micros or 0,
@@ -185,9 +200,9 @@ async def open_(
     Return the account, and the targets that its reservation is good for. Raises Failed: over a limit, a budget that is
     spent, a price nobody knows, or nothing that can be leased.
     """
-    prices_of = {target.key: await _price(plane, standing, target) for target in targets}
+    prices_of = {target.key: await _price(plane, standing, order, target) for target in targets}
     reservation, usable = await _reserve(plane, standing, order, targets, prices_of)
-    return _begun(plane, standing, order, prices_of, reservation), usable
+    return _begun(plane, standing, order, prices_of, reservation, usable[0]), usable
 
 
 async def open_free(plane: "Plane", standing: Standing, order: Order, target: Target) -> Account:
@@ -198,7 +213,7 @@ async def open_free(plane: "Plane", standing: Standing, order: Order, target: Ta
         raise _refusal(error) from None
     except Unavailable:
         raise _unavailable() from None
-    return _begun(plane, standing, order, {}, reservation)
+    return _begun(plane, standing, order, {}, reservation, target)
 
 
 def _begun(
@@ -207,6 +222,7 @@ def _begun(
     order: Order,
     prices_of: dict[tuple[str, str], prices.UnitPrice],
     reservation: Reservation,
+    meant: Target,
 ) -> Account:
     begin = reservation.begin(
         call_id=order.call_id,
@@ -223,7 +239,7 @@ def _begun(
         plane.complain()
         text = "Calls cannot be written down at the moment; try again later."
         raise Failed(Problem(503, "api_error", text, code="overloaded", retry_after=5)) from None
-    return Account(plane, order, prices_of, reservation)
+    return Account(plane, order, prices_of, reservation, meant)
 
 
 async def _reserve(
@@ -238,9 +254,9 @@ async def _reserve(
     while True:
         scopes = _scopes(standing, left[0])
         same = left if len(left) == 1 else _under(standing, left, scopes)
-        usd_micros = max(_bound(order, prices_of[target.key]) for target in same)
+        usd_micros = max(bounds.usd_micros(order, prices_of[target.key]) for target in same)
         try:
-            return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=_tokens(order)), same
+            return await plane.purse.reserve(scopes, usd_micros=usd_micros, tokens=bounds.tokens(order)), same
         except (BudgetSpent, RateLimited) as error:
             others = [target for target in left if error.limit not in _scopes(standing, target).limits]
             if not others:
@@ -282,30 +298,26 @@ def _scopes(standing: Standing, target: Target) -> Scopes:
     return scopes
 
 
-def _bound(order: Order, price: prices.UnitPrice) -> int:
-    asked = order.asked
-    if order.is_embedding:
-        return prices.bound(order.size, 0, price)
-    if asked.max_output_tokens is not None:
-        return prices.bound(order.size, asked.max_output_tokens * asked.choices, price)
-    return prices.bound(order.size, None, price) * asked.choices
-
-
-def _tokens(order: Order) -> int:
-    output = 0 if order.is_embedding else (order.asked.max_output_tokens or 0) * order.asked.choices
-    return -(-order.size // CHARACTERS_PER_TOKEN) + output
-
-
-async def _price(plane: "Plane", standing: Standing, target: Target) -> prices.UnitPrice:
-    found = plane.pricing.known(standing.organization_id, target)
-    if found is not None:
-        return found
-    found = await plane.pricing.of(standing.organization_id, target)
+async def _price(plane: "Plane", standing: Standing, order: Order, target: Target) -> prices.UnitPrice:
+    price = plane.pricing.known(standing.organization_id, target)
+    if price is None:
+        price = await plane.pricing.of(standing.organization_id, target)
+    more = dearer.found(order, target)
+    if price is not None and (more is None or target.source.is_local):
+        return price
     try:
-        return own_prices.require(found)
+        estimate = own_prices.require(None)
     except prices.UnknownPrice:
-        text = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it."
-        raise Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param="model")) from None
+        raise _unknown(target, more) from None
+    return estimate if more is None else prices.times(price or estimate, more.times)
+
+
+def _unknown(target: Target, more: dearer.Dearer | None) -> Failed:
+    text, param = f"Nobody knows what `{target.source.name}/{target.model}` costs: enter a price for it.", "model"
+    if more is not None:
+        text = f"Nobody knows what `{more.name}: {more.value}` costs: leave it out, or have unknown prices estimated."
+        param = more.name
+    return Failed(Problem(400, "invalid_request_error", text[:500], code="unknown_price", param=param))
 
 
 def _spent(usage: Usage) -> Spent:
@@ -314,6 +326,7 @@ def _spent(usage: Usage) -> Spent:
         usage.output_tokens,
         usage.cached_input_tokens,
         usage.cache_write_tokens,
+        usage.cache_write_hour_tokens,
     )
 
 

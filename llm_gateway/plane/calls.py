@@ -15,8 +15,7 @@ import aiohttp
 from django.conf import settings
 
 from llm_gateway.guardrails import checking
-from llm_gateway.money import prices
-from llm_gateway.plane import relay, sending
+from llm_gateway.plane import bounds, relay, sending
 from llm_gateway.plane.accounts import Account, Trial
 from llm_gateway.plane.deadlines import Deadlines
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
@@ -157,20 +156,16 @@ class Call:
         return problem
 
     def _owe(self, target: Target, body: Body | None, attempt: Trial) -> None:
-        """Count a request that we cut off before anything was sent on; what the provider broke off is free."""
-        if body is not None and body.was_sent and not self.exchange.status:
-            self.account.owe(target, output_tokens=self._unseen(attempt))
+        """Count a request that we cut off before anything was sent on; what the provider broke off is free.
 
-    def _unseen(self, attempt: Trial) -> int:
-        """Return how many tokens a provider may have made of an answer that its caller gave too little time for.
-
-        It would be a way to have work done that nobody pays for: the provider bills what it made.
+        The provider bills what it made until then, and nobody saw how much that was: so much for each second counts,
+        whoever cut it off, and at most as much as was reserved.
         """
-        asked = self.order.asked
-        if self.order.wishes.seconds is None or self.order.is_embedding:
-            return 0
-        made = int((time.monotonic() - attempt.began_at) * TOKENS_PER_SECOND)
-        return asked.choices * min(made, asked.max_output_tokens or prices.DEFAULT_OUTPUT_TOKENS)
+        if body is None or not body.was_sent or self.exchange.status:
+            return
+        made = int((time.monotonic() - attempt.began_at) * TOKENS_PER_SECOND) * self.order.asked.choices
+        most = bounds.output_tokens(self.order, self.account.prices_of[target.key])
+        self.account.owe(target, output_tokens=min(made, most))
 
     def _judge(self, target: Target, problem: Problem | None) -> None:
         if problem is not None and problem.code == "provider_timeout" and self.order.wishes.seconds is not None:
@@ -215,8 +210,10 @@ class Call:
     async def _answer(self, target: Target, answer: relay.Whole) -> Problem | None:
         """Give the answer; return the problem that a guardrail does not let it pass: it is paid for then."""
         self.account.first_token()
-        usage = answer.usage or relay.estimate(self.order, len(answer.content))
-        self.account.use(target, usage, is_estimated=answer.usage is None)
+        if answer.is_pending:
+            self.account.use_all(target)
+        else:
+            self.account.use(target, answer.usage, is_estimated=answer.is_estimated)
         if self.order.guard:
             found = await checking.answer(self.order.guard, answer.content)
             if isinstance(found, Problem):

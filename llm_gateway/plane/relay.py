@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from llm_gateway import saying
 from llm_gateway.cache.recording import Recording
 from llm_gateway.guardrails.checking import Guarded
 from llm_gateway.guardrails.guard import Guard
@@ -19,11 +20,14 @@ from llm_gateway.plane.catalog import ECHO
 from llm_gateway.plane.routing import Target
 from llm_gateway.plane.wishes import NONE, Wishes
 from llm_gateway.problems import Problem, parse
+from llm_gateway.reading import document
 from llm_gateway.shapes import Asked, Document, Outgoing
 from llm_gateway.usage import Usage
 
 CHARACTERS_PER_TOKEN: Final = 4
 EMBEDDINGS: Final = "embeddings"
+EMBEDDED: Final = ("prompt_tokens", "total_tokens")  # what embeddings tell of their usage
+PENDING: Final = ("queued", "in_progress")  # a response of OpenAI's that is not there yet
 _MARK: Final = re.compile(rb"^(data: ?\[DONE\]|event: ?(message_stop|response\.(completed|incomplete)))", re.MULTILINE)
 
 
@@ -69,10 +73,14 @@ class Order:
 
 
 class Whole:
-    """An answer that is there as a whole: what the client gets, or the problem that it makes no sense."""
+    """An answer that is there as a whole: what the client gets, and what it used, as far as anybody knows.
 
-    def __init__(self, content: bytes, usage: Usage | None) -> None:
-        self.content, self.usage, self.output_characters = content, usage, 0
+    One that `is_pending` is no more than a promise: the provider goes on, and bills what nobody here will see.
+    """
+
+    def __init__(self, content: bytes, usage: Usage, *, is_estimated: bool = False, is_pending: bool = False) -> None:
+        self.content, self.usage = content, usage
+        self.is_estimated, self.is_pending = is_estimated, is_pending
 
 
 def whole(order: Order, target: Target, content: bytes) -> Whole | Problem:
@@ -83,14 +91,23 @@ def whole(order: Order, target: Target, content: bytes) -> Whole | Problem:
     dialect = sending.DIALECTS[target.source.dialect]
     usage = dialect.usage(payload)
     if order.passes(target):
-        return Whole(content, usage)
+        is_pending = usage is None and document(payload).get("status") in PENDING
+        return Whole(content, usage or _estimated(order, payload), is_estimated=usage is None, is_pending=is_pending)
     if order.is_embedding:
         found = dialect.embedded(payload, model=target.model)
     else:
         found = dialect.answer(payload, model=target.model, call_id=order.call_id, created=order.created)
     if isinstance(found, Problem):
         return found
-    return Whole(orjson.dumps(_told(order, found)), usage)
+    if usage is not None:
+        return Whole(orjson.dumps(_told(order, found)), usage)
+    usage = _estimated(order, found)
+    told = usage.to_openai() if not order.is_embedding else dict.fromkeys(EMBEDDED, usage.input_tokens)
+    return Whole(orjson.dumps(_told(order, found | {"usage": told})), usage, is_estimated=True)
+
+
+def _estimated(order: Order, answer: object) -> Usage:
+    return estimate(order, 0 if order.is_embedding else saying.of_answer(answer))
 
 
 def echoed(order: Order) -> Whole:
@@ -187,7 +204,7 @@ class Translating:
     def _encode(self, chunks: list[Document]) -> bytes:
         parts = []
         for chunk in chunks:
-            self.output_characters += characters(chunk)
+            self.output_characters += saying.of_chunk(chunk)
             parts.append(self.encoder.feed(chunk))
         return b"".join(parts)
 
@@ -212,7 +229,7 @@ class Echoing:
         for chunk in self.chunks:
             for choice in chunk["choices"]:
                 said += choice["delta"].get("content", "") if choice["index"] == 0 else ""
-            self.output_characters += characters(chunk)
+            self.output_characters += saying.of_chunk(chunk)
             yield self.encoder.feed(chunk)
         self.usage, self.is_done = echo.usage(self._order.canonical, said), True
         yield self.encoder.finish()
@@ -243,17 +260,6 @@ def commented(part: bytes, text: str) -> bytes:
     marks = [match.start() for match in _MARK.finditer(part)]
     place = marks[-1] if marks else len(part)
     return b"%b: %b\n\n%b" % (part[:place], text.encode(), part[place:])
-
-
-def characters(chunk: Document) -> int:
-    """Return how many characters a canonical chunk says."""
-    total = 0
-    for choice in chunk.get("choices", ()):
-        delta = choice.get("delta", {})
-        total += len(delta.get("content") or "") + len(delta.get("reasoning_content") or "")
-        for call in delta.get("tool_calls") or ():
-            total += len((call.get("function") or {}).get("arguments") or "")
-    return total
 
 
 def estimate(order: Order, output_characters: int, *, said: Usage | None = None) -> Usage:

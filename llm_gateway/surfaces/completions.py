@@ -29,12 +29,11 @@ def check(body: object) -> Asked:
     prompts = len(prompt) if type(prompt) is list and prompt and type(prompt[0]) is not int else 1
     if prompts > limits.MAX_MESSAGES:
         raise Refused("prompt", f"Send at most {limits.MAX_MESSAGES} prompts.")
-    best_of = limits.integer(found, "best_of", most=limits.MAX_CHOICES) or 1
     return Asked(
         model=limits.model(found),
         is_stream=limits.flag(found, "stream"),
-        max_output_tokens=limits.output_tokens(found, "max_tokens"),
-        choices=max(limits.choices(found), best_of) * prompts,
+        max_output_tokens=limits.output_tokens(found, "max_tokens", "max_completion_tokens"),
+        choices=limits.choices(found) * prompts,
         wants_usage=limits.wants_usage(found),
     )
 

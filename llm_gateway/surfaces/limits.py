@@ -21,6 +21,7 @@ _DENIED: Final = frozenset(
     fallbacks contextwindowfallbacks mockresponse inputcostpertoken outputcostpertoken inputcostpersecond
     outputcostpersecond litellmparams litellmmetadata""".split()
 )
+_OUTPUT_NAMES: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 # What needs no second look.
 _USUAL: Final = frozenset(
     """model messages stream stream_options max_tokens max_completion_tokens temperature top_p tools tool_choice n stop
@@ -80,14 +81,21 @@ def integer(found: Document, name: str, *, most: int, least: int = 1) -> int | N
 
 
 def output_tokens(found: Document, *names: str) -> int | None:
-    """Return the largest of the named limits of output tokens, None when there is none."""
+    """Return the largest of what a surface's own names say of the answer's length, None where none is sent.
+
+    A name of another surface is refused: a provider might follow it, or another that it does not know.
+    """
+    for name in _OUTPUT_NAMES:
+        if name not in names and found.get(name) is not None:
+            text = f"`{name}` is no parameter here; the answer is limited by `{names[0]}`."
+            raise Refused(name, text, "unsupported_parameter")
     limits = [limit for name in names if (limit := integer(found, name, most=MAX_OUTPUT_TOKENS)) is not None]
     return max(limits) if limits else None
 
 
 def choices(found: Document) -> int:
-    """Return how many answers are asked for."""
-    return integer(found, "n", most=MAX_CHOICES) or 1
+    """Return how many answers are asked for, those included that the provider makes to choose from."""
+    return max(integer(found, name, most=MAX_CHOICES) or 1 for name in ("n", "best_of"))
 
 
 def messages(found: Document, name: str = "messages") -> list[Document]:

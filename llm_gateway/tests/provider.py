@@ -132,6 +132,7 @@ class Desk:
 
     async def misbehave(self, seen: Seen, request: web.Request) -> web.StreamResponse | None:
         """Return a bad answer where that was asked for."""
+        told: dict[str, Any]
         key = request.headers.get("authorization", "") + request.headers.get("x-api-key", "")
         match seen.mode:
             case "slow":
@@ -148,6 +149,14 @@ class Desk:
                 return web.json_response({"type": "error", "error": error}, status=400)
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:1/")
+            case "mute" if not seen.body.get("stream"):
+                makers = {"completions": responding.completion, "responses": responding.response}
+                makers |= {"chat/completions": completion, "messages": claude.message}
+                place = seen.path.partition("/v1/")[2]
+                told = makers[place](seen.body) if place else gemini.generation(seen.body)
+                return web.json_response({name: part for name, part in told.items() if "usage" not in name})
+            case "queued" | "in_progress":
+                return web.json_response(responding.response(seen.body, status=seen.mode))
             case "quota":
                 kind = "insufficient_quota"
                 spent = {"message": "You exceeded your quota.", "type": kind, "code": kind, "param": None}
@@ -164,7 +173,7 @@ class Desk:
                 headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
                 key += request.headers.get("x-goog-api-key", "") + request.headers.get("api-key", "")
                 error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
-                told: dict[str, Any] = {"type": "error", "error": error}
+                told = {"type": "error", "error": error}
                 if "v1beta" in seen.path:
                     told = gemini.error(status, KEY_ECHO.format(key=key))
                 return web.json_response(told, status=status, headers=headers)

@@ -184,6 +184,14 @@ def test_a_stream_tells_its_cost_to_who_asks_and_no_sdk_minds(stage: Stage, mode
     assert "".join(str(chunk.content) for chunk in chat.stream("hi")) == TEXT
 
 
+def test_what_is_dearer_than_its_price_is_estimated_at_a_multiple(stage: Stage) -> None:
+    plain, dear = (stage.chat("tier", service_tier=tier)[2] for tier in ("flex", "priority"))
+    assert float(dear["x-moolai-cost-usd"]) == pytest.approx(2 * float(plain["x-moolai-cost-usd"]), abs=2e-6)
+    rows = Call.objects.filter(pk=dear["x-moolai-call-id"])
+    assert eventually(lambda: rows.filter(status="completed").exists())
+    assert rows.get().price["source"] == "estimate"
+
+
 def test_what_a_stream_cost_is_not_kept_with_its_answer(stage: Stage) -> None:
     sent = {"model": GPT, "messages": [user("keep me")], "stream": True}
     kept = {"x-moolai-cache": "on"}

@@ -26,6 +26,7 @@ class Used:
     output_tokens: int = 0
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_hour_tokens: int = 0
 
 
 rates = st.decimals(min_value=0, max_value=10_000, places=6)
@@ -116,6 +117,26 @@ def test_a_large_call_costs_what_its_tier_says_for_all_its_tokens() -> None:
     assert prices.cost(Used(start), found) == start * found.input
     assert prices.cost(Used(start + 1), found) == floor((start + 1) * larger.input + Decimal("0.5"))
     assert prices.bound(start + 1, 10, found) >= prices.cost(Used(start + 1, 10), found)
+
+
+def test_what_is_written_to_a_cache_for_an_hour_costs_twice_the_input() -> None:
+    found = prices.find("anthropic", "claude-sonnet-4-5", {})
+    assert found is not None
+    assert found.cache_write == found.input * Decimal("1.25")
+    assert prices.cost(Used(0, 0, 0, 1000), found) == 1250 * found.input
+    assert prices.cost(Used(0, 0, 0, 1000, 400), found) == (600 * Decimal("1.25") + 400 * 2) * found.input
+    own = prices.of("1", "2", cache_write_usd="3", source="organization")
+    assert prices.cost(Used(0, 0, 0, 1000, 400), own) == 3000  # never less than the others
+    assert prices.cost(Used(0, 0, 0, 1000, 400), LOCAL) == 0
+
+
+def test_a_multiple_of_a_price_is_one_of_every_rate_in_every_tier() -> None:
+    found = prices.find("google", "gemini-2.5-pro", {})
+    assert found is not None
+    dear = prices.times(found, 2)
+    for used in (Used(10, 20), Used(300_000, 20, 1000, 500)):
+        assert prices.cost(used, dear) == pytest.approx(2 * prices.cost(used, found), abs=1)
+    assert (dear.source, dear.context_tokens) == ("estimate", found.context_tokens)
 
 
 def test_windows_begin_at_utc_days_iso_weeks_and_months() -> None:

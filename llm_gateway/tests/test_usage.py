@@ -52,3 +52,15 @@ def test_counts_are_believed_only_when_they_are_counts(told: Any, expected: Usag
 def test_no_usage_is_none_not_zero(told: Any) -> None:
     assert usage.of_anthropic(told) is None
     assert usage.of_google(told) is None
+
+
+def test_what_is_written_for_an_hour_is_a_part_of_what_is_written() -> None:
+    told: dict[str, Any] = {"input_tokens": 5, "output_tokens": 2, "cache_creation_input_tokens": 100}
+    parts = {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}
+    found = usage.of_anthropic(told | {"cache_creation": parts})
+    assert found == Usage(105, 2, cache_write_tokens=100, cache_write_hour_tokens=40)
+    assert usage.of_anthropic(told | {"cache_creation": {"ephemeral_1h_input_tokens": 400}}) == Usage(
+        105, 2, cache_write_tokens=100, cache_write_hour_tokens=100
+    )
+    assert usage.of_anthropic(told | {"cache_creation": None}) == Usage(105, 2, cache_write_tokens=100)
+    assert (Usage(cache_write_hour_tokens=3) + Usage(cache_write_hour_tokens=4)).cache_write_hour_tokens == 7

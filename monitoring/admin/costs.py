@@ -73,7 +73,8 @@ def read(request: HttpRequest) -> Asked:
 
 def _page(asked: Asked, *, now: datetime) -> dict[str, Any]:
     _, length, granularity = RANGES[asked.span]
-    wish = Wish(asked.organizations, Period(now - length, now), asked.group, granularity)
+    since = (now - length).replace(minute=0, second=0, microsecond=0)  # whole hours are summed already
+    wish = Wish(asked.organizations, Period(since, now), asked.group, granularity)
     report = costs.report(wish, now=now, with_forecast=True)
     names = _names(asked, [line["dimension_value"] for line in report["cost_breakdown"]])
     return {

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from llm_gateway.models import Call
@@ -55,6 +57,34 @@ def test_sums_are_those_of_the_rows_whatever_the_ends() -> None:
         saved = sum(rows.values_list("saved_usd_micros", flat=True))
         assert sum(total.saved_usd_micros for total in found.values()) == saved
         assert sum(total.requests for total in found.values()) == rows.count()
+
+
+def tables(**wish: Any) -> tuple[set[str], int]:
+    """Return which tables are read for a sum, and how many calls it comes to."""
+    with CaptureQueriesContext(connection) as queries:
+        found = spending.totals(organizations=None, **wish)
+    read = {name for name in ("llm_calls", "llm_spending") for query in queries if f'"{name}"' in query["sql"]}
+    return read, sum(total.requests for total in found.values())
+
+
+def test_the_hour_that_runs_is_read_from_its_row() -> None:
+    now = timezone.now()
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for at in (hour - timedelta(minutes=90), hour - timedelta(minutes=5), hour, now):
+        spend(at, 1)
+    since = hour - timedelta(hours=2)
+    for late in (timedelta(), timedelta(seconds=20), timedelta(days=-1)):
+        assert tables(since=since, until=now - late) == ({"llm_spending"}, 4)
+    assert tables(since=since, until=hour - timedelta(minutes=30)) == ({"llm_calls", "llm_spending"}, 1)
+
+
+def test_the_report_reads_no_call_of_the_hour_that_runs(people: Cast) -> None:
+    for minutes in (0, 1, 50):
+        spend(timezone.now() - timedelta(minutes=minutes), 1_000_000)
+    with CaptureQueriesContext(connection) as queries:
+        assert data(people.vera.get(COSTS))["request_count"] == 3
+    today = f"{timezone.now():%Y-%m-%d}"  # the ragged ends of the period are both long ago
+    assert not [query["sql"] for query in queries if '"llm_calls"' in query["sql"] and today in query["sql"]]
 
 
 def test_costs_are_broken_down_and_in_series(people: Cast) -> None:

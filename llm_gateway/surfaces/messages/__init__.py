@@ -3,7 +3,7 @@
 from typing import Final
 
 from llm_gateway.problems import Refused
-from llm_gateway.reading import Document
+from llm_gateway.reading import Document, document
 from llm_gateway.shapes import Asked, Outgoing
 from llm_gateway.surfaces import limits
 from llm_gateway.surfaces.errors import anthropic as error_body
@@ -24,7 +24,8 @@ def check(body: object) -> Asked:
     asked = Asked(
         model=limits.model(found),
         is_stream=limits.flag(found, "stream"),
-        max_output_tokens=limits.output_tokens(found, "max_tokens"),
+        max_output_tokens=_output_tokens(found),
+        choices=limits.choices(found),
         wants_usage=True,
     )
     messages = limits.messages(found)
@@ -33,6 +34,12 @@ def check(body: object) -> Asked:
         if not isinstance(message.get("content"), str | list):
             raise Refused(f"messages[{place}].content", "The content is a text or a list of blocks.", "invalid_type")
     return asked
+
+
+def _output_tokens(found: Document) -> int | None:
+    """Return how long the answer may become: thoughts between tools may take their whole budget beyond `max_tokens`."""
+    budget = limits.integer(document(found.get("thinking")), "budget_tokens", most=limits.MAX_OUTPUT_TOKENS, least=0)
+    return max(limits.output_tokens(found, "max_tokens") or 0, budget or 0)
 
 
 def forward(body: Document, *, model: str) -> Outgoing:

@@ -28,10 +28,14 @@ def check(body: object) -> Asked:
         limits.messages(found, "input")
     elif given is not None and type(given) is not str:
         raise Refused("input", "`input` is a text or a list of items.", "invalid_type")
+    if limits.flag(found, "background"):
+        text = "Nobody would see what it costs: send the request without `background`, as a stream if it takes long."
+        raise Refused("background", text, "unsupported_parameter")
     return Asked(
         model=limits.model(found),
         is_stream=limits.flag(found, "stream"),
         max_output_tokens=limits.output_tokens(found, "max_output_tokens"),
+        choices=limits.choices(found),
         wants_usage=True,
     )
 
