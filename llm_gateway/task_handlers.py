@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
 from llm_gateway import policies
-from llm_gateway.models import Prompt, WorkflowRun
+from llm_gateway.models import Prompt
 from llm_gateway.plane import inside, people, refusals
 from llm_gateway.prompts import asking, book
 from llm_gateway.prompts.book import Asking
@@ -65,13 +65,8 @@ def check_prompt(organization: Organization, payload: Any) -> None:
 
 
 def check_workflow(organization: Organization, payload: Any) -> None:
-    """Refuse what is of no run that waits for its task; raises `conflict` (`orchestrators.work.handlers.Check`)."""
-    known = payload.get("workflow_id") if isinstance(payload, dict) else None
-    rows = WorkflowRun.objects.filter(organization=organization, task=None, status=WorkflowRun.Status.QUEUED)
-    if not isinstance(known, str) or not rows.filter(workflow_id=known).exists():
-        raise Conflict(
-            detail="A task of a workflow is made with its run: start one (POST /v1/ai-orchestration/workflows)."
-        )
+    """Refuse them: such a task is made with its run; raises `conflict` (`orchestrators.work.handlers.Check`)."""
+    raise Conflict(detail="A task of a workflow is made with its run: start one (POST /v1/ai-orchestration/workflows).")
 
 
 def workflow(task: Task, report: Report) -> Any:

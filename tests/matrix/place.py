@@ -13,9 +13,9 @@ from llm_gateway.prompts import asking, book
 from llm_gateway.prompts.outcomes import Outcome
 from llm_gateway.watching import contents
 from llm_gateway.watching.contents import Heard
-from llm_gateway.workflows import runs
+from llm_gateway.workflows import making as runs
 from llm_gateway.workflows import templates as flows
-from llm_gateway.workflows.runs import Asked
+from llm_gateway.workflows.making import Asked
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.exports import making
