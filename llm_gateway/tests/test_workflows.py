@@ -25,7 +25,7 @@ from llm_gateway.workflows.making import Asked, Planned, Wish
 from moolai.testing.world import World
 from orchestrators import work
 from orchestrators.models import Task
-from orchestrators.work.handlers import Lost, Refused
+from orchestrators.work.handlers import Again, Lost, Refused
 from orgs import keys, spending, tokens, users
 from orgs.models import Organization
 
@@ -280,7 +280,7 @@ def test_what_nobody_wants_is_not_run_with_the_next_attempt(flow: Flow) -> None:
     task.attempts = settings.TASK_MAX_ATTEMPTS
     assert found._progress() == 100
     task.attempts = 1
-    with pytest.raises(running.Again):
+    with pytest.raises(Again):
         found._try_again()
     assert [step.status for step in row.steps.all()] == ["pending", "skipped"]
     row.delete()
