@@ -8,8 +8,8 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
-from llm_gateway import policies
-from llm_gateway.models import Prompt, WorkflowRun
+from llm_gateway import policies, retrying
+from llm_gateway.models import Prompt
 from llm_gateway.plane import inside, people, refusals
 from llm_gateway.prompts import asking, book
 from llm_gateway.prompts.book import Asking
@@ -25,7 +25,7 @@ from orgs.models import Organization
 
 logger = logging.getLogger(__name__)
 REPORT_SECONDS: Final = 5.0
-SURE: Final = frozenset({400, 403, 404, 409, 413, 422})  # another attempt would end the same way
+BUSY: Final = "database_unavailable: the database took too long for the prompt's record."
 PRIVATE: Final = "The organization is private, and a task's parameters and result are stored: send the prompt itself."
 
 
@@ -48,7 +48,10 @@ def prompt(task: Task, report: Report) -> dict[str, Any]:
         raise Refused(PRIVATE)
     report(0)
     connections.close_all()  # none is held while a model answers
-    outcome = _run(Plan(row.prompt_id, stands, asked=asked), report)
+    try:
+        outcome = _run(Plan(row.prompt_id, stands, asked=asked), report)
+    except TimeoutError:
+        raise AppError("database_unavailable", BUSY) from None
     is_private = policies.of(organization).is_private  # it may have become so meanwhile
     told = _told(row, outcome, is_private=is_private)
     return told | {"response": ""} if is_private else told
@@ -65,13 +68,8 @@ def check_prompt(organization: Organization, payload: Any) -> None:
 
 
 def check_workflow(organization: Organization, payload: Any) -> None:
-    """Refuse what is of no run that waits for its task; raises `conflict` (`orchestrators.work.handlers.Check`)."""
-    known = payload.get("workflow_id") if isinstance(payload, dict) else None
-    rows = WorkflowRun.objects.filter(organization=organization, task=None, status=WorkflowRun.Status.QUEUED)
-    if not isinstance(known, str) or not rows.filter(workflow_id=known).exists():
-        raise Conflict(
-            detail="A task of a workflow is made with its run: start one (POST /v1/ai-orchestration/workflows)."
-        )
+    """Refuse them: such a task is made with its run; raises `conflict` (`orchestrators.work.handlers.Check`)."""
+    raise Conflict(detail="A task of a workflow is made with its run: start one (POST /v1/ai-orchestration/workflows).")
 
 
 def workflow(task: Task, report: Report) -> Any:
@@ -125,7 +123,7 @@ def _told(row: Prompt, outcome: Outcome | None, *, is_private: bool) -> dict[str
     if (problem := outcome.problem) is not None:
         code = refusals.own_code(problem)
         message = errors.CODES[code][1] if is_private else problem.message  # a provider's may quote the prompt
-        if errors.CODES[code][0] in SURE or outcome.is_final:
+        if outcome.is_final or not retrying.may_help(problem.code or "", status=problem.status):
             raise Refused(f"{code}: {message}")
         raise AppError(code, message)
     return {

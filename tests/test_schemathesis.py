@@ -37,9 +37,10 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from llm_gateway import aliases, prices, providers
 from llm_gateway.money import ledger, records
 from llm_gateway.prompts import asking, book
-from llm_gateway.workflows import runs, templates
-from llm_gateway.workflows.runs import Asked
-from llm_gateway.workflows.runs import Wish as WorkflowWish
+from llm_gateway.workflows import making as runs
+from llm_gateway.workflows import templates
+from llm_gateway.workflows.making import Asked
+from llm_gateway.workflows.making import Wish as WorkflowWish
 from monitoring.alerts import channels, rules, silences
 from monitoring.exports import making
 from monitoring.exports.wish import Wish

@@ -18,12 +18,13 @@ from llm_gateway.guardrails.guard import Blocked
 from llm_gateway.guardrails.rules import Guards
 from llm_gateway.plane import accounts, choosing, ids, listing, meters, noting, planes, refusals, wishes
 from llm_gateway.plane.callers import Standing
-from llm_gateway.plane.calls import NO_RETRY, Call
+from llm_gateway.plane.calls import Call
 from llm_gateway.plane.exchange import Exchange, Gone
 from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem, Refused, bad_answer
+from llm_gateway.retrying import NO_RETRY
 from llm_gateway.surfaces import chat, completions, embeddings, limits, messages, responses
 from moolai import errors
 from moolai.errors import AppError

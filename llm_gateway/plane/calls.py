@@ -24,6 +24,7 @@ from llm_gateway.plane.refusals import Failed
 from llm_gateway.plane.relay import Order
 from llm_gateway.plane.routing import Target
 from llm_gateway.problems import Problem, Refused, bad_answer, cut_short
+from llm_gateway.retrying import NO_RETRY
 
 if TYPE_CHECKING:
     from llm_gateway.plane.planes import Plane
@@ -34,8 +35,6 @@ MAX_WAIT_SECONDS: Final = 4.0
 MAX_RETRY_AFTER_SECONDS: Final = 10.0
 FINAL: Final = frozenset({400, 413, 422})  # another provider would say the same
 REPEATABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 529})
-# Nor need the client try again.
-NO_RETRY: Final = frozenset({"provider_refused_key", "provider_not_configured", "insufficient_quota"})
 SPARE_SECONDS: Final = 5.0  # for a client to take what it is told at the end
 LINGER_SECONDS: Final = 0.5
 TOKENS_PER_SECOND: Final = 100  # that a provider is taken to make of an answer that nobody saw
@@ -200,11 +199,9 @@ class Call:
 
     def _unread(self, target: Target, problem: Problem, *, size: int = 0) -> Problem:
         """Count an answer of `size` bytes that makes no sense: its provider has most likely made it, and bills it."""
-        asked = self.order.asked
         if problem.code == BAD:
-            most = asked.choices * (asked.max_output_tokens or prices.DEFAULT_OUTPUT_TOKENS)
-            made = 0 if self.order.is_embedding else min(most, -(-size // relay.CHARACTERS_PER_TOKEN))
-            self.account.owe(target, output_tokens=made)
+            most = bounds.output_tokens(self.order, self.account.prices_of[target.key])
+            self.account.owe(target, output_tokens=min(most, -(-size // relay.CHARACTERS_PER_TOKEN)))
         return problem
 
     async def _answer(self, target: Target, answer: relay.Whole) -> Problem | None:

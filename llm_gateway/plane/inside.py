@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from llm_gateway import retrying
 from llm_gateway.plane import app, desk, ids, people, planes
 from llm_gateway.plane.callers import Standing
 from llm_gateway.plane.clients import Client, Figures
@@ -44,11 +45,17 @@ class Said(Figures):
     latency_ms: float = 0.0
     error: str = ""
     heard: Hearing | None = field(default=None, repr=False)
+    is_final: bool = False  # who answered says that trying again does not help
 
     @property
     def is_good(self) -> bool:
         """Whether the call was answered well."""
         return self.status == 200 and not self.error
+
+    @property
+    def may_help(self) -> bool:
+        """Whether another attempt may end better."""
+        return not self.is_final and retrying.may_help(self.error, status=self.status)
 
     @property
     def document(self) -> Any:
@@ -76,12 +83,12 @@ class Line(Client):
         super().__init__(path, orjson.dumps(body), headers=headers)
         self.hearing = hearing
         self.parts: list[bytes] = []
-        self._status = 0
+        self._status, self.is_final = 0, False
 
     async def send(self, message: Message) -> None:
         """Take a part of the answer (ASGI)."""
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self._status, self.is_final = message["status"], app.RETRY in message["headers"]
         elif self.hearing is not None and self._status == 200:
             self.hearing.feed(message.get("body", b""))
         else:
@@ -136,7 +143,7 @@ async def _call(line: Line, asker: Asker, call_id: str) -> Said:
     exchange = line.exchange(request_id=ids.new(), call_id=call_id)
     await app.serve(exchange, lambda: _standing(asker))
     said = _said(exchange, b"".join(line.parts))
-    said.heard = line.hearing if said.status == 200 else None
+    said.heard, said.is_final = line.hearing if said.status == 200 else None, line.is_final
     return said
 
 

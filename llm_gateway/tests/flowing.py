@@ -18,7 +18,7 @@ from moolai.errors import Conflict
 from moolai.testing.world import World
 from orchestrators import work
 from orchestrators.models import Task
-from orchestrators.work.handlers import Lost, Refused
+from orchestrators.work.handlers import Again, Lost, Refused
 from orgs import keys, organizations
 
 ROOT = "/v1/ai-orchestration"
@@ -90,8 +90,8 @@ def attempt(task: Task, report: Callable[[int], None]) -> None:
         return
     except Refused as refusal:
         work.fail(task, error=refusal.reason, is_final=True)
-    except running.Again as problem:
-        work.fail(task, error=str(problem))
+    except Again as problem:
+        work.fail(task, error=problem.reason)
 
 
 def renewing(task: Task) -> Callable[[int], None]:

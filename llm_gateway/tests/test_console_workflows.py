@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from llm_gateway.models import WorkflowCall, WorkflowRun, WorkflowStep, WorkflowTemplate
 from llm_gateway.tests.console_stage import queries, told
-from llm_gateway.workflows import contents, runs
-from llm_gateway.workflows.runs import Asked, Wish
+from llm_gateway.workflows import contents, making
+from llm_gateway.workflows.making import Asked, Wish
 from orgs.models import Organization
 
 pytestmark = [pytest.mark.once, pytest.mark.django_db]
@@ -24,7 +24,7 @@ STEPS = [
 
 def run(acme: Organization, **more: Any) -> WorkflowRun:
     wish = Wish("hybrid", {"text": "secret words", "steps": STEPS}, **more)
-    return runs.create(acme, wish, asked=Asked("token", "root"))
+    return making.create(acme, wish, asked=Asked("token", "root"))
 
 
 def test_a_run_is_drawn_as_its_steps_and_can_be_cancelled(console: Client, acme: Organization) -> None:

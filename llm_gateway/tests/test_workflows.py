@@ -19,13 +19,13 @@ from llm_gateway.plane import inside
 from llm_gateway.plane.inside import Asker
 from llm_gateway.tests import flowing
 from llm_gateway.tests.flowing import CHAT, CLAUDE, Flow, ledger_usd, work_off
-from llm_gateway.workflows import advice, contents, parts, running, runs, templates
+from llm_gateway.workflows import advice, contents, making, parts, running, runs, templates
 from llm_gateway.workflows.asking import Desk, StepFailed
-from llm_gateway.workflows.runs import Asked, Wish
+from llm_gateway.workflows.making import Asked, Planned, Wish
 from moolai.testing.world import World
 from orchestrators import work
 from orchestrators.models import Task
-from orchestrators.work.handlers import Lost, Refused
+from orchestrators.work.handlers import Again, Lost, Refused
 from orgs import keys, spending, tokens, users
 from orgs.models import Organization
 
@@ -215,8 +215,8 @@ def test_a_run_whose_organization_becomes_private_meanwhile_is_private_too(flow:
     try:
         row = WorkflowRun.objects.get(workflow_id=open_one)
         assert (row.is_private, row.content_hash) == (True, "")
-        plan = runs.planned(acme, wish)
-        late = runs._made(acme, wish, plan, asked=Asked("token", "root"), batch_id="", content_hash=stale)
+        planned = Planned(wish, making.planned(wish, {}), stale)
+        late = making._written(acme, [planned], asked=Asked("token", "root"), batch_id="")[0]
         late.refresh_from_db()
         assert (late.is_private, late.content_hash) == (True, "")
     finally:
@@ -280,7 +280,7 @@ def test_what_nobody_wants_is_not_run_with_the_next_attempt(flow: Flow) -> None:
     task.attempts = settings.TASK_MAX_ATTEMPTS
     assert found._progress() == 100
     task.attempts = 1
-    with pytest.raises(running.Again):
+    with pytest.raises(Again):
         found._try_again()
     assert [step.status for step in row.steps.all()] == ["pending", "skipped"]
     row.delete()

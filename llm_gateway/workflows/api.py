@@ -9,7 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from llm_gateway.models import WorkflowRun
-from llm_gateway.workflows import advice, frames, runs, services, telling, watching
+from llm_gateway.workflows import advice, frames, making, runs, services, telling, watching
+from llm_gateway.workflows.making import Asked, Wish
 from llm_gateway.workflows.rows import (
     AdviceWish,
     BatchRow,
@@ -21,7 +22,6 @@ from llm_gateway.workflows.rows import (
     WorkflowOptimizationRow,
     WorkflowWish,
 )
-from llm_gateway.workflows.runs import Asked, Wish
 from llm_gateway.workflows.watching import Plan, Watch
 from moolai.errors import Forbidden
 from orchestrators.work import priorities, scope
@@ -89,7 +89,7 @@ class Workflows(rest.View):
     def post(self, request: Request) -> Response:
         """Queue a run; what it came to is at its status."""
         home, asked = _asking(request)
-        run = runs.create(home, _wish(rest.body(request, WorkflowWish)), asked=asked)
+        run = making.create(home, _wish(rest.body(request, WorkflowWish)), asked=asked)
         return rest.answer(RunRow(telling.brief(run)).data, status=202)
 
 
@@ -101,7 +101,7 @@ class Batches(rest.View):
         """Queue several runs, all or none."""
         home, asked = _asking(request)
         wishes = [_wish(body) for body in rest.body(request, BatchWish)["workflows"]]
-        batch_id, found = runs.create_many(home, wishes, asked=asked)
+        batch_id, found = making.create_many(home, wishes, asked=asked)
         told = {"batch_id": batch_id, "total": len(found), "workflows": [telling.brief(run) for run in found]}
         return rest.answer(BatchRow(told).data, status=202)
 

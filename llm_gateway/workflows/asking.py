@@ -12,6 +12,7 @@ from typing import Any, Final
 from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
+from llm_gateway import retrying
 from llm_gateway.models import WorkflowCall, WorkflowStep
 from llm_gateway.plane import ids, inside
 from llm_gateway.plane.inside import Asker, Said
@@ -22,10 +23,6 @@ from llm_gateway.workflows.noting import Notes
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_EMBEDDED: Final = 96  # texts in one call
-TRANSIENT: Final = frozenset({
-    "api_error", "database_unavailable", "overloaded", "overloaded_error", "provider_timeout", "provider_unavailable",
-    "provider_unreachable", "rate_limit_exceeded", "rate_limited", "server_error", "stream_interrupted",
-})  # fmt: skip
 FINAL: Final = frozenset({"content_blocked", "context_length_exceeded", "unknown_price", "insufficient_quota"})
 STREAM: Final = {"stream": True, "stream_options": {"include_usage": True}}
 NO_STREAM: Final = "bad_provider_answer"  # of one that answers with a whole, among others
@@ -36,14 +33,11 @@ Message = dict[str, str]
 class StepFailed(Exception):
     """A step that ends without a result: `code`, and a text without anything of its content."""
 
-    def __init__(self, code: str, text: str = "") -> None:
+    def __init__(self, code: str, text: str = "", *, may_help: bool | None = None) -> None:
         super().__init__(f"{code}: {text}" if text else code)
         self.code = code
-
-    @property
-    def is_transient(self) -> bool:
+        self.is_transient = retrying.may_help(code) if may_help is None else may_help
         """Whether another try may do better."""
-        return self.code in TRANSIENT
 
 
 class Stopped(Exception):
@@ -190,5 +184,5 @@ def _is_refused(said: Said) -> bool:
 def _good(said: Said) -> Said:
     if not said.is_good:
         how = "the answer broke off" if said.status == 200 else f"the call was answered {said.status}"
-        raise StepFailed(said.error or "provider_error", how)
+        raise StepFailed(said.error or "provider_error", how, may_help=said.may_help)
     return said

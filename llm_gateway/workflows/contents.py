@@ -6,6 +6,7 @@ its first delivery, or after an hour.
 """
 
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -31,9 +32,32 @@ def keep(run: WorkflowRun, name: str, document: Any, *, expires_at: datetime | N
     row.save()
 
 
-def keep_input(run: WorkflowRun, document: Any, *, now: datetime) -> None:
-    """Keep what a run is given until it is over."""
-    keep(run, INPUT, document, expires_at=latest(now))
+def _keep_new(name: str, documents: Iterable[tuple[WorkflowRun, Any]], *, expires_at: datetime | None) -> None:
+    """Keep a document of each of several runs, which have none of the name yet, in one statement."""
+    rows = []
+    for run, document in documents:
+        row = WorkflowContent(run=run, organization_id=run.organization_id, name=name, expires_at=expires_at)
+        sealed.put(row, "document", _json(document))
+        rows.append(row)
+    WorkflowContent.objects.bulk_create(rows)
+
+
+def keep_inputs(documents: Iterable[tuple[WorkflowRun, Any]], *, now: datetime) -> None:
+    """Keep what new runs are given until they are over."""
+    _keep_new(INPUT, documents, expires_at=latest(now))
+
+
+def keep_results(documents: Iterable[tuple[WorkflowRun, Any]]) -> None:
+    """Keep what new runs, of which none is private, were answered at once."""
+    _keep_new(RESULT, documents, expires_at=None)
+
+
+def results(runs: Iterable[int], *, now: datetime) -> dict[int, Any]:
+    """Return {run's pk: its result} of those whose result can be read still; one query."""
+    rows = WorkflowContent.objects.filter(run__in=list(runs), name=RESULT)
+    rows = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now))
+    found = {row.run_id: opened(row) for row in rows}
+    return {pk: document for pk, document in found.items() if document is not None}
 
 
 def latest(now: datetime) -> datetime:

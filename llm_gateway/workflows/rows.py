@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from llm_gateway.models import WorkflowRun, WorkflowStep
-from llm_gateway.workflows.runs import MAX_BATCH
+from llm_gateway.workflows.making import MAX_BATCH
 
 STATUSES = WorkflowRun.Status.choices
 IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"

@@ -19,16 +19,12 @@ from llm_gateway.workflows.asking import Desk, StepFailed, Stopped
 from llm_gateway.workflows.kinds import EMBEDDING, HYBRID, KINDS
 from llm_gateway.workflows.plans import Plan, Step
 from orchestrators.models import Task
-from orchestrators.work.handlers import Lost, Refused, Report
+from orchestrators.work.handlers import Again, Lost, Refused, Report
 
 logger = logging.getLogger(__name__)
 PARALLEL: Final = 4
 LOOK_SECONDS: Final = 1.0
 Status = WorkflowStep.Status
-
-
-class Again(Exception):
-    """A step failed for a reason that may be over soon: the task is to be tried again."""
 
 
 def run(task: Task, report: Report) -> dict[str, Any]:
@@ -77,7 +73,8 @@ class Execution:
             self._hold()
             runs.end(self.row, status, now=timezone.now(), error=self._error(), result=result)
         if status == WorkflowRun.Status.FAILED:
-            raise Refused(self._error())
+            hopeful = any(failure.is_transient for failure in self.errors.values())
+            raise (Again if hopeful else Refused)(self._error())  # with its attempts used up the task is dead
         return {"workflow_id": self.row.workflow_id, "status": status}
 
     def _recall(self, step: WorkflowStep) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from moolai.errors import Conflict, Forbidden, InvalidInput
 from orchestrators import work
-from orchestrators.models import Approval, Route, Task
+from orchestrators.models import Agent, Approval, Route, Task
 from orchestrators.work import agents, approvals, board, counts, sweeping
 from orgs import audit, organizations
 from orgs.models import AuditEntry, Event, Organization, User
@@ -60,6 +61,19 @@ def test_a_task_goes_to_the_agent_its_type_is_routed_to(acme: Organization, kind
     assert acme.agents.count() == 1
 
 
+def test_creating_a_task_takes_as_many_statements_however_many_agents_there_are(acme: Organization) -> None:
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            make(acme, "unheard_of")
+        return len(asked)
+
+    make(acme, "unheard_of")
+    before = statements()
+    for number in range(30):
+        Agent.objects.create(organization=acme, agent_id=f"a{number}", name="Agent", capabilities=["something"])
+    assert statements() == before <= 12
+
+
 def test_an_organizations_own_route_and_its_able_agents_come_before_the_rest(acme: Organization) -> None:
     other = organizations.create("other", name="Other", acting_user=None)
     Route.objects.create(organization=acme, task_type="bugfix", agent_id="fixer")
@@ -88,7 +102,9 @@ def test_what_is_no_priority_is_refused(acme: Organization, given: Any) -> None:
 
 def test_a_step_of_a_workflow_never_waits_and_a_route_may_always(acme: Organization) -> None:
     Route.objects.create(organization=acme, task_type="payout", agent_id="cashier", needs_approval=True)
-    assert make(acme, priority="P0", is_step=True).status == "assigned"
+    for kind in ("bugfix", "payout"):
+        step = work.create_steps(acme, task_type=kind, wanted=[({}, "P0")], acting_user=None)[0]
+        assert Task.objects.get(pk=step.pk).status == "assigned"
     assert make(acme, "payout", 1).status == "pending_approval"
 
 

@@ -15,7 +15,7 @@ from moolai.errors import AppError
 from orchestrators import work
 from orchestrators.models import Instance, Task
 from orchestrators.work import handlers, handout, holding, lines, running
-from orchestrators.work.handlers import Lost, Refused, Report
+from orchestrators.work.handlers import Again, Lost, Refused, Report
 from orgs import organizations
 from orgs.models import Organization
 
@@ -51,6 +51,7 @@ def rise(error: Exception) -> Any:
         (lambda task, report: {"seen": task.payload}, "completed", ""),
         (lambda task, report: rise(Refused("the payload is empty")), "failed", "the payload is empty"),
         (lambda task, report: rise(AppError("conflict", "The file is gone.")), "assigned", "The file is gone."),
+        (lambda task, report: rise(Again("provider_unavailable: 503")), "assigned", "provider_unavailable: 503"),
         (lambda task, report: rise(KeyError("secret")), "assigned", "The handler broke off (KeyError)."),
         (lambda task, report: {1, 2}, "assigned", "The handler broke off (TypeError)."),
         (lambda task, report: "x" * 2**22, "failed", "The result has more than 4 MiB of JSON."),

@@ -5,7 +5,7 @@ renew, finish and fail under a lease; `handlers`: what the workers do themselves
 `counts`: reads.
 """
 
-from orchestrators.work.board import cancel, create, set_status
+from orchestrators.work.board import cancel, create, create_steps, set_status
 from orchestrators.work.holding import Holder, fail, finish, give_back, progress, take
 from orchestrators.work.sweeping import sweep
 
@@ -13,6 +13,7 @@ __all__ = [
     "Holder",
     "cancel",
     "create",
+    "create_steps",
     "fail",
     "finish",
     "give_back",

@@ -1,7 +1,7 @@
 """Where tasks are created, cancelled, and settled by agents that work outside of leases."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -46,28 +46,73 @@ def create(
     acting_user: User | None,
     creator: str = "",
     details: Details | None = None,
-    is_step: bool = False,
 ) -> Task:
     """Write a task, routed to its agent, and wake up who may take it; `creator` is the caller's id.
 
-    It waits for a person where its priority or its route says so, unless it is a step of a workflow. Raises
-    `invalid_field` for a priority that is none, and what the check of its type raises.
+    It waits for a person where its priority or its route says so. Raises `invalid_field` for a priority that is none,
+    and what the check of its type raises.
     """
     handlers.check(organization, task_type, payload)
-    now, details = timezone.now(), details or Details()
+    now = timezone.now()
+    task = _new(organization, task_type, payload, priority, acting_user, creator, details or Details(), now=now)
+    task.assigned_agent, is_always = _routed(organization, task_type)
+    waits = is_always or priorities.waits(task.given_priority)
+    task.status = Status.PENDING_APPROVAL if waits else Status.ASSIGNED
+    task.save(force_insert=True)
+    timeline.note(task, Kind.CREATED, now=now, actor=task.created_by)
+    if waits:
+        what = task.given_priority if priorities.waits(task.given_priority) else task_type
+        approvals.request(task, reason=f"{what} tasks wait for approval", now=now)
+    return task
+
+
+@transaction.atomic
+def create_steps(
+    organization: Organization,
+    *,
+    task_type: str,
+    wanted: Sequence[tuple[Any, Any]],
+    acting_user: User | None,
+    creator: str = "",
+    details: Details | None = None,
+) -> list[Task]:
+    """Write tasks of workflows, each a (payload, priority), in few statements; they never wait for a person.
+
+    What a check of their type would look at is the caller's to see to. Raises `invalid_field` as `create` does.
+    """
+    now, more = timezone.now(), details or Details()
+    rows = [
+        _new(organization, task_type, payload, priority, acting_user, creator, more, now=now)
+        for payload, priority in wanted
+    ]
+    agent_id, _ = _routed(organization, task_type)
+    for row in rows:
+        row.assigned_agent = agent_id
+    tasks = Task.objects.bulk_create(rows)
+    timeline.note_many(tasks, Kind.CREATED, now=now, actor=audit.actor(acting_user))
+    return tasks
+
+
+def _new(
+    organization: Organization,
+    task_type: str,
+    payload: Any,
+    priority: Any,
+    acting_user: User | None,
+    creator: str,
+    details: Details,
+    *,
+    now: datetime,
+) -> Task:
+    """Return a task that is assigned to nobody yet, and not written."""
     number, given = priorities.parse(priority)
-    agent_id, is_always = routing.find(organization, task_type)
-    routing.ensure(organization, agent_id)
-    waits = not is_step and (is_always or priorities.waits(given))
-    task = Task.objects.create(
+    return Task(
         task_id=f"tsk_{secrets.token_hex(12)}",
         organization=organization,
         task_type=task_type,
         payload=payload,
         priority=number,
         given_priority=given,
-        status=Status.PENDING_APPROVAL if waits else Status.ASSIGNED,
-        assigned_agent=agent_id,
         source=details.source,
         metadata=dict(details.metadata or {}),
         sla_target=details.sla_target,
@@ -77,11 +122,13 @@ def create(
         creator=creator,
         created_at=now,
     )
-    timeline.note(task, Kind.CREATED, now=now, actor=task.created_by)
-    if waits:
-        why = f"{given} tasks wait for approval" if priorities.waits(given) else f"{task_type} tasks wait for approval"
-        approvals.request(task, reason=why, now=now)
-    return task
+
+
+def _routed(organization: Organization, task_type: str) -> tuple[str, bool]:
+    """Return the agent of a type's tasks, made where it is missing, and whether they always wait for a person."""
+    agent_id, is_always = routing.find(organization, task_type)
+    routing.ensure(organization, agent_id)
+    return agent_id, is_always
 
 
 @transaction.atomic

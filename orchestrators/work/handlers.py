@@ -29,6 +29,14 @@ class Lost(Exception):
     """The task was cancelled, or is in other hands: whoever works on it stops, and nothing of it counts."""
 
 
+class Again(Exception):
+    """The attempt failed for a reason that may be over soon, and is known; `reason` is what the timeline says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class Refused(Exception):
     """The task has failed for good, and is not tried again; `reason` is what its creator reads."""
 

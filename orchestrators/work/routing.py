@@ -45,8 +45,9 @@ def find(organization: Organization, task_type: str) -> tuple[str, bool]:
 
 
 def _able(organization: Organization, task_type: str) -> str:
-    agents = organization.agents.filter(status=Agent.Status.ACTIVE).only("agent_id", "capabilities")
-    return next((row.agent_id for row in agents if task_type in row.capabilities), "")
+    agents = Agent.objects.filter(organization=organization, status=Agent.Status.ACTIVE)
+    rows = agents.values_list("agent_id", "capabilities")
+    return next((agent_id for agent_id, capabilities in rows if task_type in capabilities), "")
 
 
 def ensure(organization: Organization, agent_id: str) -> None:

@@ -23,7 +23,7 @@ from moolai.errors import AppError, Conflict
 from orchestrators import nodes
 from orchestrators.models import Instance, Task
 from orchestrators.work import handlers, holding, lines
-from orchestrators.work.handlers import Lost, Refused
+from orchestrators.work.handlers import Again, Lost, Refused
 
 logger = logging.getLogger(__name__)
 LONGEST_SECONDS: Final = 3600  # a handler without a `timeout_seconds` that hangs keeps its task no longer than that
@@ -181,6 +181,8 @@ def run(task: Task) -> None:
             logger.info("task %s is not ours any more", task.task_id)
         except Refused as problem:
             _settle(task, error=problem.reason or "refused", is_final=True)
+        except Again as problem:
+            _settle(task, error=problem.reason or "to be tried again")
         except AppError as problem:
             _settle(task, error=problem.detail or problem.code)
         except (OperationalError, InterfaceError) as error:

@@ -1,6 +1,6 @@
 """What happened to a task: a line of its timeline, and the event that tells the rest of the product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -25,8 +25,22 @@ def on_note(listener: Callable[[Task, Kind], None]) -> None:
 
 def note(task: Task, kind: Kind, *, now: datetime, text: str = "", actor: str = "") -> None:
     """Write one line in the running transaction; without `actor` it is whoever makes the change."""
-    who = actor or audit.actor(None)
-    TaskStep.objects.create(task=task, kind=kind, actor=who[:200], note=text[:1000], at=now)
+    note_many([task], kind, now=now, text=text, actor=actor)
+
+
+def note_many(tasks: Sequence[Task], kind: Kind, *, now: datetime, text: str = "", actor: str = "") -> None:
+    """Write the same line for several tasks, as `note` does; two statements, and what listeners make of each."""
+    who = (actor or audit.actor(None))[:200]
+    TaskStep.objects.bulk_create(TaskStep(task=task, kind=kind, actor=who, note=text[:1000], at=now) for task in tasks)
+    events.record_many(_event(task, kind, text) for task in tasks)
+    if any(task.status == Task.Status.ASSIGNED and handlers.find(task.task_type) is not None for task in tasks):
+        transaction.on_commit(handlers.wake, robust=True)
+    for listener in _listeners:
+        for task in tasks:
+            listener(task, kind)
+
+
+def _event(task: Task, kind: Kind, text: str) -> Event:
     data: dict[str, Any] = {
         "task_id": task.task_id,
         "task_type": task.task_type,
@@ -36,12 +50,8 @@ def note(task: Task, kind: Kind, *, now: datetime, text: str = "", actor: str = 
         "lease": task.lease,
         "reason": text[:200],
     }
-    orchestrator_id = task.orchestrator_id
-    events.record(f"task.{kind}", organization_id=task.organization_id, orchestrator_id=orchestrator_id, data=data)
-    if task.status == Task.Status.ASSIGNED and handlers.find(task.task_type) is not None:
-        transaction.on_commit(handlers.wake, robust=True)
-    for listener in _listeners:
-        listener(task, kind)
+    where = {"organization_id": task.organization_id, "orchestrator_id": task.orchestrator_id}
+    return Event(kind=f"task.{kind}", data=data, **where)
 
 
 def forget_failures(organization_id: str, *, task_type: str) -> None:

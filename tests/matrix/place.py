@@ -14,9 +14,9 @@ from llm_gateway.prompts.outcomes import Outcome
 from llm_gateway.watching import contents, refused
 from llm_gateway.watching.contents import Heard
 from llm_gateway.watching.refused import Key, Tally
-from llm_gateway.workflows import runs
+from llm_gateway.workflows import making as runs
 from llm_gateway.workflows import templates as flows
-from llm_gateway.workflows.runs import Asked
+from llm_gateway.workflows.making import Asked
 from monitoring import activities
 from monitoring.alerts import channels
 from monitoring.exports import making
