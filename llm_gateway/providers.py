@@ -83,8 +83,8 @@ def record_test(provider: Provider, *, acting_user: User | None, is_working: boo
 
 def record_environment_test(key: str, *, acting_user: User | None, is_working: bool, error: str) -> None:
     """Leave the audit row of a test call to a provider of the environment, by its key in the catalog."""
-    change = {"after": {"is_working": is_working, "error": error}}
-    audit.record("provider.test", acting_user=acting_user, organization_id="", target=("provider", key), **change)
+    after = {"is_working": is_working, "error": error}
+    audit.record("provider.test", acting_user=acting_user, organization_id="", target=("provider", key), after=after)
 
 
 def shown(row: Provider) -> dict[str, Any]:

@@ -177,8 +177,9 @@ class ProviderAdmin(ConsoleAdmin):
         except AppError as problem:
             messages.error(request, f"{name}: {' '.join(problem.fields.values()) or problem.detail}")
         else:
-            result = {"is_working": trial.is_working, "error": trial.error}
-            providers.record_environment_test(source.key, acting_user=user(request), **result)
+            providers.record_environment_test(
+                source.key, acting_user=user(request), is_working=trial.is_working, error=trial.error
+            )
             _tell(request, name, trial)
         return HttpResponseRedirect(reverse("admin:llm_gateway_provider_changelist"))
 

@@ -137,7 +137,7 @@ def test_the_environments_providers_are_tried_by_the_same_button_and_its_test_is
     assert "openai did not answer (gpt-5," in told(console.post(ours, {"model": "gpt-5"}))
     assert KEY not in str(AuditEntry.objects.values())
     rows = AuditEntry.objects.filter(action="provider.test").order_by("pk")
-    assert [(row.target_id, row.organization_id, row.after["is_working"]) for row in rows] == [
+    assert [(row.target_id, row.organization_id, (row.after or {})["is_working"]) for row in rows] == [
         ("env:echo", "", True), ("env:openai", "", False),
     ]  # fmt: skip
     assert console.post(nobody).status_code == 404

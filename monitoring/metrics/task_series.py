@@ -43,7 +43,7 @@ def read(*, organizations: Collection[str] | None, since: datetime, until: datet
     rows, agents = Task.objects.order_by(), Agent.objects.filter(status=Agent.Status.ACTIVE)
     whose = None if organizations is None else list(organizations)
     if whose is not None:
-        rows, agents = (found.filter(organization_id__in=whose) for found in (rows, agents))
+        rows, agents = rows.filter(organization_id__in=whose), agents.filter(organization_id__in=whose)
     made = dict(_by(rows, "created_at", first, step).annotate(number=Count("pk")).values_list("bucket", "number"))
     ended = {row["bucket"]: row for row in _ended(rows, first, step)}
     oldest = work_series.oldest(rows, first=first, step=step, until=until)

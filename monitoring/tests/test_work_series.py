@@ -31,10 +31,16 @@ def before(minutes: float) -> datetime:
 
 def task(home: Organization, status: str, *, created: float = 0, **columns: Any) -> Task:
     """Leave a task; times are minutes before NOW."""
-    minutes = {
-        name: before(columns.pop(name)) for name in ("run_after", "started_at", "completed_at") if name in columns
+    times = [name for name in ("run_after", "started_at", "completed_at") if name in columns]
+    minutes: dict[str, Any] = {name: before(columns.pop(name)) for name in times}
+    given: dict[str, Any] = {
+        "run_after": before(created),
+        "priority": 5,
+        "task_type": "x",
+        "created_by": "a",
+        **minutes,
+        **columns,
     }
-    given = {"run_after": before(created), "priority": 5, "task_type": "x", "created_by": "a", **minutes, **columns}
     name = f"t-{Task.objects.count()}"
     return Task.objects.create(task_id=name, organization=home, status=status, created_at=before(created), **given)
 

@@ -49,6 +49,21 @@ def test_a_key_is_rotated_by_keyboard_and_its_secret_shown_once(stage: Stage) ->
     assert secret not in page.content()
 
 
+def test_the_sidebar_is_skipped_by_keyboard(stage: Stage) -> None:
+    page = go(stage, "/admin/orchestrators/task/board/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to the content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    box = skip.bounding_box()
+    assert box is not None
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert page.evaluate("([x, y]) => document.elementFromPoint(x, y).className", middle) == "mo-skip"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('#content').contains(document.activeElement)")
+
+
 def test_one_form_makes_a_user_who_signs_in(stage: Stage) -> None:
     page = go(stage, f"{USERS}add/")
     page.get_by_label("Username").fill("bob")
