@@ -94,7 +94,7 @@ def parse(body: bytes) -> dict[str, Any] | Problem:
     try:
         payload = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError):
-        return bad_answer("The provider's answer is not JSON.")
+        return bad_answer("The provider's answer is not JSON, or nested too deep.")
     if type(payload) is not dict:
         return bad_answer("The provider's answer is not a JSON object.")
     return payload

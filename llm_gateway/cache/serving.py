@@ -38,11 +38,11 @@ def wish(plane: "Plane", exchange: "Exchange", order: "Order", targets: Sequence
     """Return what the cache is asked for, None for a call that it has nothing to do with; raises Refused."""
     organization_id, catalog = exchange.organization_id, plane.catalog
     rule = catalog.caching.get(organization_id, policy.NO_RULE)
+    seconds = policy.ttl_seconds(exchange, rule)
     if not rule.models and policy.SWITCH not in exchange.headers:
         return None
     if not policy.wanted(exchange, rule, order.asked.model, targets) or order.size > keys.MAX_BYTES:
         return None
-    seconds = policy.ttl_seconds(exchange, rule)
     if not policy.allowed(catalog, organization_id):
         return None
     key = keys.of(

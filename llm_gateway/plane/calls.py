@@ -191,7 +191,8 @@ class Call:
                 if self.order.asked.is_stream:
                     limit.lift()  # from here on each part has a limit of its own
                     return await self._stream(target, response)
-                content = await sending.whole(response)
+                limit.renew(self._left(settings.LLM_FIRST_BYTE_SECONDS))
+                content = await sending.whole(response, lambda: limit.renew(self._left(settings.LLM_IDLE_SECONDS)))
         answer = relay.whole(self.order, target, content)
         if isinstance(answer, Problem):
             return self._unread(target, answer, size=len(content))

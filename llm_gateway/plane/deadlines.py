@@ -74,6 +74,11 @@ class Limit:
     def __init__(self, bell: Bell, task: "asyncio.Task[object]", at: float) -> None:
         self._bell, self.task, self.at, self.is_over = bell, task, at, False
 
+    def renew(self, seconds: float) -> None:
+        """Let the rest of the block take so long from now."""
+        self.at = self._bell.loop.time() + seconds
+        self._bell.ring_by(self.at)
+
     def lift(self) -> None:
         """Take the limit away for the rest of the block."""
         self.at = math.inf

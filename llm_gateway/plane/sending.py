@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -86,15 +87,14 @@ def request_id(response: Answer, source: Source) -> str:
     return found
 
 
-async def whole(response: Answer) -> bytes:
-    """Return the body of an answer; raises TooLarge."""
+async def whole(response: Answer, go_on: Callable[[], object] = lambda: None) -> bytes:
+    """Return the body of an answer, and call `go_on` after each part of it; raises TooLarge."""
     length = response.content_length
     if length is not None and length > MAX_ANSWER_BYTES:
         raise TooLarge
-    if length is not None:
-        return await response.read()
     parts, size = [], 0
     async for part in response.content.iter_any():
+        go_on()
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise TooLarge

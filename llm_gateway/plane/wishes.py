@@ -95,7 +95,11 @@ def _fallbacks(text: str, *, is_none: bool) -> tuple[str, ...] | None:
     names = tuple(filter(None, map(str.strip, text.split(","))))
     if is_none and names:
         raise Refused(NO_FALLBACK, f"Send `{FALLBACKS}` or `{NO_FALLBACK}`, not both.")
-    if len(names) > MAX_FALLBACKS or any(len(name) > 256 or not name.isprintable() for name in names):
+    if (
+        bool(text) != bool(names)
+        or len(names) > MAX_FALLBACKS
+        or any(len(name) > 256 or not name.isprintable() for name in names)
+    ):
         raise Refused(FALLBACKS, f"`{FALLBACKS}` names up to {MAX_FALLBACKS} models, with commas between them.")
     return names if names or is_none else None
 

@@ -23,3 +23,11 @@ def deep(body: dict[str, Any]) -> web.Response:
         return web.Response(text=told % ("", choice % ("message", nested), usage), content_type="application/json")
     event = told % (".chunk", choice % ("delta", nested), usage)
     return web.Response(text=f"data: {event}\n\ndata: [DONE]\n\n", content_type="text/event-stream")
+
+
+def abyss(body: dict[str, Any]) -> web.Response:
+    """Return a document of 3,000 levels, or the stream of one: nobody reads it."""
+    told = '{"a":' * 3_000 + "1" + "}" * 3_000
+    if not body.get("stream"):
+        return web.Response(text=told, content_type="application/json")
+    return web.Response(text=f"data: {told}\n\ndata: [DONE]\n\n", content_type="text/event-stream")

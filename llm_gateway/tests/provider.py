@@ -141,6 +141,10 @@ class Desk:
                 await self.wait(seen)
             case "garbage":
                 return web.Response(text="<html>not what you wanted</html>", content_type="application/json")
+            case "abyss":
+                return leaking.abyss(seen.body)
+            case "trickle" | "stall":
+                return await self.drip(request, seen, json.dumps(completion(seen.body)).encode())
             case "deep":
                 return leaking.deep(seen.body)
             case "parrot":
@@ -178,6 +182,19 @@ class Desk:
                     told = gemini.error(status, KEY_ECHO.format(key=key))
                 return web.json_response(told, status=status, headers=headers)
         return None
+
+    async def drip(self, request: web.Request, seen: Seen, content: bytes) -> web.StreamResponse:
+        """Answer a whole in six parts within three seconds, or stop after the first."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(content))})
+        await response.prepare(request)
+        size = -(-len(content) // 6)
+        for place in range(0, len(content), size):
+            await response.write(content[place : place + size])
+            if seen.mode == "stall":
+                await self.wait(seen)
+            await asyncio.sleep(0.5)
+        await response.write_eof()
+        return response
 
     async def wait(self, seen: Seen) -> None:
         try:

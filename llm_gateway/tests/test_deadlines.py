@@ -50,6 +50,21 @@ def test_a_limit_that_is_lifted_does_not_ring_and_one_after_another_does() -> No
     assert asyncio.run(steps()) == ["late", "late"]
 
 
+def test_a_limit_that_is_renewed_rings_later_or_sooner() -> None:
+    async def steps() -> list[str]:
+        told = []
+        for seconds, renewed in ((0.02, 9), (9, 0.02)):
+            try:
+                with Deadlines().within(seconds) as limit:
+                    limit.renew(renewed)
+                    await asyncio.sleep(0.04 if renewed > 1 else 5)
+            except TimeoutError:
+                told.append(f"{renewed}")
+        return told
+
+    assert asyncio.run(steps()) == ["0.02"]
+
+
 def test_who_is_cancelled_by_others_is_not_late() -> None:
     async def cancelled() -> None:
         task = asyncio.ensure_future(limited(9, 9, 5))

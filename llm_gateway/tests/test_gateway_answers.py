@@ -42,3 +42,23 @@ def test_a_provider_that_says_created_has_answered(stage: Stage) -> None:
     assert status == 200, body
     assert (status, body["choices"][0]["message"]["content"]) == (200, TEXT)
     assert stage.chat("[created] new", stream=True)[0] == 200
+
+
+def test_a_whole_answer_may_come_slowly_and_may_not_stop(stage: Stage) -> None:
+    status, body, _ = stage.chat("[trickle] slow")  # longer than the first byte may take
+    assert (status, body["choices"][0]["message"]["content"]) == (200, TEXT)
+    status, body, _ = stage.chat("[stall] stopped")
+    assert (status, body["error"]["code"]) == (504, "provider_timeout")
+    assert eventually(lambda: stage.provider.of("stopped")[-1].was_cut)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google"])
+@pytest.mark.parametrize("path", [CHAT, "/v1/responses", "/v1/messages", "/api/v1/llm/chat"])
+def test_an_answer_that_is_nested_too_deep_cannot_be_read(stage: Stage, path: str, provider: str) -> None:
+    told: Any = {"input": "[abyss]"} if "responses" in path else {"messages": [user("[abyss]")], "max_tokens": 9}
+    told["model"] = f"{provider}/deep-{path.count('/')}-{path[-4:]}"  # with a breaker of its own
+    status, body, _ = stage.call(path, told)
+    assert (status, "nested too deep" in str(body)) == (502, True), body
+    if "api" not in path:
+        status, body, _ = stage.call(path, told | {"stream": True})
+        assert (status, "The provider" in str(body)) == (502, True), body

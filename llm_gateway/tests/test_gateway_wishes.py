@@ -102,6 +102,7 @@ def test_a_call_may_have_less_time_and_fewer_tries(stage: Stage) -> None:
         ("timeout", "0"), ("timeout", "601"), ("timeout", "nan"), ("timeout", "1e2"), ("retries", "2"),
         ("retries", "-1"), ("retries", "²"), ("no-fallback", "perhaps"), ("provider", "a b"), ("provider", "x" * 51),
         ("fallbacks", ",".join(["echo/echo"] * 9)), ("fallbacks", "a\u0080b"), ("stream-cost", "2"),
+        ("fallbacks", ",,"), ("cache-ttl", "0"), ("cache-ttl", "x"),
     ],
 )  # fmt: skip
 def test_a_wish_that_makes_no_sense_is_refused_in_the_surfaces_shape(stage: Stage, name: str, value: str) -> None:
