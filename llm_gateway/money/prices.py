@@ -193,11 +193,11 @@ def known(price: UnitPrice | None, *, policy: str, estimate: UnitPrice) -> UnitP
 def times(price: UnitPrice, factor: int) -> UnitPrice:
     """Return what is assumed of something that costs a multiple of a price."""
     tiers = tuple((start, Rates(*_multiplied(rates, factor))) for start, rates in price.tiers)
-    return UnitPrice(*_multiplied(price, factor), "estimate", tiers, price.context_tokens)
+    return UnitPrice(*_multiplied(price, factor), source="estimate", tiers=tiers, context_tokens=price.context_tokens)
 
 
-def _multiplied(rates: Rates, factor: int) -> list[Decimal]:
-    return [factor * rate for rate in (rates.input, rates.output, rates.cached_input, rates.cache_write)]
+def _multiplied(rates: Rates, factor: int) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    return factor * rates.input, factor * rates.output, factor * rates.cached_input, factor * rates.cache_write
 
 
 def cost(usage: Used, price: UnitPrice) -> int:

@@ -53,7 +53,7 @@ def asked(sent: dict[str, Any]) -> int:
     limit = max((found for name in NAMES if (found := sent.get(name)) is not None), default=0)
     limit = max(limit, config.get("maxOutputTokens", 0), thinking)
     prompts = len(sent["prompt"]) if isinstance(sent.get("prompt"), list) else 1
-    return limit * prompts * max(sent.get("n", 1), sent.get("best_of", 1), config.get("candidateCount", 1))
+    return int(limit) * prompts * int(max(sent.get("n", 1), sent.get("best_of", 1), config.get("candidateCount", 1)))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
