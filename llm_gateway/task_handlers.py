@@ -17,7 +17,7 @@ from llm_gateway.prompts.outcomes import Outcome
 from llm_gateway.prompts.rows import PromptWish
 from llm_gateway.prompts.running import Plan, Run
 from moolai import errors
-from moolai.errors import AppError, Conflict
+from moolai.errors import AppError, Conflict, InvalidInput
 from orchestrators.models import Agent, Task
 from orchestrators.work.handlers import Checks, Handlers, Refused, Report
 from orgs import spending
@@ -58,13 +58,14 @@ def prompt(task: Task, report: Report) -> dict[str, Any]:
 
 
 def check_prompt(organization: Organization, payload: Any) -> None:
-    """Refuse what would be stored of a private organization; raises `conflict` (`orchestrators.work.handlers.Check`).
+    """Refuse what would be stored of a private organization (`conflict`), and what is no prompt (`invalid_field`).
 
     Locks the organization, as who sets its policy does: what becomes private meanwhile is either seen, or emptied.
     """
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if policies.of(organization).is_private:
         raise Conflict(detail=PRIVATE)
+    _checked(payload)
 
 
 def check_workflow(organization: Organization, payload: Any) -> None:
@@ -86,16 +87,26 @@ WORKERS_ONLY: Final = frozenset(TASK_HANDLERS)  # they spend the creator's budge
 
 def _wish(task: Task) -> dict[str, Any]:
     """Return what the task asks, by its agent unless it names one."""
-    form = PromptWish(data=task.payload)
-    if not form.is_valid():
-        raise Refused(" ".join(f"{name}: {text}" for name, text in errors.flatten(form.errors).items()))
-    if unknown := sorted(set(task.payload) - set(form.fields)):
-        raise Refused(f"There is no parameter {unknown[0][:50]!r}.")
-    wish = dict(form.validated_data)
+    try:
+        wish = _checked(task.payload)
+    except InvalidInput as problem:
+        raise Refused(" ".join(f"{name}: {text}" for name, text in problem.fields.items())) from None
     agents = Agent.objects.filter(organization=task.organization, status=Agent.Status.ACTIVE)
     if "agent_id" not in wish and agents.filter(agent_id=task.assigned_agent).exists():
         wish["agent_id"] = task.assigned_agent
     return wish
+
+
+def _checked(payload: Any) -> dict[str, Any]:
+    """Return a task's parameters as `POST …/prompts` takes them; raises `invalid_field`, which names each."""
+    form = PromptWish(data=payload)
+    if not form.is_valid():
+        raise InvalidInput(fields=errors.flatten(form.errors))
+    if unknown := sorted(set(payload) - set(form.fields)):
+        raise InvalidInput(
+            fields={unknown[0][:50]: f"A prompt has no such parameter; it has {', '.join(form.fields)}."}
+        )
+    return dict(form.validated_data)
 
 
 def _run(plan: Plan, report: Report) -> Outcome | None:

@@ -31,8 +31,12 @@ def flag(name: str, *, default: bool = False) -> bool:
 
 
 def number(*names: str, default: int) -> int:
-    """Return the integer in the first of `names` that is set, else `default`."""
-    return int(first(*names, default=str(default)))
+    """Return the integer in the first of `names` that is set, else `default`; the start ends with what is wrong."""
+    text = first(*names, default=str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise SystemExit(f"{' or '.join(names)} must be a whole number, not {text[:50]!r}.") from None
 
 
 def items(name: str) -> list[str]:

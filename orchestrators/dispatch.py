@@ -32,15 +32,16 @@ FEATURES: Final = frozenset({ANY, "config", "messages"})  # capabilities that na
 class Workload:
     """What one session can do, and the tasks it was given that are not settled."""
 
-    __slots__ = ("_acked", "_due", "_settling", "_silences", "is_ready", "orders", "refused", "rests_until", "running",
-                 "sent", "takes_any", "types")  # fmt: skip
+    __slots__ = ("_acked", "_due", "_refused", "_resting", "_settling", "_silences", "is_ready", "orders",
+                 "rests_until", "running", "sent", "takes_any", "types")  # fmt: skip
 
     def __init__(self, capabilities: Collection[str], *, running: frozenset[str] | None = None) -> None:
         self.types, self.running = frozenset(capabilities) - FEATURES, running
         self.takes_any = ANY in capabilities
         self.orders: dict[str, Order] = {}
         self.sent: set[str] = set()  # ids of tasks whose frame went out
-        self.refused: frozenset[str] = frozenset()
+        self._refused: frozenset[str] = frozenset()
+        self._resting: dict[str, tuple[float, int]] = {}  # type → until when, and how often it was silent about it
         self.is_ready, self.rests_until = False, 0.0
         self._due: dict[str, float] = {}  # until when an acknowledgement may take
         self._settling: set[str] = set()
@@ -82,6 +83,7 @@ class Workload:
     def heard_of(self, task_id: str) -> None:
         """Note that it knows of a task: an acknowledgement, or anything that is as good."""
         if self._due.pop(task_id, None) is not None:
+            self._resting.pop(self.orders[task_id].task_type, None)
             self._acked, self._silences = True, 0
 
     def settling(self, task_id: str, lease: int | None) -> None:
@@ -111,15 +113,26 @@ class Workload:
 
     def refuse(self, task_type: str) -> None:
         """Ask it for tasks of a type no more, as long as this session lasts."""
-        self.refused |= {task_type}
+        self._refused |= {task_type}
+
+    def unwanted(self, now: float) -> frozenset[str]:
+        """Return the types it is not asked for at monotonic `now`: those it refused, and those that rest."""
+        return self._refused | {task_type for task_type, (until, _) in self._resting.items() if now < until}
 
     def silent(self, now: float) -> list[Order]:
-        """Return what it was sent and never acknowledged in time, and let it rest for a while if there is any."""
+        """Return what it was sent and never acknowledged in time; it rests for a while then, and so do those types."""
         overdue = [self.orders[task_id] for task_id, due in self._due.items() if due <= now and task_id in self.sent]
         if overdue:
-            self.rests_until = now + min(FIRST_PAUSE_SECONDS * 2**self._silences, LONGEST_PAUSE_SECONDS)
-            self._silences, self._acked = min(self._silences + 1, 10), False
+            self.rests_until = now + _pause(self._silences)
+            self._silences, self._acked = self._silences + 1, False
+        for task_type in {order.task_type for order in overdue}:
+            count = self._resting.get(task_type, (0.0, 0))[1]
+            self._resting[task_type] = now + _pause(count), count + 1
         return overdue
+
+
+def _pause(silences: int) -> float:
+    return min(FIRST_PAUSE_SECONDS * float(2 ** min(silences, 10)), LONGEST_PAUSE_SECONDS)
 
 
 class Dispatch:
@@ -225,7 +238,7 @@ class Dispatch:
                 room,
                 session.work.types,
                 takes_any=session.work.takes_any,
-                refused=session.work.refused,
+                refused=session.work.unwanted(now),
             )
             for session in self._able.get(organization_id, {}).values()
             if not session.is_closing and (room := session.work.room(now))
@@ -284,7 +297,7 @@ class Dispatch:
         await session.write(handout.cancel_frame(order))
 
     def give_up(self) -> None:
-        """Give back what clients never acknowledged, let them rest, and ask them for none of its type again.
+        """Give back what clients never acknowledged, and let them rest, and its type for them.
 
         Such an attempt counts, else a task that silences whoever gets it would come back for ever.
         """
@@ -292,6 +305,5 @@ class Dispatch:
         for session in [one for sessions in self._able.values() for one in sessions.values()]:
             for order in session.work.silent(now):
                 session.work.drop(order.task_id)
-                session.work.refuse(order.task_type)
                 reason = f"{session.orchestrator_id} did not acknowledge it"
                 self._returns.submit(Return(order, reason, is_begun=True))

@@ -37,13 +37,18 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter: `kind` is string, integer, boolean or date-time; absent it is `default`."""
+    """A query parameter: `kind` is string, integer, boolean or date-time; absent it is `default`.
+
+    A string has up to `most_characters`; more is refused, or left out where it `is_cut`.
+    """
 
     description: str = ""
     kind: str = "string"
     choices: tuple[str, ...] = ()
     default: Any = None
     maximum: int | None = None
+    most_characters: int = MAX_TEXT
+    is_cut: bool = False
 
     def read(self, name: str, text: str) -> Any:
         """Return the value written as `text`; raises `invalid_parameter`, naming what is taken."""
@@ -53,9 +58,10 @@ class Parameter:
 
 
 def _text(parameter: Parameter, name: str, text: str) -> str | None:
-    if len(text) > MAX_TEXT:
-        raise AppError("invalid_parameter", f"{name} has at most {MAX_TEXT} characters.")
-    return text or parameter.default
+    most = parameter.most_characters
+    if len(text) > most and not parameter.is_cut:
+        raise AppError("invalid_parameter", f"{name} has at most {most} characters.")
+    return text[:most] or parameter.default
 
 
 def _whole(parameter: Parameter, name: str, text: str) -> int:

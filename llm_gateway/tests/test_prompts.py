@@ -17,7 +17,7 @@ from llm_gateway.plane import people
 from llm_gateway.prompts import asking, book, endpoint, retention, waiting
 from llm_gateway.prompts.outcomes import Outcome
 from llm_gateway.prompts.running import Plan
-from moolai.errors import AppError, Conflict, Forbidden
+from moolai.errors import AppError, Conflict, Forbidden, InvalidInput
 from orchestrators import work
 from orchestrators.admin.task_forms import TaskForm
 from orchestrators.models import Agent, Task
@@ -159,6 +159,17 @@ def test_a_private_organizations_prompts_are_in_no_task(acme: Organization) -> N
     publishing.publish(acme, event_type="asked", source_agent="ci", payload={"prompt": "secret"})
     assert Event.objects.get(kind="event.published").data["suppressed"] == [rule.rule_id]
     assert Task.objects.count() == 5
+
+
+@pytest.mark.parametrize("payload", [{}, {"prompt": "p", "bogus": 1}, {"prompt": ["p"]}, []])
+def test_a_prompt_that_cannot_be_run_is_refused_when_its_task_is_made(acme: Organization, payload: Any) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        work.create(acme, task_type="prompt", payload=payload, priority=5, acting_user=None)
+    assert refused.value.fields
+    rule = event_rules.create(acme, acting_user=None, name="Ask", event_type="*", task_type="prompt")
+    publishing.publish(acme, event_type="asked", source_agent="ci", payload={"bogus": 1})
+    assert Event.objects.get(kind="event.published").data["suppressed"] == [rule.rule_id]
+    assert not Task.objects.exists()
 
 
 def test_a_workflows_task_is_made_with_its_run_alone(acme: Organization) -> None:

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from llm_gateway.models import WorkflowRun, WorkflowStep
-from llm_gateway.workflows import making, templates
+from llm_gateway.workflows import advice, making, plans, templates
 from llm_gateway.workflows.making import Asked, Wish
 from moolai.errors import Conflict, InvalidInput
 from orchestrators.models import Task, TaskStep
+from orgs import keys
 from orgs.models import Event, Organization
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +77,35 @@ def test_a_batch_is_made_whole_or_not_at_all(acme: Organization) -> None:
     with pytest.raises(Conflict):
         making.create_many(acme, [Wish("embedding", {"text": text}, workflow_id="new") for text in "ab"], asked=ASKED)
     assert not WorkflowRun.objects.filter(workflow_id="new").exists()
+
+
+def kinds(data: dict[str, Any]) -> list[str]:
+    return [step["type"] for step in plans.of_kind("hybrid", data)]
+
+
+def test_a_hybrid_without_steps_leaves_nothing_out_that_was_sent() -> None:
+    labels = {"categories": ["a", "b"]}
+    assert kinds({"transcript": "Ann: hi", "text": "x"} | labels) == [
+        "meeting_intelligence",
+        "classification",
+        "embedding",
+    ]
+    assert kinds({"transcript": "Ann: hi"}) == ["meeting_intelligence", "embedding"]
+    assert kinds({"text": "x"}) == kinds({"text": "x"} | labels) == ["classification", "embedding"]
+
+
+def test_advice_counts_the_runs_of_the_type_that_is_asked_for(acme: Organization) -> None:
+    making.create_many(acme, [*wishes(2), Wish("classification", {"text": "x"})], asked=ASKED)
+    now = timezone.now()
+    found = [advice.repeated(acme, now=now, days=1, workflow_type=kind)["runs"] for kind in ("", "embedding", "hybrid")]
+    assert found == [3, 2, 0]
+    _, secret = keys.create(acme, name="ci", acting_user=None, role="operator")
+    for kind, status in (("embedding", 200), ("poetry", 400)):
+        answer = Client().post(
+            "/v1/ai-orchestration/workflows/optimize",
+            {"workflow_type": kind},
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {secret}"},
+        )
+        assert answer.status_code == status
+        assert status == 200 or list(answer.json()["fields"]) == ["workflow_type"]

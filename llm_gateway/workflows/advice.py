@@ -95,9 +95,11 @@ def _advice(kind: str, text: str, *groups: dict[str, Any]) -> dict[str, Any]:
     return {"kind": kind, "recommendation": text, "measurements": list(groups)}
 
 
-def repeated(organization: Organization, *, now: datetime, days: int) -> dict[str, Any]:
+def repeated(organization: Organization, *, now: datetime, days: int, workflow_type: str = "") -> dict[str, Any]:
     """Return how many runs there were, how many of them were answered from the results of the last hour, and failed."""
     rows = WorkflowRun.objects.filter(organization=organization, created_at__gte=now - timedelta(days=days))
+    if workflow_type:
+        rows = rows.filter(workflow_type=workflow_type)
     states = list(rows.values_list("status", "is_cached")[:MOST])
     return {
         "runs": len(states),

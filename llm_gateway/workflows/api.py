@@ -216,12 +216,14 @@ class Optimization(rest.View):
         home = access.get(request, Organization.objects.all(), field="pk", pk=found.pk)
         wish = rest.body(request, AdviceWish, may_be_empty=True)
         days, now = wish.get("days", DAYS), timezone.now()
-        groups = advice.measured(home, now=now, days=days, workflow_type=wish.get("workflow_type", ""))
+        kind = wish.get("workflow_type", "")
+        making.check_type(home, kind)
+        groups = advice.measured(home, now=now, days=days, workflow_type=kind)
         is_enough = any(group["calls"] >= advice.FEWEST for group in groups)
         told = {
             "days": days,
             "fewest_calls": advice.FEWEST,
-            "runs": advice.repeated(home, now=now, days=days),
+            "runs": advice.repeated(home, now=now, days=days, workflow_type=kind),
             "measured": groups,
             "recommendations": advice.recommendations(groups),
             "note": "" if is_enough else TOO_FEW.format(fewest=advice.FEWEST),

@@ -37,6 +37,11 @@ def has_texts(data: dict[str, Any]) -> bool:
     return any(name in data for name in (*ONE, *MANY))
 
 
+def has_labels(data: dict[str, Any]) -> bool:
+    """Whether there are categories to choose among."""
+    return any(name in data for name in LABELS)
+
+
 def whole(data: dict[str, Any], *, field: str = "input_data") -> str:
     """Return all that there is to work on as one text; a transcript as lines `speaker: text`."""
     if "transcript" in data:

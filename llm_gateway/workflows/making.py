@@ -108,6 +108,21 @@ def _templates(organization: Organization, wishes: Sequence[Wish]) -> dict[str, 
     return dict(rows.values_list("name", "steps")) if names else {}
 
 
+def check_type(organization: Organization, workflow_type: str) -> None:
+    """Raise `invalid_field` unless there is such a type, or a run of one that was deleted; "" is any."""
+    rows = (
+        WorkflowTemplate.objects.filter(name=workflow_type),
+        WorkflowRun.objects.filter(workflow_type=workflow_type),
+    )
+    if (
+        not workflow_type
+        or workflow_type in KINDS
+        or any(row.filter(organization=organization).exists() for row in rows)
+    ):
+        return
+    raise InvalidInput(fields={"workflow_type": UNKNOWN.format(", ".join(KINDS))})
+
+
 def planned(wish: Wish, templates: Mapping[str, Any]) -> Plan:
     """Return the steps of a run; raises `invalid_field` for an unknown type, and for an input it cannot use."""
     priorities.parse(wish.priority)

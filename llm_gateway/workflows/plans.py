@@ -35,8 +35,10 @@ def of_kind(kind: str, data: dict[str, Any]) -> Plan:
     if "steps" in data:
         found = parse(data["steps"], field="input_data.steps")
     else:
-        fitting = [CLASSIFICATION, EMBEDDING] if given.has_texts(data) else []
-        found = [_step(name, name) for name in ([MEETING, EMBEDDING] if "transcript" in data else fitting)]
+        is_meeting = "transcript" in data
+        is_sorted = given.has_labels(data) if is_meeting else given.has_texts(data)
+        fitting = {MEETING: is_meeting, CLASSIFICATION: is_sorted, EMBEDDING: given.has_texts(data)}
+        found = [_step(name, name) for name, is_wanted in fitting.items() if is_wanted]
     if not found or (any(not step.get("input") and step["type"] != PROMPT for step in found)):
         given.texts(data)
     return found

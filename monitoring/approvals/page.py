@@ -24,6 +24,7 @@ POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 LIMITS: Final = {"POST": "APPROVALS"}
+LATE: Final = "Nobody decided in time, and the task is cancelled."
 GONE: Final = {
     Approval.Status.APPROVED: "It was approved",
     Approval.Status.REJECTED: "It was rejected",
@@ -63,6 +64,8 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
         return _page(request, 404, heading="This link does not work", text=text)
     if link.approval.status != Approval.Status.PENDING:
         return _decided(request, link)
+    if link.approval.is_overdue(now=timezone.now()):
+        return _page(request, 410, heading="This has expired", text=LATE, console=_console(link))
     if link.is_over(now=timezone.now()):
         text = "Its time is over. The task still waits: decide in the console, or wait for the next message."
         return _page(
@@ -94,7 +97,9 @@ def _decide(request: HttpRequest, link: Link) -> HttpResponse:
         row = decide(link.approval, acting_user=None, reason=reason)
     except Conflict:  # somebody was quicker
         link.approval.refresh_from_db()
-        return _decided(request, link)
+        if link.approval.status != Approval.Status.PENDING:
+            return _decided(request, link)
+        return _page(request, 410, heading="This has expired", text=LATE, console=_console(link))
     except AppError as problem:
         return _page(request, problem.http_status, heading="This was not decided", text=problem.detail)
     heading = "The task is approved" if row.status == Approval.Status.APPROVED else "The task is rejected"

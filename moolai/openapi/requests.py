@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from monitoring.streams import ids, wire
-from orgs import idempotency, operations
+from orgs import idempotency
 from orgs.operations import Operation, Parameter
 
 Part = dict[str, Any]
@@ -88,6 +88,8 @@ def _of_query(name: str, parameter: Parameter) -> Part:
     if parameter.maximum and str(parameter.maximum) not in words:
         words = f"{words} More than {parameter.maximum} is {parameter.maximum}.".strip()
     is_text = parameter.kind == "string"
+    if is_text and not parameter.choices and not parameter.is_cut:
+        schema["maxLength"] = parameter.most_characters
     return {
         "name": name,
         "in": "query",
@@ -98,7 +100,7 @@ def _of_query(name: str, parameter: Parameter) -> Part:
 
 
 _KINDS: Final[dict[str, Part]] = {
-    "string": {"type": "string", "maxLength": operations.MAX_TEXT},
+    "string": {"type": "string"},
     "integer": {"type": "integer", "minimum": 1},
     "boolean": {"type": "boolean"},
     "date-time": {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]},

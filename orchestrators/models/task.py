@@ -1,5 +1,6 @@
 """Tasks: the one queue of work for orchestrators, workers and agents outside. The row is the queue."""
 
+from datetime import datetime
 from typing import Final
 
 from django.db import models
@@ -181,6 +182,10 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.approval_id} {self.status}"
+
+    def is_overdue(self, *, now: datetime) -> bool:
+        """Whether its time is over, and nobody decided; the sweep will say so."""
+        return self.status == self.Status.PENDING and self.expires_at is not None and self.expires_at <= now
 
     @property
     def priority(self) -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from orchestrators import work
@@ -223,6 +224,77 @@ def test_the_public_numbers_are_everybodys(cast: Cast) -> None:
     health = cast.nobody.get("/health")
     assert b'"status": "healthy"' in health.content
     assert json.loads(health.content) == {"status": "healthy", "redis": "embedded", "queue_stats": numbers}
+
+
+def deciding(cast: Cast, verdict: str, query: str = "", body: Any = None, raw: bytes | None = None) -> Any:
+    """Ask for a decision about a new task; return the status, the reason that was kept, and the answer."""
+    rates._memory.windows.clear()
+    approval_id = created(cast.oscar, priority="P1")["task"]["approval_id"]
+    path = f"/approvals/{approval_id}/{verdict}{query}"
+    if raw is not None:
+        answer = Client().post(path, data=raw, content_type="application/json", headers=cast.oscar.headers)
+    else:
+        answer = cast.oscar.call("POST", path, body) if body is not None else cast.oscar.call("POST", path)
+    return answer.status_code, Approval.objects.get(approval_id=approval_id).decision_reason, answer.json()
+
+
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+def test_why_is_taken_from_the_body_and_a_body_that_is_wrong_decides_nothing(cast: Cast, verdict: str) -> None:
+    assert deciding(cast, verdict)[:2] == (200, "")
+    assert deciding(cast, verdict, "?reason=why")[:2] == (200, "why")
+    assert deciding(cast, verdict, body={"reason": "because"})[:2] == (200, "because")
+    assert deciding(cast, verdict, "?reason=why", {"reason": "why"})[:2] == (200, "why")
+    assert deciding(cast, verdict, "?reason=why", {})[:2] == (200, "why")
+    status, kept, told = deciding(cast, verdict, "?reason=why", {"reason": "because"})
+    assert (status, kept, list(told["fields"])) == (400, "", ["reason"])
+    assert deciding(cast, verdict, body={"bogus": 1})[2]["error"] == "unknown_field"
+    for raw in (b"[]", b"{", b"\xff"):
+        assert deciding(cast, verdict, raw=raw)[:2] == (400, ""), raw
+    assert Approval.objects.filter(status="pending").count() == 5
+
+
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+def test_nobody_decides_after_an_approval_has_expired(cast: Cast, verdict: str) -> None:
+    approval_id = created(cast.oscar, priority="P1")["task"]["approval_id"]
+    Approval.objects.update(expires_at=timezone.now())  # the sweep did not come by yet
+    for _ in range(2):
+        answer = cast.oscar.call("POST", f"/approvals/{approval_id}/{verdict}")
+        assert (answer.status_code, answer.json()["error"]) == (409, "conflict")
+        assert answer.json()["detail"].startswith("This approval has expired")
+        assert Task.objects.get().status in ("pending_approval", "cancelled")
+        work.sweep(now=timezone.now())
+    assert Approval.objects.get().status == "expired"
+
+
+def test_a_long_reason_of_a_failure_settles_the_task_and_is_cut(cast: Cast) -> None:
+    for length in (201, 1000, 3000):
+        task_id = created(cast.oscar)["task_id"]
+        answer = cast.oscar.call("PATCH", f"/tasks/{task_id}/status?status=failed&error={'x' * length}")
+        assert answer.status_code == 200, answer.content
+        assert Task.objects.get(task_id=task_id).error == "x" * min(length, 1000)
+
+
+def test_an_orchestrators_key_settles_only_what_it_took(cast: Cast) -> None:
+    ours = Organization.objects.get(pk="org-001")
+    people = []
+    for name in ("one", "two"):
+        _, secret = keys.create(ours, name=name, acting_user=None, scopes=["orchestrator"])
+        people.append(Person({"Authorization": f"Bearer {secret}"}))
+    one, two = people
+    task_id = created(cast.oscar)["task_id"]
+    path = f"/tasks/{task_id}/status?status="
+    for status in ("completed", "failed"):
+        answer = one.call("PATCH", path + status)
+        assert (answer.status_code, answer.json()["error"]) == (409, "conflict")
+        assert "status=in_progress" in answer.json()["detail"]
+    assert Task.objects.get().status == "assigned"
+    assert one.call("PATCH", path + "in_progress").status_code == 200
+    taken = two.call("PATCH", path + "in_progress")
+    assert (taken.status_code, "holds this task" in taken.json()["detail"]) == (409, True)
+    assert two.call("PATCH", path + "completed").status_code == 409
+    assert one.call("PATCH", path + "completed").status_code == 200
+    other = created(cast.oscar)["task_id"]  # an operator's client goes on as it did
+    assert cast.oscar.call("PATCH", f"/tasks/{other}/status?status=completed").status_code == 200
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

@@ -213,6 +213,10 @@ async def test_what_is_refused_or_not_acknowledged_goes_to_others_and_silence_co
     assert given(held, "one")[2:] == [other.task_id]  # not what it was silent about, which is older
     await open_session(held, "two", "tasks")
     assert given(held, "two") == [refused.task_id]
+    await held.say(session, ack(held, "one", other))
+    session.work._resting = {"review": (0.0, 1)}  # that rest is over, too
+    await look(held)
+    assert given(held, "one")[3:] == [silent.task_id]  # and what it refused it is not offered again
 
 
 async def test_a_goodbye_gives_back_and_a_lost_connection_is_waited_for(held: Held) -> None:

@@ -106,6 +106,8 @@ def _locked(pk: int) -> Approval:
 
 def _undecided(approval: Approval) -> tuple[Approval, Task]:
     row = _locked(approval.pk)
+    if row.status == Status.EXPIRED or row.is_overdue(now=timezone.now()):
+        raise Conflict(detail="This approval has expired: nobody decided in time, and the task is cancelled.")
     if row.status != Status.PENDING:
         raise Conflict(detail=f"This approval was {row.status} already.")
     return row, row.task

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from moolai.errors import InvalidInput
 from orchestrators.models import Approval
 from orchestrators.work import approvals, scope
 from orchestrators.work.flat_api import ORGANIZATION, WITHIN, FlatView, assigned
@@ -16,7 +17,10 @@ from orgs import access, rest
 
 FIELD = "task__organization_id"
 PENDING_AT_ONCE = 1000
-DECIDING = {"reason": rest.Parameter("Why, for the timeline and the audit trail."), "organization_id": WITHIN}
+DECIDING = {
+    "reason": rest.Parameter("Why, for the timeline and the audit trail; in the body, too.", most_characters=500),
+    "organization_id": WITHIN,
+}
 
 
 class Pending(serializers.Serializer[Any]):
@@ -113,17 +117,40 @@ class OneApproval(FlatView):
         )
 
 
+def _reason(request: Request, said: str) -> str:
+    """Return why, `said` in the query or in the body; raises `invalid_field` where the two disagree."""
+    wish = {} if _is_empty_form(request) else rest.body(request, rest.Reason, may_be_empty=True)
+    written = str(wish.get("reason", ""))
+    if said and written and said != written:
+        raise InvalidInput(fields={"reason": "The query says something else: send one of the two."})
+    return written or said
+
+
+def _is_empty_form(request: Request) -> bool:
+    """Whether the body is a form without fields, as some clients send where there is nothing to say."""
+    sent = request._request
+    is_form = sent.content_type in ("multipart/form-data", "application/x-www-form-urlencoded")
+    return is_form and not sent.POST and not sent.FILES
+
+
 class Approving(FlatView):
     """`/approvals/{id}/approve`."""
 
     rate = "APPROVALS"
 
-    @rest.operation(Decision, shape=rest.Shape.FLAT, parameters=DECIDING, errors=("conflict",))
+    @rest.operation(
+        Decision,
+        body=rest.Reason,
+        body_may_be_empty=True,
+        shape=rest.Shape.FLAT,
+        parameters=DECIDING,
+        errors=("conflict",),
+    )
     def post(self, request: Request, approval_id: str) -> Response:
         """Let the task run; one's own only where the organization does not forbid that."""
         row = _one(request, approval_id, self.query["organization_id"])
         who = scope.require_operator(request, row.task.organization_id)
-        reason = self.query["reason"] or ""
+        reason = _reason(request, self.query["reason"] or "")
         row = approvals.approve(row, acting_user=who.user, caller_id=who.caller_id, reason=reason)
         return _decided(row, f"Task approved{assigned(row.task)}")
 
@@ -133,12 +160,19 @@ class Rejecting(FlatView):
 
     rate = "APPROVALS"
 
-    @rest.operation(Decision, shape=rest.Shape.FLAT, parameters=DECIDING, errors=("conflict",))
+    @rest.operation(
+        Decision,
+        body=rest.Reason,
+        body_may_be_empty=True,
+        shape=rest.Shape.FLAT,
+        parameters=DECIDING,
+        errors=("conflict",),
+    )
     def post(self, request: Request, approval_id: str) -> Response:
         """Turn the task down, which cancels it."""
         row = _one(request, approval_id, self.query["organization_id"])
         who = scope.require_operator(request, row.task.organization_id)
-        row = approvals.reject(row, acting_user=who.user, reason=self.query["reason"] or "")
+        row = approvals.reject(row, acting_user=who.user, reason=_reason(request, self.query["reason"] or ""))
         return _decided(row, "Task rejected")
 
 

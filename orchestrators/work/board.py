@@ -222,23 +222,28 @@ def set_status(
     error: str = "",
     orchestrator_id: str = "",
     is_admin: bool = False,
+    is_machine: bool = False,
 ) -> Task:
     """Take a task, or settle it, as an agent outside says: without a lease, so nothing gives it back.
 
-    `orchestrator_id` is the orchestrator whose key says so, which may settle what it took. A repeat by the one who took
-    it changes nothing; else `conflict` where the task is over, waits for a person, or is held by another, whose task
-    an admin may settle.
+    `orchestrator_id` is the orchestrator whose key says so; such a key (`is_machine`) settles only what it took, or its
+    orchestrator did. A repeat by the one who took it changes nothing; else `conflict` where the task is over, waits for
+    a person, or is held by another, whose task an admin may settle.
     """
     now, who = timezone.now(), audit.actor(acting_user)
     row = locked(task)
     if status == Status.IN_PROGRESS == row.status and row.holder == who[:150]:
         return row
+    is_own = row.holder == who[:150] or (orchestrator_id and row.orchestrator_id == orchestrator_id)
+    if status == Status.IN_PROGRESS == row.status and not is_own:
+        raise Conflict(detail=f"{row.holder} holds this task already.")
     if row.status not in BY_HAND.get(Status(status), ()):
         hint = ": approve it first" if row.status == Status.PENDING_APPROVAL else ""
         raise Conflict(detail=f"A task that is {row.status} cannot become {status}{hint}.")
     if status == Status.IN_PROGRESS:
         return _take(row, who, orchestrator_id=orchestrator_id, now=now)
-    is_own = row.holder == who[:150] or (orchestrator_id and row.orchestrator_id == orchestrator_id)
+    if is_machine and row.status == Status.ASSIGNED:
+        raise Conflict(detail="Nobody works on this task: take it first (status=in_progress).")
     if row.status == Status.IN_PROGRESS and not is_own and not is_admin:
         raise Conflict(detail=f"{row.holder} holds this task; who holds it settles it, or an admin.")
     return end(row, Status(status), now=now, error=error, actor=who)

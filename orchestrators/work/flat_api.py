@@ -173,7 +173,9 @@ class TaskStatus(FlatView):
         shape=rest.Shape.FLAT,
         parameters={
             "status": rest.one_of(SETTABLE, "What it becomes; needed."),
-            "error": rest.Parameter("Why it failed."),
+            "error": rest.Parameter(
+                "Why it failed; what is longer than 1,000 characters is cut.", most_characters=1000, is_cut=True
+            ),
             "organization_id": WITHIN,
         },
         errors=("conflict",),
@@ -192,13 +194,19 @@ class TaskStatus(FlatView):
             error=self.query["error"] or "",
             orchestrator_id=who.key.orchestrator_id if who.key else "",
             is_admin=who.may_write(task.organization_id),
+            is_machine=_is_machine(who),
         )
         return Response({"success": True, "task_id": row.task_id, "status": row.status})
 
 
 def _may_settle(request: Request, task: Task) -> Caller:
     who = access.caller(request)
-    return who if who.key is not None and not who.roles else scope.require_operator(request, task.organization_id)
+    return who if _is_machine(who) else scope.require_operator(request, task.organization_id)
+
+
+def _is_machine(who: Caller) -> bool:
+    """Whether an orchestrator's key calls."""
+    return who.key is not None and not who.roles
 
 
 class Publishing(FlatView):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from django.db.models import F
 
-from moolai.errors import Conflict
+from moolai.errors import Conflict, InvalidInput
 from orchestrators.models import EventRule, Task, TaskStep
 from orchestrators.work import board
 from orgs.models import Organization, User
@@ -47,7 +47,7 @@ def react(
                 task = _task(
                     rule, event, chain=[*chain, rule.rule_id], acting_user=acting_user, creator=creator, now=now
                 )
-            except Conflict:  # a task that must not be made stops neither the event nor other rules
+            except (Conflict, InvalidInput):  # a task that must not be made stops neither the event nor other rules
                 _suppress(rule, told)
                 continue
             told["tasks"].append(task.task_id)
