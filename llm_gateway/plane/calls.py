@@ -37,7 +37,8 @@ FINAL: Final = frozenset({400, 413, 422})  # another provider would say the same
 REPEATABLE: Final = frozenset({408, 409, 429, 500, 502, 503, 529})
 SPARE_SECONDS: Final = 5.0  # for a client to take what it is told at the end
 LINGER_SECONDS: Final = 0.5
-TOKENS_PER_SECOND: Final = 100  # that a provider is taken to make of an answer that nobody saw
+START_SECONDS: Final = 1.0  # before a provider is taken to begin with an answer that nobody saw …
+TOKENS_PER_SECOND: Final = 100  # … and what it makes of it then
 PROVIDER: Final = b"x-moolai-provider"
 COST: Final = b"x-moolai-cost-usd"
 CACHED: Final = (b"x-moolai-cached", b"false")
@@ -59,9 +60,9 @@ class Call:
 
     async def run(self, targets: list[Target]) -> None:
         """Answer the client; raises Failed when nobody could, and Refused for what nobody may be asked."""
-        departure, self.deadlines = Departure(self.exchange), Deadlines()
+        self.departure, self.deadlines = Departure(self.exchange), Deadlines()
         try:
-            async with departure:
+            async with self.departure:
                 with self.deadlines.within(self.seconds + SPARE_SECONDS):
                     await self._ask(targets)
         except Failed as failure:
@@ -77,7 +78,7 @@ class Call:
             self.account.fail("interrupted")  # this process ends, or something broke on our side
             raise
         finally:
-            if departure.has_left:
+            if self.departure.has_left:
                 self.account.leave()
             self.account.close()
 
@@ -157,12 +158,14 @@ class Call:
     def _owe(self, target: Target, body: Body | None, attempt: Trial) -> None:
         """Count a request that we cut off before anything was sent on; what the provider broke off is free.
 
-        The provider bills what it made until then, and nobody saw how much that was: so much for each second counts,
-        whoever cut it off, and at most as much as was reserved.
+        Where the caller had it cut off, the provider bills what it made until then, and nobody saw how much that was: so
+        much counts for each second, and at most as much as was reserved.
         """
         if body is None or not body.was_sent or self.exchange.status:
             return
-        made = int((time.monotonic() - attempt.began_at) * TOKENS_PER_SECOND) * self.order.asked.choices
+        is_callers = self.departure.has_left or self.order.wishes.seconds is not None
+        seconds = time.monotonic() - attempt.began_at - START_SECONDS if is_callers else 0
+        made = int(max(0, seconds) * TOKENS_PER_SECOND) * self.order.asked.choices
         most = bounds.output_tokens(self.order, self.account.prices_of[target.key])
         self.account.owe(target, output_tokens=min(made, most))
 
