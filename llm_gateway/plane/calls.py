@@ -158,8 +158,8 @@ class Call:
     def _owe(self, target: Target, body: Body | None, attempt: Trial) -> None:
         """Count a request that we cut off before anything was sent on; what the provider broke off is free.
 
-        Where the caller had it cut off, the provider bills what it made until then, and nobody saw how much that was: so
-        much counts for each second, and at most as much as was reserved.
+        Where the caller had it cut off, the provider bills what it made until then, and nobody saw how much that was:
+        so much counts for each second, and at most as much as was reserved.
         """
         if body is None or not body.was_sent or self.exchange.status:
             return

@@ -132,7 +132,6 @@ class Desk:
 
     async def misbehave(self, seen: Seen, request: web.Request) -> web.StreamResponse | None:
         """Return a bad answer where that was asked for."""
-        told: dict[str, Any]
         key = request.headers.get("authorization", "") + request.headers.get("x-api-key", "")
         match seen.mode:
             case "slow":
@@ -154,33 +153,15 @@ class Desk:
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:1/")
             case "mute" if not seen.body.get("stream"):
-                makers = {"completions": responding.completion, "responses": responding.response}
-                makers |= {"chat/completions": completion, "messages": claude.message}
-                place = seen.path.partition("/v1/")[2]
-                told = makers[place](seen.body) if place else gemini.generation(seen.body)
-                return web.json_response({name: part for name, part in told.items() if "usage" not in name})
+                return _mute(seen)
             case "queued" | "in_progress":
                 return web.json_response(responding.response(seen.body, status=seen.mode))
             case "quota":
                 kind = "insufficient_quota"
                 spent = {"message": "You exceeded your quota.", "type": kind, "code": kind, "param": None}
                 return web.json_response({"error": spent}, status=429)
-            case mode if mode.isdigit() and not 400 <= int(mode) < 600:
-                assert request.transport is not None
-                body = json.dumps({"error": {"message": "odd", "type": "some_error", "code": "some_code"}})
-                head = f"HTTP/1.1 {mode} Odd\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-                request.transport.write(head.encode() + body.encode())
-                request.transport.close()
-                return web.Response()
             case mode if mode.isdigit():
-                status = int(mode)
-                headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
-                key += request.headers.get("x-goog-api-key", "") + request.headers.get("api-key", "")
-                error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
-                told = {"type": "error", "error": error}
-                if "v1beta" in seen.path:
-                    told = gemini.error(status, KEY_ECHO.format(key=key))
-                return web.json_response(told, status=status, headers=headers)
+                return _failing(mode, seen, request, key)
         return None
 
     async def drip(self, request: web.Request, seen: Seen, content: bytes) -> web.StreamResponse:
@@ -348,3 +329,36 @@ def chunks(body: dict[str, Any], *, has_usage: bool, said: list[str] | None = No
         yield chunk({}, "stop")
     if has_usage:
         yield {**head, "choices": [], "usage": CHAT_USAGE}
+
+
+def _mute(seen: Seen) -> web.Response:
+    """Return an answer that does not say what was used."""
+    makers = {"completions": responding.completion, "responses": responding.response}
+    makers |= {"chat/completions": completion, "messages": claude.message}
+    place = seen.path.partition("/v1/")[2]
+    told: dict[str, Any] = makers[place](seen.body) if place else gemini.generation(seen.body)
+    return web.json_response({name: part for name, part in told.items() if "usage" not in name})
+
+
+def _odd(status: str, request: web.Request) -> web.Response:
+    """Write an answer whose status is none for an error, past the server, which would not."""
+    assert request.transport is not None
+    body = json.dumps({"error": {"message": "odd", "type": "some_error", "code": "some_code"}})
+    head = f"HTTP/1.1 {status} Odd\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    request.transport.write(head.encode() + body.encode())
+    request.transport.close()
+    return web.Response()
+
+
+def _failing(mode: str, seen: Seen, request: web.Request, key: str) -> web.Response:
+    """Return an error of a status, which repeats the key that it was sent."""
+    status = int(mode)
+    if not 400 <= status < 600:
+        return _odd(mode, request)
+    headers = {"Retry-After": "1", "Retry-After-Ms": "150"} if status == 429 else {}
+    key += request.headers.get("x-goog-api-key", "") + request.headers.get("api-key", "")
+    error = {"message": KEY_ECHO.format(key=key), "type": "some_error", "code": "some_code"}
+    told = {"type": "error", "error": error}
+    if "v1beta" in seen.path:
+        told = gemini.error(status, KEY_ECHO.format(key=key))
+    return web.json_response(told, status=status, headers=headers)

@@ -65,7 +65,9 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
     if link.approval.status != Approval.Status.PENDING:
         return _decided(request, link)
     if link.approval.is_overdue(now=timezone.now()):
-        return _page(request, 410, heading="This has expired", text=LATE, console=_console(link))
+        return _page(
+            request, 410, heading="This has expired", text=LATE, console=telling.console(link.approval.task_id)
+        )
     if link.is_over(now=timezone.now()):
         text = "Its time is over. The task still waits: decide in the console, or wait for the next message."
         return _page(
@@ -99,7 +101,9 @@ def _decide(request: HttpRequest, link: Link) -> HttpResponse:
         link.approval.refresh_from_db()
         if link.approval.status != Approval.Status.PENDING:
             return _decided(request, link)
-        return _page(request, 410, heading="This has expired", text=LATE, console=_console(link))
+        return _page(
+            request, 410, heading="This has expired", text=LATE, console=telling.console(link.approval.task_id)
+        )
     except AppError as problem:
         return _page(request, problem.http_status, heading="This was not decided", text=problem.detail)
     heading = "The task is approved" if row.status == Approval.Status.APPROVED else "The task is rejected"
