@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.source import parse
+
 pytestmark = pytest.mark.once
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -37,7 +39,7 @@ def sources(folder: str) -> Iterator[Path]:
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line, dotted name) of every import, at any depth; `from a import b` counts as `a.b`."""
     package = path.relative_to(PROJECT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from moolai.testing.product import PROJECT
+from tests.source import parse
 
 pytestmark = pytest.mark.once
 
@@ -24,7 +25,7 @@ def test_every_item_stands_in_the_table_and_is_shown_or_said_to_come() -> None:
 
 @pytest.mark.parametrize(("path", "name"), NAMED)
 def test_every_named_test_exists(path: str, name: str) -> None:
-    tree = ast.parse((PROJECT / path).read_text())
+    tree = parse(PROJECT / path)
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
