@@ -12,11 +12,10 @@ import pytest
 
 from moolai.testing.product import PROJECT
 
+pytestmark = pytest.mark.once
 READ = """
 import json, sys
 from moolai import settings
-
-pytestmark = pytest.mark.once
 print(json.dumps({name: getattr(settings, name) for name in sys.argv[1:]}, default=str))
 """
 

@@ -85,11 +85,11 @@ def test_a_call_may_have_less_time_and_fewer_tries(stage: Stage) -> None:
         assert (status, body["error"]["code"]) == (504, "provider_timeout")
     assert time.monotonic() - began < 5
     few = {"model": "openai/gpt-few", "messages": [user("[never] few")], "max_tokens": 3}
-    assert stage.call(CHAT, few, headers={"x-moolai-timeout": "0.5", "x-moolai-retries": "0"})[0] == 504
+    assert stage.call(CHAT, few, headers={"x-moolai-timeout": "1.5", "x-moolai-retries": "0"})[0] == 504
     rows = Call.objects.filter(status="failed", error="provider_timeout").order_by("started_at")
     assert eventually(lambda: rows.count() == 7)
-    *made, least = rows.values_list("output_tokens", flat=True)  # what nobody saw is billed all the same
-    assert (10 <= max(made) <= 500, least) == (True, 3)
+    *soon, most = rows.values_list("output_tokens", flat=True)
+    assert (set(soon), most) == ({0}, 3)  # what nobody saw is billed all the same, from the second second on
     assert provider_of(ask(stage, "still there", model=GPT)) == "openai"  # a hurry opens no breaker
     assert ask(stage, "[500] twice", model="openai/gpt-twice")[0] == 500
     assert ask(stage, "[500] single", model="openai/gpt-twice", retries="0")[0] == 500

@@ -231,7 +231,6 @@ LEAST: dict[Any, dict[str, Any]] = {
     [
         (responses, {"previous_response_id": "resp_1"}, "previous_response_id"),
         (responses, {"conversation": "conv_1"}, "conversation"),
-        (responses, {"background": True}, "background"),
         (responses, {"prompt": {"id": "p"}}, "prompt"),
         (responses, {"truncation": "auto"}, "truncation"),
         (responses, {"include": ["file_search_call.results"]}, "include"),

@@ -36,9 +36,10 @@ class Account:
     """A call that is over, as the observer is told of it."""
 
     def __init__(self, source: Source, model: str, *, status: str = "completed", ms: float = 300.0) -> None:
-        self.target: Target | None = Target(source, model)
+        self.target = self.party = Target(source, model)
         self.status, self.usage, self.cost_usd_micros = status, Usage(input_tokens=11, output_tokens=7), 1_500_001
-        self.elapsed_ms, self.first_token_ms = ms, ms / 3
+        self.latency_ms = self.elapsed_ms = ms
+        self.first_token_ms = ms / 3
         self.saved_usd_micros: int | None = None
 
 
