@@ -48,7 +48,7 @@ class Doors:
         """Let somebody call; return status and JSON."""
         caller = self.stage.callers[part]
         data = None if body is None else json.dumps(body).encode()
-        sent = {**caller.headers, **headers}
+        sent = {"Content-Type": "application/json", **caller.headers, **headers}
         if part.kind == "session":
             sent["Cookie"] = "; ".join(f"{name}={morsel.value}" for name, morsel in caller.client.cookies.items())
         request = urllib.request.Request(self.live.server.url(path), data=data, headers=sent)

@@ -20,7 +20,7 @@ from orchestrators.models import Task
 from orchestrators.tests.live import eventually
 from orgs import keys
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.once("postgres"), pytest.mark.timeout(240)]
 ROOT = "/v1/ai-orchestration/workflows"
 WAIT = 30.0
 TALK = "[drip] Ann: we ship on Monday.\nBob Baker: I write the notes by December 1st, 2026.\n"
