@@ -46,7 +46,7 @@ UNKNOWN: Final = "/v1/(unknown)"
 FOREIGN: Final = ("/v1/performance", "/v1/ai-orchestration")
 CALL_ID: Final = b"x-moolai-call-id"
 RETRY: Final = (b"x-should-retry", b"false")
-_JSON: Final = re.compile(r"application/json|[^/ ]+/[^/ ]+\+json")
+_JSON: Final = re.compile(r"application/(json|octet-stream)|[^/ ]+/[^/ ]+\+json")
 
 
 def serves(path: str) -> bool:
@@ -200,7 +200,7 @@ async def _read(exchange: Exchange) -> tuple[Any, int]:
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a Content-Type is that of JSON in UTF-8; one that is not there is taken for it."""
+    """Whether a Content-Type is that of JSON in UTF-8; one that says nothing is taken for it."""
     if content_type in ("application/json", ""):
         return True
     kind, *parameters = content_type.lower().split(";")

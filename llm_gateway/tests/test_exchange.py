@@ -46,6 +46,7 @@ def test_an_answer_whose_head_breaks_is_500_in_the_surfaces_shape(path: str, kin
         ('application/json;charset="utf-8"', True),
         ("application/json; profile=x", True),
         ("application/vnd.api+json", True),
+        ("application/octet-stream", True),  # what libraries write for bytes
         ("application/json; charset=utf-16", False),
         ("application/json; Charset = latin-1", False),
         ("text/plain", False),
