@@ -107,10 +107,15 @@ class Account:
         self.cost_usd_micros = self.reservation.usd_micros + self.owed[1]
 
     def owe(self, target: Target, *, output_tokens: int = 0) -> None:
-        """Count a request that was sent and cut off before its answer: its input, and what may have been made of it."""
-        usage = estimate(self.order, output_tokens * CHARACTERS_PER_TOKEN)
+        """Count a request that was sent and whose answer nobody saw: its input, and what may have been made of it.
+
+        Of `output_tokens` as many count as were reserved.
+        """
+        price = self.prices_of[target.key]
+        made = min(output_tokens, bounds.output_tokens(self.order, price))
+        usage = estimate(self.order, made * CHARACTERS_PER_TOKEN)
         tokens, usd_micros = self.owed
-        self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), self.prices_of[target.key])
+        self.owed = tokens + usage, usd_micros + prices.cost(_spent(usage), price)
         self.use(target, Usage(), is_estimated=True)
 
     def reuse(self, target: Target, saved_usd_micros: int) -> None:

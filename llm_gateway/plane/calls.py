@@ -15,7 +15,7 @@ import aiohttp
 from django.conf import settings
 
 from llm_gateway.guardrails import checking
-from llm_gateway.plane import bounds, relay, sending
+from llm_gateway.plane import relay, sending
 from llm_gateway.plane.accounts import Account, Trial
 from llm_gateway.plane.deadlines import Deadlines
 from llm_gateway.plane.exchange import EVENTS, JSON, Departure, Exchange
@@ -166,8 +166,7 @@ class Call:
         is_callers = self.departure.has_left or self.order.wishes.seconds is not None
         seconds = time.monotonic() - attempt.began_at - START_SECONDS if is_callers else 0
         made = int(max(0, seconds) * TOKENS_PER_SECOND) * self.order.asked.choices
-        most = bounds.output_tokens(self.order, self.account.prices_of[target.key])
-        self.account.owe(target, output_tokens=min(made, most))
+        self.account.owe(target, output_tokens=made)
 
     def _judge(self, target: Target, problem: Problem | None) -> None:
         if problem is not None and problem.code == "provider_timeout" and self.order.wishes.seconds is not None:
@@ -204,8 +203,7 @@ class Call:
     def _unread(self, target: Target, problem: Problem, *, size: int = 0) -> Problem:
         """Count an answer of `size` bytes that makes no sense: its provider has most likely made it, and bills it."""
         if problem.code == BAD:
-            most = bounds.output_tokens(self.order, self.account.prices_of[target.key])
-            self.account.owe(target, output_tokens=min(most, -(-size // relay.CHARACTERS_PER_TOKEN)))
+            self.account.owe(target, output_tokens=-(-size // relay.CHARACTERS_PER_TOKEN))
         return problem
 
     async def _answer(self, target: Target, answer: relay.Whole) -> Problem | None:
