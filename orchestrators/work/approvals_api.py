@@ -14,6 +14,7 @@ from orchestrators.work import approvals, scope
 from orchestrators.work.flat_api import ORGANIZATION, WITHIN, FlatView, assigned
 from orchestrators.work.rows import ApprovalRow
 from orgs import access, rest
+from orgs.authentication import Caller
 
 FIELD = "task__organization_id"
 PENDING_AT_ONCE = 1000
@@ -133,10 +134,20 @@ def _is_empty_form(request: Request) -> bool:
     return is_form and not sent.POST and not sent.FILES
 
 
-class Approving(FlatView):
-    """`/approvals/{id}/approve`."""
+class Deciding(FlatView):
+    """What approving and rejecting have in common."""
 
     rate = "APPROVALS"
+
+    def asked(self, request: Request, approval_id: str) -> tuple[Approval, Caller, str]:
+        """Return what is to be decided, by whom, and why."""
+        row = _one(request, approval_id, self.query["organization_id"])
+        who = scope.require_operator(request, row.task.organization_id)
+        return row, who, _reason(request, self.query["reason"] or "")
+
+
+class Approving(Deciding):
+    """`/approvals/{id}/approve`."""
 
     @rest.operation(
         Decision,
@@ -148,17 +159,13 @@ class Approving(FlatView):
     )
     def post(self, request: Request, approval_id: str) -> Response:
         """Let the task run; one's own only where the organization does not forbid that."""
-        row = _one(request, approval_id, self.query["organization_id"])
-        who = scope.require_operator(request, row.task.organization_id)
-        reason = _reason(request, self.query["reason"] or "")
+        row, who, reason = self.asked(request, approval_id)
         row = approvals.approve(row, acting_user=who.user, caller_id=who.caller_id, reason=reason)
         return _decided(row, f"Task approved{assigned(row.task)}")
 
 
-class Rejecting(FlatView):
+class Rejecting(Deciding):
     """`/approvals/{id}/reject`."""
-
-    rate = "APPROVALS"
 
     @rest.operation(
         Decision,
@@ -170,9 +177,8 @@ class Rejecting(FlatView):
     )
     def post(self, request: Request, approval_id: str) -> Response:
         """Turn the task down, which cancels it."""
-        row = _one(request, approval_id, self.query["organization_id"])
-        who = scope.require_operator(request, row.task.organization_id)
-        row = approvals.reject(row, acting_user=who.user, reason=_reason(request, self.query["reason"] or ""))
+        row, who, reason = self.asked(request, approval_id)
+        row = approvals.reject(row, acting_user=who.user, reason=reason)
         return _decided(row, "Task rejected")
 
 
